@@ -1,0 +1,1 @@
+//! Generated protobuf types, event payloads and error reasons shared by all services.

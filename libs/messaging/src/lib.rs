@@ -1,0 +1,1 @@
+//! Outbox relay, topology, consumers with inbox, delays and dead letters.

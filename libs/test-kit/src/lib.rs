@@ -1,0 +1,1 @@
+//! Databases, brokers, clusters and clients for tests.

@@ -1,0 +1,3 @@
+//! Plans, subscriptions, trials.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Pools, allocations, roles and databases.
+
+fn main() {}

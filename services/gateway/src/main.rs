@@ -1,0 +1,3 @@
+//! The only public HTTP API.
+
+fn main() {}

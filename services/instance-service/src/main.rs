@@ -1,0 +1,3 @@
+//! Instances, their desired state and operations.
+
+fn main() {}

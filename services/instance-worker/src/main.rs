@@ -1,0 +1,3 @@
+//! Makes the cluster match the desired state.
+
+fn main() {}

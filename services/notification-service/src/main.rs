@@ -1,0 +1,3 @@
+//! Templates, queue, SMTP, history.
+
+fn main() {}

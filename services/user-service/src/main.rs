@@ -1,0 +1,3 @@
+//! Accounts, sessions, roles.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A Kubernetes node whose pods are host processes.
+
+fn main() {}

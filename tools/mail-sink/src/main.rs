@@ -1,0 +1,3 @@
+//! An SMTP sink with the HTTP API of Mailpit.
+
+fn main() {}

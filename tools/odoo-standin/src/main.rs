@@ -1,0 +1,3 @@
+//! The process that stands in for Odoo on the local node.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! One command for the local stack, tests, lints and benchmarks.
+
+fn main() {}
