@@ -1,0 +1,1 @@
+//! Starts the real servers of the local stack as own processes on free loopback ports.
