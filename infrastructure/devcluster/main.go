@@ -2,19 +2,14 @@
 // kube-controller-manager, kube-scheduler and kubectl. It behaves as the part whose name it is called by (a symbolic
 // link), or as the part that its first argument names.
 //
-// It owns nothing but the choice of the part: flags, certificates and data folders come from the caller. With
-// DEVCLUSTER_STOP_WITH_STDIN set, a part ends as soon as its standard input does: a caller that holds the other end of
-// a pipe leaves no process behind, however it ends.
+// It owns nothing but the choice of the part: flags, certificates and data folders come from the caller.
 package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -54,14 +49,6 @@ func run(command *cobra.Command, args []string) int {
 	return cli.Run(command)
 }
 
-// stopWithStdin asks this process to stop once standard input is closed, and insists after some seconds.
-func stopWithStdin() {
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
-	time.Sleep(10 * time.Second)
-	os.Exit(1)
-}
-
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 	args := os.Args[1:]
@@ -73,9 +60,6 @@ func main() {
 	if !known {
 		fmt.Fprintln(os.Stderr, "usage: devcluster etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl [flags]")
 		os.Exit(2)
-	}
-	if os.Getenv("DEVCLUSTER_STOP_WITH_STDIN") != "" {
-		go stopWithStdin()
 	}
 	os.Exit(part(args))
 }
