@@ -1,1 +1,11 @@
-//! Outbox relay, topology, consumers with inbox, delays and dead letters.
+#![doc = include_str!("../README.md")]
+
+pub mod broker;
+pub mod consumer;
+pub mod outbox;
+mod relay;
+pub mod topology;
+
+pub use broker::Broker;
+pub use consumer::{Consumer, Failure, Handler, Message};
+pub use relay::Relay;

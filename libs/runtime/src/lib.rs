@@ -1,1 +1,10 @@
-//! Start-up, configuration, shutdown, health, gRPC server and client with deadlines and identity.
+#![doc = include_str!("../README.md")]
+
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod database;
+pub mod grpc;
+pub mod identity;
+pub mod page;
+pub mod process;

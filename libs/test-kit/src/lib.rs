@@ -1,1 +1,8 @@
-//! Databases, brokers, clusters and clients for tests.
+#![doc = include_str!("../README.md")]
+
+pub mod environment;
+pub mod grpc;
+pub mod identity;
+mod wait;
+
+pub use wait::eventually;

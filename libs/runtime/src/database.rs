@@ -1,0 +1,77 @@
+//! Connections to the service's own database, and its migrations. SQL itself lives in the services' stores.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::Postgres;
+
+/// Name of database and role that a service owns; the settings may say otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Owned {
+    /// Database name.
+    pub database: &'static str,
+    /// Role name.
+    pub role: &'static str,
+}
+
+/// How to connect. No query text is logged at `info`; slow statements are (over 1 s).
+pub fn options(settings: &Postgres, owned: Owned, application: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host(&settings.postgres_host)
+        .port(settings.postgres_port)
+        .database(settings.postgres_db.as_deref().unwrap_or(owned.database))
+        .username(settings.db_service_user.as_deref().unwrap_or(owned.role))
+        .password(settings.db_service_password.expose_secret())
+        .application_name(application)
+        .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")])
+}
+
+/// A pool that connects when it is first used, so that a service starts (and stays alive, not ready) while its database is away (REL-06).
+pub fn pool(settings: &Postgres, owned: Owned, application: &str) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(settings.db_pool_size + settings.db_max_overflow)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_mins(5))
+        .max_lifetime(Duration::from_mins(30))
+        .connect_lazy_with(options(settings, owned, application))
+}
+
+/// Applies the embedded migrations under sqlx's advisory lock. Waits up to 60 s for the database to come up.
+pub async fn migrate(
+    settings: &Postgres,
+    owned: Owned,
+    application: &str,
+    migrator: &Migrator,
+) -> anyhow::Result<()> {
+    use backon::{ConstantBuilder, Retryable as _};
+    let options = options(settings, owned, application);
+    let connect = || {
+        PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.clone())
+    };
+    let pool = connect
+        .retry(ConstantBuilder::default().with_delay(Duration::from_secs(1)).with_max_times(60))
+        .when(|error| !matches!(error, sqlx::Error::Database(_)))
+        .await
+        .context("cannot reach the database to migrate")?;
+    migrator.run(&pool).await.context("a migration failed")?;
+    tracing::info!(migrations = migrator.iter().count(), "database is at the newest migration");
+    pool.close().await;
+    Ok(())
+}
+
+/// `SELECT 1` with a deadline, for readiness and `/health/database`; the time it took.
+pub async fn ping(pool: &PgPool) -> anyhow::Result<Duration> {
+    let start = std::time::Instant::now();
+    tokio::time::timeout(Duration::from_secs(2), sqlx::query("SELECT 1").execute(pool))
+        .await
+        .context("the database did not answer within 2 s")??;
+    Ok(start.elapsed())
+}
