@@ -160,13 +160,14 @@ async fn session<H: Handler>(
         .await
         .context("cannot consume")?;
     tracing::info!(queue = worker.consumer.queue, "consuming");
-    let mut work = deliveries
+    let work = deliveries
         .take_until(stop.cancelled())
         .map(|delivery| {
             let (worker, channel) = (Arc::clone(worker), channel.clone());
             async move { worker.settle(&channel, delivery?).await }
         })
         .buffer_unordered(usize::from(PREFETCH));
+    let mut work = std::pin::pin!(work);
     while let Some(settled) = work.next().await {
         settled?;
     }
@@ -266,7 +267,7 @@ fn parse(delivery: &Delivery) -> anyhow::Result<(Message, Headers)> {
     let id = delivery.properties.message_id().as_ref().context("message without an id")?;
     let id = Uuid::parse_str(id.as_str()).context("message id is no UUID")?;
     let mut cause = Headers::new();
-    for (name, value) in delivery.properties.headers().iter().flat_map(|table| table.inner()) {
+    for (name, value) in delivery.properties.headers().iter().flat_map(FieldTable::inner) {
         if let AMQPValue::LongString(text) = value {
             cause.insert(name.to_string(), text.to_string());
         }

@@ -191,7 +191,7 @@ async fn publish(channel: &Channel, rows: &[Row]) -> anyhow::Result<Vec<Uuid>> {
         match confirm.await? {
             Confirmation::Ack(None) => confirmed.push(row.id),
             Confirmation::Ack(Some(_)) => {
-                tracing::error!(topic = row.topic, message.id = %row.id, "event had no route")
+                tracing::error!(topic = row.topic, message.id = %row.id, "event had no route");
             }
             Confirmation::Nack(_) | Confirmation::NotRequested => {
                 tracing::warn!(topic = row.topic, message.id = %row.id, "the broker refused an event");

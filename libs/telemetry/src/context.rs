@@ -47,7 +47,7 @@ pub fn headers() -> Headers {
     let mut headers = Headers::new();
     let context = Span::current().context();
     opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Text(&mut headers))
+        propagator.inject_context(&context, &mut Text(&mut headers));
     });
     headers
 }
