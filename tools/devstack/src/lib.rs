@@ -5,4 +5,11 @@
 //! depend on any service, on the Kubernetes client or on a database driver.
 
 pub mod cluster;
+pub mod http;
+pub mod ports;
+pub mod postgres;
 pub mod process;
+pub mod rabbitmq;
+pub mod redis;
+pub mod secrets;
+pub mod services;

@@ -169,7 +169,10 @@ impl Spec {
 }
 
 /// The few variables of our environment that a child may see.
-#[expect(clippy::disallowed_methods, reason = "the child's search path and home are this process's, not a setting")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the child's search path and home are this process's, not a setting"
+)]
 fn inherited() -> Vec<(&'static str, OsString)> {
     ["PATH", "HOME", "LANG", "TZ", "TMPDIR"]
         .into_iter()
@@ -184,7 +187,11 @@ fn open_log(path: &Path) -> Result<File> {
     if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_KEEP) {
         fs::rename(path, path.with_extension("log.1")).with_context(|| format!("move {}", path.display()))?;
     }
-    OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("open {}", path.display()))
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
 }
 
 /// A running process and its group. Dropping it stops it.
@@ -465,9 +472,12 @@ mod tests {
     #[test]
     fn stopping_ends_the_whole_group_even_when_it_ignores_the_signal() {
         let folder = tempfile::tempdir().unwrap();
-        let spec =
-            shell(folder.path(), "stubborn", "trap '' TERM; sleep 60 & echo child $!; while :; do wait; done")
-                .stop_with(StopSignal::TermGroup, Duration::from_millis(200));
+        let spec = shell(
+            folder.path(),
+            "stubborn",
+            "trap '' TERM; sleep 60 & echo child $!; while :; do wait; done",
+        )
+        .stop_with(StopSignal::TermGroup, Duration::from_millis(200));
         let mut process = Process::start(spec).unwrap();
         let child = process
             .wait_line(Duration::from_secs(5), |line| line.strip_prefix("child ")?.parse::<i32>().ok())
@@ -479,7 +489,8 @@ mod tests {
     #[test]
     fn a_process_that_ends_early_is_reported_with_its_log() {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(shell(folder.path(), "broken", "echo no such luck; exit 3")).unwrap();
+        let mut process =
+            Process::start(shell(folder.path(), "broken", "echo no such luck; exit 3")).unwrap();
         let error = process.wait_ready(Duration::from_secs(5), || false).unwrap_err().to_string();
         assert!(error.contains("broken ended") && error.contains("no such luck"), "{error}");
     }
@@ -502,7 +513,8 @@ mod tests {
     #[test]
     fn only_named_variables_reach_a_child() {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(shell(folder.path(), "env", "env; echo done").env("GIVEN", "yes")).unwrap();
+        let mut process =
+            Process::start(shell(folder.path(), "env", "env; echo done").env("GIVEN", "yes")).unwrap();
         process.wait_line(Duration::from_secs(5), |line| (line == "done").then_some(())).unwrap();
         let log = process.log_tail(100);
         assert!(log.contains("GIVEN=yes") && !log.contains("CARGO_"), "{log}");

@@ -1,0 +1,310 @@
+//! The seven services: their programs, ports, databases and the environment that each one gets (requirements, part 14). A service gets
+//! the secrets that it needs and no others.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use crate::secrets::Secrets;
+
+/// A database and the role that owns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Database {
+    /// Name of the database.
+    pub name: &'static str,
+    /// Role that owns it.
+    pub role: &'static str,
+}
+
+/// A part of the stack, with its secret, that not every service gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Verifies or signs access tokens.
+    UserTokens,
+    /// Counts and locks in Redis.
+    Redis,
+    /// Sends or receives messages.
+    RabbitMq,
+    /// Encrypts or decrypts with `DATA_KEY`.
+    DataKey,
+    /// Talks to Kubernetes.
+    Cluster,
+}
+
+/// A service of the platform.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// Name of the package, of the program and of the caller in service tokens.
+    pub name: &'static str,
+    /// Its database.
+    pub database: Option<Database>,
+    /// Whether `<program> migrate` brings that database up to date; of two services that share one, one does.
+    pub migrates: bool,
+    /// What else it gets.
+    pub needs: &'static [Need],
+}
+
+const fn service(name: &'static str, database: Database, needs: &'static [Need]) -> Service {
+    Service { name, database: Some(database), migrates: true, needs }
+}
+
+const INSTANCE: Database = Database { name: "instance", role: "instance_service" };
+
+/// All services.
+pub const ALL: [Service; 7] = [
+    service(
+        "user-service",
+        Database { name: "auth", role: "auth_service" },
+        &[Need::UserTokens, Need::Redis, Need::RabbitMq],
+    ),
+    service(
+        "billing-service",
+        Database { name: "billing", role: "billing_service" },
+        &[Need::UserTokens, Need::RabbitMq],
+    ),
+    service("instance-service", INSTANCE, &[Need::UserTokens, Need::RabbitMq]),
+    Service {
+        migrates: false,
+        ..service("instance-worker", INSTANCE, &[Need::RabbitMq, Need::DataKey, Need::Cluster])
+    },
+    service(
+        "database-service",
+        Database { name: "database_service", role: "database_service" },
+        &[Need::UserTokens, Need::RabbitMq, Need::DataKey],
+    ),
+    service(
+        "notification-service",
+        Database { name: "communication", role: "notification_service" },
+        &[Need::UserTokens, Need::RabbitMq],
+    ),
+    Service { name: "gateway", database: None, migrates: false, needs: &[Need::UserTokens, Need::Redis] },
+];
+
+/// A service by its name.
+pub fn find(name: &str) -> Option<&'static Service> {
+    static SERVICES: [Service; 7] = ALL;
+    SERVICES.iter().find(|service| service.name == name)
+}
+
+/// Host and port of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// A port on loopback.
+    pub fn local(port: u16) -> Self {
+        Self { host: "127.0.0.1".to_owned(), port }
+    }
+}
+
+/// Ports of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServicePorts {
+    /// Health, metrics and, for the gateway, the public API.
+    pub http: u16,
+    /// gRPC.
+    pub grpc: u16,
+}
+
+/// Everything around the services.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// PostgreSQL.
+    pub postgres: HostPort,
+    /// Redis.
+    pub redis: HostPort,
+    /// RabbitMQ.
+    pub rabbitmq: HostPort,
+    /// SMTP.
+    pub smtp: HostPort,
+    /// `KUBECONFIG` of the worker.
+    pub kubeconfig: Option<String>,
+    /// `CLUSTER_ADDRESSING`.
+    pub addressing: String,
+    /// Port of the instances' public addresses.
+    pub ingress_port: u16,
+    /// `BASE_DOMAIN`.
+    pub base_domain: String,
+    /// Ports of each service.
+    pub ports: BTreeMap<String, ServicePorts>,
+    /// `ODOO_STORAGE_CLASS`, when it is not the default.
+    pub storage_class: Option<String>,
+    /// More variables for single services (or `*`), last.
+    pub extra: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Surroundings {
+    /// Ports of a service.
+    pub fn ports_of(&self, service: &str) -> Result<ServicePorts> {
+        self.ports.get(service).copied().with_context(|| format!("no ports for {service}"))
+    }
+
+    /// Address of a service's HTTP port.
+    pub fn http_url(&self, service: &str) -> Result<String> {
+        Ok(format!("http://127.0.0.1:{}", self.ports_of(service)?.http))
+    }
+
+    /// Address of the public API, which is `FRONTEND_URL` too: the gateway serves the pages that mails link to.
+    pub fn api(&self) -> Result<String> {
+        Ok(format!("http://localhost:{}", self.ports_of("gateway")?.http))
+    }
+}
+
+/// Limits that count requests, ten times their defaults, so that scripts can poll.
+const LIMITS: [(&str, &str); 7] = [
+    ("RATE_LIMIT_PER_MINUTE", "6000"),
+    ("RATE_LIMIT_BURST", "1000"),
+    ("RATE_LIMIT_ANONYMOUS_PER_MINUTE", "600"),
+    ("RATE_LIMIT_AUTH_PER_MINUTE", "100"),
+    ("RATE_LIMIT_WEBHOOK_PER_MINUTE", "10000"),
+    ("MAX_EMAILS_PER_MINUTE", "600"),
+    ("MAX_EMAILS_PER_HOUR", "10000"),
+];
+
+/// The environment of one service.
+pub fn environment(
+    service: &Service,
+    around: &Surroundings,
+    secrets: &Secrets,
+) -> Result<BTreeMap<String, String>> {
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        env.insert(name.to_owned(), value);
+    };
+    let ports = around.ports_of(service.name)?;
+    set("ENVIRONMENT", "development".to_owned());
+    set("LOG_LEVEL", "info".to_owned());
+    set("BIND_ADDRESS", "127.0.0.1".to_owned());
+    set("HTTP_PORT", ports.http.to_string());
+    set("GRPC_PORT", ports.grpc.to_string());
+    set("SERVICE_TOKEN_PRIVATE_KEY", secrets.service_key(service.name)?.to_owned());
+    set("SERVICE_TOKEN_PUBLIC_KEYS", secrets.public_keys()?);
+    set("BASE_DOMAIN", around.base_domain.clone());
+    set("FRONTEND_URL", around.api()?);
+    set("INGRESS_PUBLIC_PORT", around.ingress_port.to_string());
+    set("CLUSTER_ADDRESSING", around.addressing.clone());
+    set("BILLING_PROVISION_POLICY", "on_invoice".to_owned());
+    for (name, ports) in &around.ports {
+        set(&url_name(name), format!("http://127.0.0.1:{}", ports.grpc));
+    }
+    for (name, value) in LIMITS {
+        set(name, value.to_owned());
+    }
+    if let Some(database) = service.database {
+        set("POSTGRES_HOST", around.postgres.host.clone());
+        set("POSTGRES_PORT", around.postgres.port.to_string());
+        set("POSTGRES_DB", database.name.to_owned());
+        set("DB_SERVICE_USER", database.role.to_owned());
+        set("DB_SERVICE_PASSWORD", secrets.role(database.role)?.to_owned());
+    }
+    if service.needs.contains(&Need::UserTokens) {
+        set("JWT_SECRET_KEY", secrets.jwt_secret_key.clone());
+    }
+    if service.needs.contains(&Need::Redis) {
+        set("REDIS_HOST", around.redis.host.clone());
+        set("REDIS_PORT", around.redis.port.to_string());
+        set("REDIS_PASSWORD", secrets.redis.clone());
+    }
+    if service.needs.contains(&Need::RabbitMq) {
+        set("RABBITMQ_HOST", around.rabbitmq.host.clone());
+        set("RABBITMQ_PORT", around.rabbitmq.port.to_string());
+        set("RABBITMQ_VHOST", crate::rabbitmq::VHOST.to_owned());
+        set("RABBITMQ_USER", crate::rabbitmq::USER.to_owned());
+        set("RABBITMQ_PASSWORD", secrets.rabbitmq.clone());
+    }
+    if service.needs.contains(&Need::DataKey) {
+        set("DATA_KEY", secrets.data_key.clone());
+    }
+    if service.needs.contains(&Need::Cluster) {
+        if let Some(kubeconfig) = &around.kubeconfig {
+            set("KUBECONFIG", kubeconfig.clone());
+        }
+        if let Some(class) = &around.storage_class {
+            set("ODOO_STORAGE_CLASS", class.clone());
+        }
+    }
+    if service.name == "notification-service" {
+        set("SMTP_HOST", around.smtp.host.clone());
+        set("SMTP_PORT", around.smtp.port.to_string());
+    }
+    for group in ["*", service.name] {
+        env.extend(around.extra.get(group).cloned().unwrap_or_default());
+    }
+    Ok(env)
+}
+
+/// `user-service` → `USER_SERVICE_URL`.
+fn url_name(service: &str) -> String {
+    format!("{}_URL", service.replace('-', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn surroundings() -> Surroundings {
+        let ports = (20_000_u16..).step_by(2).zip(ALL);
+        Surroundings {
+            postgres: HostPort::local(1),
+            redis: HostPort::local(2),
+            rabbitmq: HostPort::local(3),
+            smtp: HostPort::local(4),
+            kubeconfig: Some("/k".to_owned()),
+            addressing: "pod-ip".to_owned(),
+            ingress_port: 5,
+            base_domain: "localhost".to_owned(),
+            ports: ports
+                .map(|(port, service)| (service.name.to_owned(), ServicePorts { http: port, grpc: port + 1 }))
+                .collect(),
+            storage_class: None,
+            extra: BTreeMap::new(),
+        }
+    }
+
+    fn env_of(name: &str, secrets: &Secrets) -> BTreeMap<String, String> {
+        environment(find(name).unwrap(), &surroundings(), secrets).unwrap()
+    }
+
+    fn secrets() -> Secrets {
+        let folder = tempfile::tempdir().unwrap();
+        Secrets::load_or_generate(&folder.path().join("s.json")).unwrap()
+    }
+
+    /// SEC-04, K8S-01
+    #[test]
+    fn a_service_gets_only_the_secrets_that_it_needs() {
+        let secrets = secrets();
+        let gateway = env_of("gateway", &secrets);
+        for name in ["DB_SERVICE_PASSWORD", "RABBITMQ_PASSWORD", "DATA_KEY", "KUBECONFIG"] {
+            assert!(!gateway.contains_key(name), "{name}");
+        }
+        assert!(gateway.contains_key("REDIS_PASSWORD") && gateway.contains_key("JWT_SECRET_KEY"));
+        let worker = env_of("instance-worker", &secrets);
+        assert_eq!(worker.get("KUBECONFIG").map(String::as_str), Some("/k"));
+        assert!(!worker.contains_key("JWT_SECRET_KEY") && !worker.contains_key("REDIS_PASSWORD"));
+        assert!(ALL.iter().filter(|s| env_of(s.name, &secrets).contains_key("KUBECONFIG")).count() == 1);
+    }
+
+    #[test]
+    fn each_caller_finds_the_others() {
+        let env = env_of("gateway", &secrets());
+        for name in
+            ["USER_SERVICE_URL", "DATABASE_SERVICE_URL", "INSTANCE_WORKER_URL", "NOTIFICATION_SERVICE_URL"]
+        {
+            assert!(env.get(name).is_some_and(|url| url.starts_with("http://127.0.0.1:20")), "{name}");
+        }
+        assert_eq!(env.get("FRONTEND_URL").map(String::as_str), Some("http://localhost:20012"));
+    }
+
+    #[test]
+    fn a_shared_database_is_migrated_by_one_service() {
+        let migrating: Vec<&str> =
+            ALL.iter().filter(|s| s.migrates).filter_map(|s| s.database).map(|d| d.name).collect();
+        assert_eq!(migrating, ["auth", "billing", "instance", "database_service", "communication"]);
+    }
+}
