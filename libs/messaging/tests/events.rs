@@ -1,4 +1,5 @@
 //! Outbox → broker → inbox against a real PostgreSQL and a real RabbitMQ.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,7 +76,13 @@ impl Bench {
     fn consume(&self, recorder: Recorder) {
         let topics: &'static [&'static str] = Box::leak(vec![self.topic].into_boxed_slice());
         let consumer = Consumer { queue: self.queue, topics };
-        tokio::spawn(consumer.run(self.broker.clone(), self.pool.clone(), recorder, Metrics::new(), self.stop.clone()));
+        tokio::spawn(consumer.run(
+            self.broker.clone(),
+            self.pool.clone(),
+            recorder,
+            Metrics::new(),
+            self.stop.clone(),
+        ));
     }
 
     async fn announce(&self, number: i64) -> Uuid {
@@ -119,7 +126,10 @@ async fn an_event_arrives_only_when_its_transaction_commits(pool: PgPool) {
     bench.announce(3).await;
 
     bench.effects_become(&[2, 3]).await;
-    let unsent: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE sent_at IS NULL").fetch_one(&bench.pool).await.unwrap();
+    let unsent: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+        .fetch_one(&bench.pool)
+        .await
+        .unwrap();
     assert_eq!(unsent, 0);
     bench.end().await;
 }
@@ -134,7 +144,17 @@ async fn a_redelivered_message_has_one_effect(pool: PgPool) {
     for _ in 0..5 {
         let properties = BasicProperties::default().with_message_id(id.to_string().into());
         let body = serde_json::to_vec(&Fact { number: 7 }).unwrap();
-        bench.channel.basic_publish(EVENTS.into(), bench.topic.into(), BasicPublishOptions::default(), &body, properties).await.unwrap();
+        bench
+            .channel
+            .basic_publish(
+                EVENTS.into(),
+                bench.topic.into(),
+                BasicPublishOptions::default(),
+                &body,
+                properties,
+            )
+            .await
+            .unwrap();
     }
     bench.relay();
     bench.announce(8).await;

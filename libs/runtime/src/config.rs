@@ -220,7 +220,7 @@ mod tests {
     /// SEC-03
     #[test]
     fn weak_secrets_stop_the_start_outside_development() {
-        for weak in ["change_me", "password", "short", "change_me_in_production"] {
+        for weak in ["change_me", "password", "abc-123", "change_me_in_production"] {
             let secret = SecretString::from(weak);
             let error = require_strong(Environment::Production, "REDIS_PASSWORD", &secret).unwrap_err();
             assert!(error.to_string().contains("REDIS_PASSWORD"));

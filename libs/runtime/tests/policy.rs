@@ -2,7 +2,9 @@
 
 use contracts::notification::v1 as api;
 use contracts::notification::v1::notification_service_client::NotificationServiceClient;
-use contracts::notification::v1::notification_service_server::{NotificationService, NotificationServiceServer};
+use contracts::notification::v1::notification_service_server::{
+    NotificationService, NotificationServiceServer,
+};
 use contracts::services::{BILLING, GATEWAY, NOTIFICATION, USER};
 use runtime::grpc::{Allow, MethodPolicy, Needs, Refusal, undeclared_methods};
 use runtime::identity::{Caller, Role};
@@ -74,9 +76,13 @@ async fn a_user_method_needs_a_user_of_the_role() {
 #[tokio::test]
 async fn a_call_without_a_service_token_is_unauthenticated() {
     let running = server().await;
-    let channel = tonic::transport::Endpoint::from_shared(running.url.clone()).unwrap().connect().await.unwrap();
+    let channel =
+        tonic::transport::Endpoint::from_shared(running.url.clone()).unwrap().connect().await.unwrap();
 
-    let refused = NotificationServiceClient::new(channel).send_template(api::SendTemplateRequest::default()).await.unwrap_err();
+    let refused = NotificationServiceClient::new(channel)
+        .send_template(api::SendTemplateRequest::default())
+        .await
+        .unwrap_err();
 
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
