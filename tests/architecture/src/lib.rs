@@ -1,0 +1,103 @@
+//! Holds the tree against its rules (design part 3): who may depend on whom. The manifests are the architecture; this crate only reads them.
+
+#[cfg(test)]
+mod tests {
+    use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+    /// Libraries from the bottom up: one may depend on those of a lower layer only.
+    const LAYERS: [&[&str]; 5] = [&["contracts", "telemetry"], &["runtime"], &["messaging"], &["instance"], &["test-kit"]];
+    /// The client of Kubernetes and what leads to it.
+    const KUBERNETES: [&str; 4] = ["kube", "k8s-openapi", "kube-runtime", "kube-client"];
+    /// Container engines are none of our business.
+    const ENGINES: [&str; 2] = ["bollard", "shiplift"];
+
+    fn metadata() -> Metadata {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+        MetadataCommand::new().manifest_path(manifest).no_deps().other_options(vec!["--offline".into()]).exec().unwrap()
+    }
+
+    fn folder(package: &Package) -> String {
+        package.manifest_path.parent().and_then(|own| own.parent()).and_then(|parent| parent.file_name()).unwrap_or_default().to_owned()
+    }
+
+    fn layer(name: &str) -> Option<usize> {
+        LAYERS.iter().position(|names| names.contains(&name))
+    }
+
+    /// Every edge between packages of the workspace: (from, to, is it for tests only).
+    fn edges(metadata: &Metadata) -> Vec<(&Package, &Package, bool)> {
+        let packages = metadata.workspace_packages();
+        let mut edges = Vec::new();
+        for from in &packages {
+            for dependency in &from.dependencies {
+                if let Some(to) = packages.iter().find(|package| package.name.as_str() == dependency.name) {
+                    edges.push((*from, *to, dependency.kind == DependencyKind::Development));
+                }
+            }
+        }
+        edges
+    }
+
+    #[test]
+    fn nobody_depends_on_a_service() {
+        let metadata = metadata();
+        for (from, to, _) in edges(&metadata) {
+            assert_ne!(folder(to), "services", "{} depends on the service {}", from.name, to.name);
+        }
+    }
+
+    #[test]
+    fn services_and_libraries_never_depend_on_tools() {
+        let metadata = metadata();
+        for (from, to, _) in edges(&metadata) {
+            let from_product = matches!(folder(from).as_str(), "services" | "libs");
+            assert!(!(from_product && folder(to) == "tools"), "{} depends on the tool {}", from.name, to.name);
+        }
+    }
+
+    #[test]
+    fn libraries_depend_downwards_and_all_have_a_layer() {
+        let metadata = metadata();
+        for package in metadata.workspace_packages() {
+            assert!(folder(package) != "libs" || layer(&package.name).is_some(), "{} has no layer", package.name);
+        }
+        for (from, to, test_only) in edges(&metadata) {
+            if folder(from) == "libs" && !test_only {
+                assert!(layer(&to.name) < layer(&from.name), "{} depends upwards on {}", from.name, to.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_test_kit_is_for_tests_only() {
+        let metadata = metadata();
+        for (from, to, test_only) in edges(&metadata) {
+            let product = matches!(folder(from).as_str(), "services" | "libs");
+            assert!(to.name.as_str() != "test-kit" || !product || test_only, "{} ships the test kit", from.name);
+        }
+    }
+
+    /// K8S-01: the worker alone holds the Kubernetes client; no part talks to a container engine.
+    #[test]
+    fn only_the_worker_and_the_tools_know_kubernetes() {
+        let metadata = metadata();
+        for package in metadata.workspace_packages() {
+            let may = package.name.as_str() == "instance-worker" || folder(package) == "tools";
+            for dependency in &package.dependencies {
+                assert!(may || !KUBERNETES.contains(&dependency.name.as_str()), "{} depends on {}", package.name, dependency.name);
+                assert!(!ENGINES.contains(&dependency.name.as_str()), "{} depends on {}", package.name, dependency.name);
+            }
+        }
+    }
+
+    /// Own dependencies come from the one table of the workspace.
+    #[test]
+    fn versions_stand_in_the_workspace_table_only() {
+        let metadata = metadata();
+        for package in metadata.workspace_packages() {
+            let manifest = std::fs::read_to_string(&package.manifest_path).unwrap();
+            let own = manifest.lines().filter(|line| line.contains("version = \"")).count();
+            assert_eq!(own, 0, "{} names a version of its own", package.manifest_path);
+        }
+    }
+}
