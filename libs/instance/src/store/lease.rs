@@ -1,0 +1,1 @@
+//! Claiming operations, keeping and giving up leases, fenced saves (worker only).

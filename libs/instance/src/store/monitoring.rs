@@ -1,0 +1,1 @@
+//! The monitoring row: wishes of operators, report of the leader.
