@@ -1,1 +1,12 @@
-//! End-to-end tests of a running stack.
+//! Clients of a running stack for end-to-end tests: the public API, kubectl, the mail sink, and the switches that break things.
+//!
+//! Tests see what a customer or an operator sees. They use no library of the services.
+
+pub mod api;
+pub mod control;
+pub mod kubectl;
+pub mod mail;
+pub mod stack;
+
+pub use api::{Answer, Customer};
+pub use stack::Stack;

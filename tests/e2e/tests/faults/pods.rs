@@ -1,0 +1,60 @@
+//! Pods that fail on the node: the status tells it within two minutes, in words that a customer understands (K8S-22).
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use e2e::{Customer, Stack, control};
+use test_kit::eventually;
+
+const TOLD: Duration = Duration::from_mins(2);
+
+/// Breaks a running instance, waits for `error` with a reason, heals it, waits for `running`.
+async fn status_tells(fault: &str) -> anyhow::Result<()> {
+    let stack = Stack::load()?;
+    let ada = Customer::sign_up(&stack, &fault.replace('_', "-")).await?;
+    let instance = ada.create_running("Broken").await?;
+    let id = instance["id"].as_str().context("id")?.to_owned();
+    control::break_pods(&stack, &id, fault).await?;
+    if fault == "pull_error" || fault == "never_ready" {
+        // These faults meet a container at its start.
+        ada.act(&id, "restart").await?.expect(202)?;
+    }
+    let seen = eventually(&format!("the status tells {fault}"), TOLD, || async {
+        let body = ada.instance(&id).await.ok()?;
+        (body["status"] == "error").then_some(body)
+    })
+    .await;
+    control::heal_pods(&stack).await?;
+    ensure!(seen["error"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{seen}");
+    ensure!(seen["error"]["message"].as_str().is_some_and(|message| message.len() > 10), "{seen}");
+    let events = ada.get(&format!("/instance/instances/{id}/events")).await?.expect(200)?;
+    ensure!(events["total"].as_u64().unwrap_or(0) >= 2, "{events}");
+
+    // The pod recovers by itself or by the owner's restart.
+    if ada.instance(&id).await?["status"] == "error" {
+        let _ = ada.act(&id, "restart").await?;
+    }
+    eventually("running again", Duration::from_mins(3), || async {
+        (ada.instance(&id).await.ok()?["status"] == "running").then_some(())
+    })
+    .await;
+    Ok(())
+}
+
+/// K8S-22
+#[tokio::test]
+async fn a_crash_loop_is_told() -> anyhow::Result<()> {
+    status_tells("crash").await
+}
+
+/// K8S-22
+#[tokio::test]
+async fn an_image_that_cannot_be_pulled_is_told() -> anyhow::Result<()> {
+    status_tells("pull_error").await
+}
+
+/// K8S-22
+#[tokio::test]
+async fn a_pod_that_never_gets_ready_is_told() -> anyhow::Result<()> {
+    status_tells("never_ready").await
+}
