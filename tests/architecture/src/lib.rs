@@ -5,7 +5,8 @@ mod tests {
     use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
     /// Libraries from the bottom up: one may depend on those of a lower layer only.
-    const LAYERS: [&[&str]; 5] = [&["contracts", "telemetry"], &["runtime"], &["messaging"], &["instance"], &["test-kit"]];
+    const LAYERS: [&[&str]; 5] =
+        [&["contracts", "telemetry"], &["runtime"], &["messaging"], &["instance"], &["test-kit"]];
     /// The client of Kubernetes and what leads to it.
     const KUBERNETES: [&str; 4] = ["kube", "k8s-openapi", "kube-runtime", "kube-client"];
     /// Container engines are none of our business.
@@ -13,11 +14,22 @@ mod tests {
 
     fn metadata() -> Metadata {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-        MetadataCommand::new().manifest_path(manifest).no_deps().other_options(vec!["--offline".into()]).exec().unwrap()
+        MetadataCommand::new()
+            .manifest_path(manifest)
+            .no_deps()
+            .other_options(vec!["--offline".into()])
+            .exec()
+            .unwrap()
     }
 
     fn folder(package: &Package) -> String {
-        package.manifest_path.parent().and_then(|own| own.parent()).and_then(|parent| parent.file_name()).unwrap_or_default().to_owned()
+        package
+            .manifest_path
+            .parent()
+            .and_then(|own| own.parent())
+            .and_then(|parent| parent.file_name())
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn layer(name: &str) -> Option<usize> {
@@ -51,7 +63,12 @@ mod tests {
         let metadata = metadata();
         for (from, to, _) in edges(&metadata) {
             let from_product = matches!(folder(from).as_str(), "services" | "libs");
-            assert!(!(from_product && folder(to) == "tools"), "{} depends on the tool {}", from.name, to.name);
+            assert!(
+                !(from_product && folder(to) == "tools"),
+                "{} depends on the tool {}",
+                from.name,
+                to.name
+            );
         }
     }
 
@@ -59,7 +76,11 @@ mod tests {
     fn libraries_depend_downwards_and_all_have_a_layer() {
         let metadata = metadata();
         for package in metadata.workspace_packages() {
-            assert!(folder(package) != "libs" || layer(&package.name).is_some(), "{} has no layer", package.name);
+            assert!(
+                folder(package) != "libs" || layer(&package.name).is_some(),
+                "{} has no layer",
+                package.name
+            );
         }
         for (from, to, test_only) in edges(&metadata) {
             if folder(from) == "libs" && !test_only {
@@ -73,7 +94,11 @@ mod tests {
         let metadata = metadata();
         for (from, to, test_only) in edges(&metadata) {
             let product = matches!(folder(from).as_str(), "services" | "libs");
-            assert!(to.name.as_str() != "test-kit" || !product || test_only, "{} ships the test kit", from.name);
+            assert!(
+                to.name.as_str() != "test-kit" || !product || test_only,
+                "{} ships the test kit",
+                from.name
+            );
         }
     }
 
@@ -84,8 +109,18 @@ mod tests {
         for package in metadata.workspace_packages() {
             let may = package.name.as_str() == "instance-worker" || folder(package) == "tools";
             for dependency in &package.dependencies {
-                assert!(may || !KUBERNETES.contains(&dependency.name.as_str()), "{} depends on {}", package.name, dependency.name);
-                assert!(!ENGINES.contains(&dependency.name.as_str()), "{} depends on {}", package.name, dependency.name);
+                assert!(
+                    may || !KUBERNETES.contains(&dependency.name.as_str()),
+                    "{} depends on {}",
+                    package.name,
+                    dependency.name
+                );
+                assert!(
+                    !ENGINES.contains(&dependency.name.as_str()),
+                    "{} depends on {}",
+                    package.name,
+                    dependency.name
+                );
             }
         }
     }

@@ -63,7 +63,12 @@ async fn answer(response: Response) -> anyhow::Result<Answer> {
 }
 
 /// A call without a token.
-pub async fn anonymous(stack: &Stack, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
+pub async fn anonymous(
+    stack: &Stack,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<Answer> {
     let mut request = client()?.request(method, format!("{}{path}", stack.api));
     if let Some(body) = body {
         request = request.json(&body);
@@ -78,7 +83,9 @@ impl Customer {
         let body = json!({"email": email, "password": PASSWORD, "first_name": "Ada", "last_name": "Test", "accept_terms": true});
         anonymous(stack, Method::POST, "/user/auth/register", Some(body)).await?.expect(201)?;
         let token = crate::mail::verification_token(stack, &email).await?;
-        anonymous(stack, Method::POST, "/user/auth/verify-email", Some(json!({"token": token}))).await?.expect(200)?;
+        anonymous(stack, Method::POST, "/user/auth/verify-email", Some(json!({"token": token})))
+            .await?
+            .expect(200)?;
         Self::sign_in(stack, &email, PASSWORD).await
     }
 
@@ -116,12 +123,14 @@ impl Customer {
 
     /// POST without a body, as the guide's curl calls do.
     pub async fn act(&self, instance: &str, action: &str) -> anyhow::Result<Answer> {
-        answer(self.request(Method::POST, &format!("/instance/instances/{instance}/{action}")).send().await?).await
+        answer(self.request(Method::POST, &format!("/instance/instances/{instance}/{action}")).send().await?)
+            .await
     }
 
     /// POST with an `Idempotency-Key`.
     pub async fn post_once(&self, path: &str, key: &str, body: Value) -> anyhow::Result<Answer> {
-        answer(self.request(Method::POST, path).header("Idempotency-Key", key).json(&body).send().await?).await
+        answer(self.request(Method::POST, path).header("Idempotency-Key", key).json(&body).send().await?)
+            .await
     }
 
     /// The whole text of an event stream until it ends.
@@ -153,7 +162,11 @@ impl Customer {
                 if body["status"] == status {
                     return Ok(body);
                 }
-                ensure!(body["status"] != "error", "instance {id} ended in error instead of {status}: {}", body["error"]);
+                ensure!(
+                    body["status"] != "error",
+                    "instance {id} ended in error instead of {status}: {}",
+                    body["error"]
+                );
                 last = body;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -171,7 +184,8 @@ impl Customer {
     pub async fn operation_end(&self, instance: &str, operation: &str) -> anyhow::Result<Value> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Ok(Answer { status: 200, body }) = self.get(&format!("/instance/instances/{instance}/operations/{operation}")).await
+            if let Ok(Answer { status: 200, body }) =
+                self.get(&format!("/instance/instances/{instance}/operations/{operation}")).await
                 && matches!(body["state"].as_str(), Some("succeeded" | "failed" | "cancelled"))
             {
                 return Ok(body);

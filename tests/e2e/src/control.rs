@@ -10,7 +10,8 @@ use crate::Stack;
 
 async fn post(url: &str, body: Value) -> anyhow::Result<Value> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build()?;
-    let response = client.post(url).json(&body).send().await.with_context(|| format!("cannot reach {url}"))?;
+    let response =
+        client.post(url).json(&body).send().await.with_context(|| format!("cannot reach {url}"))?;
     let status = response.status();
     let text = response.text().await?;
     ensure!(status.is_success(), "{url}: {status}: {text}");
@@ -29,15 +30,28 @@ pub async fn stop_service(stack: &Stack, name: &str) -> anyhow::Result<()> {
 
 /// Starts a service that was stopped, with additions to its environment that hold until its next start. Returns when it is ready. A service
 /// that was started with `restart = false` stays down when it ends.
-pub async fn start_service(stack: &Stack, name: &str, environment: &[(&str, &str)], restart: bool) -> anyhow::Result<()> {
+pub async fn start_service(
+    stack: &Stack,
+    name: &str,
+    environment: &[(&str, &str)],
+    restart: bool,
+) -> anyhow::Result<()> {
     let environment: BTreeMap<_, _> = environment.iter().copied().collect();
-    post(&format!("{}/services/{name}/start", stack.control), json!({"env": environment, "restart": restart})).await.map(drop)
+    post(&format!("{}/services/{name}/start", stack.control), json!({"env": environment, "restart": restart}))
+        .await
+        .map(drop)
 }
 
 /// Does the service's process live?
 pub async fn is_running(stack: &Stack, name: &str) -> anyhow::Result<bool> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
-    let body: Value = client.get(format!("{}/services/{name}", stack.control)).send().await?.error_for_status()?.json().await?;
+    let body: Value = client
+        .get(format!("{}/services/{name}", stack.control))
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await?;
     body["running"].as_bool().context("no `running` in the answer")
 }
 

@@ -11,7 +11,8 @@ use crate::Stack;
 /// Namespace of the tenants.
 pub const TENANTS: &str = "odoo-instances";
 /// The kinds of objects that one instance has while it runs.
-pub const KINDS: [&str; 6] = ["deployments", "services", "ingresses", "persistentvolumeclaims", "secrets", "networkpolicies"];
+pub const KINDS: [&str; 6] =
+    ["deployments", "services", "ingresses", "persistentvolumeclaims", "secrets", "networkpolicies"];
 
 /// Runs kubectl; its output when it succeeded.
 pub async fn run(stack: &Stack, arguments: &[&str]) -> anyhow::Result<String> {

@@ -14,7 +14,11 @@ async fn get(stack: &Stack, path: &str) -> Option<Value> {
 
 /// Subjects of all mails to `address`, newest first.
 pub async fn subjects(stack: &Stack, address: &str) -> Vec<String> {
-    messages(stack, address).await.iter().filter_map(|mail| mail["Subject"].as_str().map(str::to_owned)).collect()
+    messages(stack, address)
+        .await
+        .iter()
+        .filter_map(|mail| mail["Subject"].as_str().map(str::to_owned))
+        .collect()
 }
 
 async fn messages(stack: &Stack, address: &str) -> Vec<Value> {
@@ -45,7 +49,10 @@ pub async fn verification_token(stack: &Stack, address: &str) -> anyhow::Result<
         let texts = texts(stack, address).await;
         texts.iter().find_map(|text| {
             let after = text.split("token=").nth(1)?;
-            let token: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
+            let token: String = after
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+                .collect();
             (token.len() >= 20).then_some(token)
         })
     })

@@ -32,7 +32,13 @@ async fn die_after(kind: &str, step: &str) -> anyhow::Result<()> {
 }
 
 /// Starts the worker with the fail point, asks for the operation, waits for the worker's death. The instance's id.
-async fn run(stack: &Stack, ada: &Customer, kind: &str, step: &str, prepared: Option<&serde_json::Value>) -> anyhow::Result<String> {
+async fn run(
+    stack: &Stack,
+    ada: &Customer,
+    kind: &str,
+    step: &str,
+    prepared: Option<&serde_json::Value>,
+) -> anyhow::Result<String> {
     let point = format!("{kind}.{step}");
     control::start_service(stack, WORKER, &[("WORKER_FAIL_POINT", point.as_str())], false).await?;
     let id = match prepared {
@@ -43,7 +49,9 @@ async fn run(stack: &Stack, ada: &Customer, kind: &str, step: &str, prepared: Op
         "create" => {}
         "terminate" => {
             let confirm = prepared.context("instance")?["subdomain"].clone();
-            ada.post(&format!("/instance/instances/{id}/terminate"), json!({"confirm": confirm})).await?.expect(202)?;
+            ada.post(&format!("/instance/instances/{id}/terminate"), json!({"confirm": confirm}))
+                .await?
+                .expect(202)?;
         }
         action => {
             ada.act(&id, action).await?.expect(202)?;
@@ -71,7 +79,12 @@ async fn finish(stack: &Stack, ada: &Customer, kind: &str, id: &str) -> anyhow::
         ensure!(count == 1 || wanted == "terminated", "no {object} when {wanted}");
     }
     let operations = ada.get(&format!("/instance/instances/{id}/operations")).await?.expect(200)?;
-    let of_kind: Vec<_> = operations["operations"].as_array().context("list")?.iter().filter(|operation| operation["kind"] == kind).collect();
+    let of_kind: Vec<_> = operations["operations"]
+        .as_array()
+        .context("list")?
+        .iter()
+        .filter(|operation| operation["kind"] == kind)
+        .collect();
     ensure!(of_kind.len() == 1 && of_kind[0]["state"] == "succeeded", "{of_kind:?}");
     if kind == "create" {
         let ready = eventually("the ready mail", Duration::from_mins(1), || async {

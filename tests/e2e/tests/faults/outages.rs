@@ -77,7 +77,19 @@ async fn the_watch_resumes_after_the_api_server_was_away() -> anyhow::Result<()>
 
     ensure!(kubectl::pod_uids(&stack, id).await? == pods, "the pod was replaced");
     ada.until(&during?, "running").await?;
-    kubectl::run(&stack, &["delete", "pods", "-n", kubectl::TENANTS, "-l", &format!("saasodoo.io/instance-id={id}"), "--wait=false"]).await?;
+    kubectl::run(
+        &stack,
+        &[
+            "delete",
+            "pods",
+            "-n",
+            kubectl::TENANTS,
+            "-l",
+            &format!("saasodoo.io/instance-id={id}"),
+            "--wait=false",
+        ],
+    )
+    .await?;
     eventually("a new pod is seen", Duration::from_mins(1), || async {
         let now = kubectl::pod_uids(&stack, id).await.ok()?;
         (now.len() == 1 && now != pods).then_some(())
