@@ -5,11 +5,19 @@
 //! depend on any service, on the Kubernetes client or on a database driver.
 
 pub mod cluster;
+pub mod control;
+pub mod given;
 pub mod http;
+pub mod layout;
+pub mod manifests;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod progress;
 pub mod rabbitmq;
 pub mod redis;
 pub mod secrets;
 pub mod services;
+pub mod stack;
+pub mod stackfile;
+pub mod unit;

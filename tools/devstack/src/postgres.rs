@@ -63,16 +63,19 @@ fn server_user() -> Result<Option<(u32, u32)>> {
     Ok(Some((user.uid.as_raw(), user.gid.as_raw())))
 }
 
-/// The folder for a server's data: inside `dir`, or, when the server's user cannot get there, beneath `/var/tmp` under a name that
-/// follows from `dir`.
-pub fn home(dir: &Path) -> Result<PathBuf> {
+/// A folder `name` that servers of PostgreSQL can use: inside `dir`, or, when their user cannot get there, beneath `/var/tmp` under a
+/// name that follows from `dir`.
+pub fn reachable_folder(dir: &Path, name: &str) -> Result<PathBuf> {
     Ok(match server_user()? {
-        Some(user) if !reachable(dir, user) => {
-            let hash = hex::encode(Sha256::digest(dir.as_os_str().as_encoded_bytes()));
-            PathBuf::from(format!("/var/tmp/saasodoo-{}", hash.get(..12).unwrap_or_default()))
-        }
-        _ => dir.join("postgres"),
+        Some(user) if !reachable(dir, user) => outside(dir).join(name),
+        _ => dir.join(name),
     })
+}
+
+/// The folder beneath `/var/tmp` that belongs to `dir`.
+pub fn outside(dir: &Path) -> PathBuf {
+    let hash = hex::encode(Sha256::digest(dir.as_os_str().as_encoded_bytes()));
+    PathBuf::from(format!("/var/tmp/saasodoo-{}", hash.get(..12).unwrap_or_default()))
 }
 
 /// Whether every folder on the way lets this user pass.
@@ -94,7 +97,13 @@ fn reachable(dir: &Path, (uid, gid): (u32, u32)) -> bool {
 impl Server {
     /// A server with its data in (or for) `dir`. Without `durable` it does not wait for the disk: for tests only.
     pub fn new(dir: &Path, port: u16, durable: bool) -> Result<Self> {
-        Ok(Self { programs: programs()?, home: home(dir)?, user: server_user()?, port, durable })
+        Ok(Self {
+            programs: programs()?,
+            home: reachable_folder(dir, "postgres")?,
+            user: server_user()?,
+            port,
+            durable,
+        })
     }
 
     fn data(&self) -> PathBuf {

@@ -11,8 +11,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -411,13 +411,13 @@ pub fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-static REAPER_INPUT: OnceLock<Mutex<Option<ChildStdin>>> = OnceLock::new();
+/// The reaper, while it waits for our end.
+static REAPER_PROCESS: Mutex<Option<Child>> = Mutex::new(None);
 
-fn reaper() -> Result<MutexGuard<'static, Option<ChildStdin>>> {
-    let mut input =
-        REAPER_INPUT.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
-    if input.is_none() {
-        let mut child = Command::new("/bin/sh")
+fn tell_reaper(line: &str) -> Result<()> {
+    let mut reaper = REAPER_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    if reaper.is_none() {
+        let child = Command::new("/bin/sh")
             .args(["-c", REAPER, "saasodoo-reaper"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -425,15 +425,41 @@ fn reaper() -> Result<MutexGuard<'static, Option<ChildStdin>>> {
             .process_group(0)
             .spawn()
             .context("start the reaper")?;
-        *input = child.stdin.take();
+        *reaper = Some(child);
     }
-    Ok(input)
+    let pipe = reaper.as_mut().and_then(|child| child.stdin.as_mut()).context("the reaper has no input")?;
+    pipe.write_all(line.as_bytes()).context("write to the reaper")
 }
 
-fn tell_reaper(line: &str) -> Result<()> {
-    let mut input = reaper()?;
-    let pipe = input.as_mut().context("the reaper has no input")?;
-    pipe.write_all(line.as_bytes()).context("write to the reaper")
+/// Ends every group that is still running, as the end of this process would, and waits for it. For a way out in a hurry: nothing can be
+/// started afterwards.
+pub fn end_all() {
+    let mut reaper = REAPER_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(child) = reaper.as_mut() {
+        drop(child.stdin.take());
+        // It always ends within its own deadline.
+        let _: std::io::Result<ExitStatus> = child.wait();
+    }
+}
+
+/// Runs a command in the foreground, with our standard streams, in a process group of its own. `started` is told the group, so that
+/// signals can be passed on.
+pub fn run_foreground(command: &mut Command, started: impl FnOnce(i32)) -> Result<ExitStatus> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child =
+        command.process_group(0).stdin(Stdio::null()).spawn().with_context(|| format!("start {name}"))?;
+    let group = i32::try_from(child.id()).context("process id out of range")?;
+    guard(group, StopSignal::TermGroup)?;
+    started(group);
+    let status = child.wait().with_context(|| format!("wait for {name}"))?;
+    unguard(group)?;
+    Ok(status)
+}
+
+/// Passes a signal on to a process group.
+pub fn interrupt(group: i32) {
+    // A group that has ended needs no signal.
+    let _: Result<(), Errno> = killpg(Pid::from_raw(group), Signal::SIGINT);
 }
 
 /// Has a process group ended when this process ends in any way. For groups that this module did not start.

@@ -1,3 +1,82 @@
-//! One command for the local stack, tests, lints and benchmarks.
+//! One command for the local stack, tests, lints and benchmarks: `cargo xtask help` lists them. What a command does stands in the module
+//! of its name; what the stack is made of stands in `devstack`.
 
-fn main() {}
+mod bench;
+mod compose;
+mod demo;
+mod given;
+mod install;
+mod lint;
+mod logs;
+mod signals;
+mod sqlx;
+mod table;
+mod test;
+mod tools;
+mod up;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the SaaSOdoo workspace
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Start the local stack, run the main job once, and tell where everything is
+    Up(up::Up),
+    /// Stop the local stack
+    Down(up::Down),
+    /// Show the parts of the running stack
+    Status,
+    /// Show the log of one part
+    Logs(logs::Logs),
+    /// Run all tests against servers of their own
+    Test(test::Test),
+    /// Check formatting, lints, dependencies, contracts and SQL data
+    Lint(lint::Lint),
+    /// Measure
+    Bench(bench::Bench),
+    /// SQL data that builds use where no database is
+    Sqlx(sqlx::Sqlx),
+}
+
+fn main() -> ExitCode {
+    // Before any thread: every thread inherits which signals are blocked.
+    signals::block();
+    let outcome = match Cli::parse().command {
+        Task::Up(task) => task.run(),
+        Task::Down(task) => task.run(),
+        Task::Status => up::status(),
+        Task::Logs(task) => task.run(),
+        Task::Test(task) => task.run(),
+        Task::Lint(task) => Ok(task.run()),
+        Task::Bench(task) => task.run(),
+        Task::Sqlx(task) => task.run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,270 @@
+//! `test`: a stack of its own in a scratch folder, all tests with nextest in two passes, and nothing left behind.
+//!
+//! The second pass runs the tests that make faults (the test binary `faults` of `tests/e2e`), one after the other: they stop servers
+//! that the other tests use.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use devstack::control;
+use devstack::layout::Layout;
+use devstack::progress::{Progress, seconds};
+use devstack::stack::{Extent, Plan, Stack};
+
+use crate::compose::{self, Compose};
+use crate::given::GivenArgs;
+use crate::signals::{self, First};
+use crate::tools::{self, NEXTEST};
+use crate::workspace::{run, succeeds, target};
+use crate::{install, up, workspace};
+
+/// Which servers the tests get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Servers {
+    /// None
+    None,
+    /// PostgreSQL, Redis, RabbitMQ and the mail sink
+    Basic,
+    /// And the cluster with its node
+    Cluster,
+    /// And all services
+    All,
+}
+
+/// Run all tests against servers of their own
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Start less than everything, for tests that need less
+    #[arg(long, value_enum, default_value = "all")]
+    servers: Servers,
+    /// Keep the scratch folder
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    given: GivenArgs,
+    /// Filters and options of nextest, such as `-p gateway` or `-E 'test(login)'`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// A folder for one run; an earlier one that nobody uses any more is deleted.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Where the run's stack lies.
+    pub layout: Layout,
+    lock: File,
+}
+
+impl Scratch {
+    /// Makes the folder.
+    pub fn make() -> Result<Self> {
+        let folder = target()?.join("test");
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        for entry in fs::read_dir(&folder)?.flatten() {
+            let layout = workspace::layout(entry.path())?;
+            let unused = File::open(layout.lock_file()).is_ok_and(|file| file.try_lock().is_ok());
+            if unused {
+                Stack::purge(&layout)?;
+            }
+        }
+        let dir = folder.join(std::process::id().to_string());
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        // The database's user must get through.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        let layout = workspace::layout(dir)?;
+        let lock = File::create(layout.lock_file()).context("create the lock")?;
+        lock.try_lock().context("lock the scratch folder")?;
+        Ok(Self { layout, lock })
+    }
+}
+
+impl Test {
+    /// Runs the tests.
+    pub fn run(self) -> Result<ExitCode> {
+        let begun = Instant::now();
+        let progress = Progress::new(std::io::stderr());
+        let given = self.given.given();
+        let containers = self.servers != Servers::None && compose::available();
+        if self.servers != Servers::None && !containers {
+            install::servers(&given, &progress)?;
+        }
+        let nextest = NEXTEST.ensure(&progress)?;
+
+        let Scratch { layout, lock } = Scratch::make()?;
+        let (abandoned, keep) = (layout.clone(), self.keep);
+        let watch = signals::watch(First::End, move || clean(&abandoned, keep));
+        let containers = containers.then(|| Compose::of(&layout));
+        let outcome = (|| {
+            let given = match &containers {
+                Some(containers) => containers.start(&layout, given, &progress)?,
+                None => given,
+            };
+            let stack = self.start(&layout, given, &nextest, &progress)?;
+            watch.set(First::Tell);
+            let passed = self.passes(stack.as_ref(), &nextest, &watch);
+            let stopped = stack.map_or(Ok(()), |stack| stack.stop(true));
+            stopped.and(passed)
+        })();
+        if let Some(containers) = containers {
+            containers.stop(true)?;
+        }
+        if !matches!(outcome, Ok(true)) {
+            keep_logs(&layout)?;
+        }
+        drop(lock);
+        clean(&layout, self.keep);
+        progress.line(&format!("all of it took {}", seconds(begun.elapsed())));
+        Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn start(
+        &self,
+        layout: &Layout,
+        given: devstack::given::Given,
+        nextest: &Path,
+        progress: &Progress,
+    ) -> Result<Option<Arc<Stack>>> {
+        let build_tests =
+            || progress.stage("tests", || run(self.nextest(nextest, "default").arg("--no-run")));
+        let extent = match self.servers {
+            Servers::None => return build_tests().map(|()| None),
+            Servers::Basic => Extent::Servers,
+            Servers::Cluster => Extent::Deps,
+            Servers::All => Extent::All,
+        };
+        let build = || {
+            progress.stage("programs", || workspace::build_programs(extent))?;
+            build_tests()
+        };
+        let plan = Plan {
+            layout: layout.clone(),
+            durable: false,
+            extent,
+            keep_going: true,
+            given,
+            extra: BTreeMap::new(),
+        };
+        let stack = Stack::start(plan, progress, build)?;
+        control::serve(&stack, stack.control_port())?;
+        for failure in stack.failures() {
+            progress.line(&format!("\n{failure}\n"));
+        }
+        if extent == Extent::All && stack.failures().is_empty() {
+            progress.stage("administrator", || up::create_admin(&stack))?;
+        }
+        Ok(Some(stack))
+    }
+
+    fn nextest(&self, nextest: &Path, profile: &str) -> Command {
+        let mut command = tools::call(nextest, "nextest");
+        command.args(["run", "--workspace", "--no-fail-fast", "--no-tests", "pass", "--profile", profile]);
+        command.args(&self.args);
+        command
+    }
+
+    fn passes(&self, stack: Option<&Arc<Stack>>, nextest: &Path, watch: &signals::Watch) -> Result<bool> {
+        let env = match stack {
+            Some(stack) => environment(stack)?,
+            None => Vec::new(),
+        };
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // What a test killed for good stays so; what ended by itself comes back.
+            scope.spawn(|| {
+                while let (false, Some(stack)) = (ended.load(Ordering::SeqCst), stack) {
+                    for event in stack.tend() {
+                        eprintln!("{event}");
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+            });
+            let outcome = ["default", "faults"].into_iter().try_fold(true, |passed, profile| {
+                if watch.signals.try_recv().is_ok() {
+                    bail!("interrupted");
+                }
+                let mut command = self.nextest(nextest, profile);
+                command.envs(env.iter().cloned());
+                Ok(succeeds(&mut command)? && passed)
+            });
+            ended.store(true, Ordering::SeqCst);
+            outcome
+        })
+    }
+}
+
+/// What the tests read; see `libs/test-kit`.
+fn environment(stack: &Stack) -> Result<Vec<(String, String)>> {
+    let file = stack.write_file()?;
+    let path = |path: &PathBuf| path.display().to_string();
+    let mut env = vec![
+        ("DATABASE_URL", file.database_url),
+        ("TEST_AMQP_URL", file.amqp_url),
+        ("TEST_REDIS_URL", file.redis_url),
+        ("TEST_MAIL_URL", file.mail),
+        ("TEST_SMTP", file.smtp),
+        ("SAASODOO_STACK", path(&stack.layout().stack_file())),
+    ];
+    if file.kubeconfig.as_os_str().is_empty() {
+        return Ok(owned(env));
+    }
+    env.extend([
+        ("KUBECONFIG", path(&file.kubeconfig)),
+        ("TEST_KUBECTL", path(&file.kubectl)),
+        ("TEST_DEVNODE_URL", file.devnode),
+    ]);
+    Ok(owned(env))
+}
+
+fn owned(env: Vec<(&str, String)>) -> Vec<(String, String)> {
+    env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The log files of a run that failed, for a person to read.
+fn keep_logs(layout: &Layout) -> Result<()> {
+    let kept = target()?.join("test-logs");
+    drop(fs::remove_dir_all(&kept));
+    fs::create_dir_all(&kept).with_context(|| format!("create {}", kept.display()))?;
+    for folder in [layout.logs(), layout.dir.join("cluster/log")] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            fs::copy(entry.path(), kept.join(entry.file_name()))?;
+        }
+    }
+    eprintln!("the servers' logs are in {}", kept.display());
+    Ok(())
+}
+
+/// Deletes the data of a run.
+pub fn clean(layout: &Layout, keep: bool) {
+    if keep {
+        eprintln!("kept {}", layout.dir.display());
+    } else if let Err(error) = Stack::purge(layout) {
+        eprintln!("{error:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_reach_nextest() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            test: Test,
+        }
+        let line = Line::parse_from(["test", "--servers", "none", "-p", "gateway", "-E", "test(login)"]);
+        let command = line.test.nextest(Path::new("/x/cargo-nextest"), "default");
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        assert_eq!(args[args.len() - 4..], ["-p", "gateway", "-E", "test(login)"]);
+    }
+}
