@@ -1,3 +1,3 @@
-//! Makes the cluster match the desired state.
+//! Entry point: settings, then [`instance_worker::serve`].
 
 fn main() {}

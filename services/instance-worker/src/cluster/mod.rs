@@ -1,0 +1,26 @@
+//! The only door to the Kubernetes API: connection, one `apply`, one `delete`, typed errors, a rate limit.
+//!
+//! Must not decide anything: what is wanted comes from [`crate::objects`], when from the operations and the reconciler.
+
+mod access;
+mod apply;
+mod cache;
+mod compare;
+mod connect;
+mod error;
+mod events;
+mod limit;
+mod pods;
+
+pub use access::{Cluster, Metrics};
+pub use apply::{Applied, Kind, Owner};
+pub use cache::{Cache, Store};
+pub use compare::differences;
+pub use connect::{Connection, Source};
+pub use error::Error;
+pub use events::{Note, notify};
+pub use limit::Limiter;
+pub use pods::{LogLine, Target, logs, probe};
+
+/// Field manager of every write (K8S-15).
+pub const FIELD_MANAGER: &str = "saasodoo-instance-worker";

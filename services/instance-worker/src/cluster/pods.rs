@@ -1,0 +1,163 @@
+//! Logs of a pod and one light HTTP request to it, however pods are reached here (`CLUSTER_ADDRESSING`).
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::LogParams;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{Cluster, Error};
+use crate::config::Addressing;
+use crate::objects::deployment::CONTAINER;
+
+/// One line of a pod's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// RFC 3339, as the kubelet wrote it.
+    pub time: String,
+    /// The line.
+    pub text: String,
+}
+
+/// The last lines of a pod's container (INS-35).
+pub async fn logs(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    lines: u32,
+    previous: bool,
+) -> Result<Vec<LogLine>, Error> {
+    let api: Api<Pod> = Api::namespaced(cluster.client()?, namespace);
+    let parameters = LogParams {
+        container: Some(CONTAINER.to_owned()),
+        tail_lines: Some(i64::from(lines)),
+        timestamps: true,
+        previous,
+        ..LogParams::default()
+    };
+    let text = cluster.call("get", "PodLog", pod, api.logs(pod, &parameters)).await?;
+    Ok(text.lines().map(line).collect())
+}
+
+fn line(line: &str) -> LogLine {
+    match line.split_once(' ') {
+        Some((time, text)) if time.contains('T') => LogLine { time: time.to_owned(), text: text.to_owned() },
+        _ => LogLine { time: String::new(), text: line.to_owned() },
+    }
+}
+
+/// Where an instance is.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// Namespace of the pod.
+    pub namespace: &'a str,
+    /// Its Service.
+    pub service: &'a str,
+    /// Name of its pod, for port-forward.
+    pub pod: &'a str,
+    /// Address of its pod, for pod-ip.
+    pub pod_ip: &'a str,
+    /// Port.
+    pub port: u16,
+    /// Host name that the tenant knows.
+    pub host: &'a str,
+}
+
+/// One request for `path`; the HTTP status and the time that it took.
+pub async fn probe(
+    cluster: &Cluster,
+    addressing: Addressing,
+    target: &Target<'_>,
+    path: &str,
+    deadline: Duration,
+) -> Result<(u16, Duration), Error> {
+    let start = Instant::now();
+    let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", target.service));
+    let work = async {
+        match addressing {
+            Addressing::ServiceDns => {
+                let host = format!("{}.{}.svc.cluster.local", target.service, target.namespace);
+                let stream = TcpStream::connect((host.as_str(), target.port)).await.map_err(unavailable)?;
+                request(stream, target.host, path).await.map_err(unavailable)
+            }
+            Addressing::PodIp => {
+                let stream =
+                    TcpStream::connect((target.pod_ip, target.port)).await.map_err(unavailable)?;
+                request(stream, target.host, path).await.map_err(unavailable)
+            }
+            Addressing::PortForward => {
+                let api: Api<Pod> = Api::namespaced(cluster.client()?, target.namespace);
+                let mut forward = api
+                    .portforward(target.pod, &[target.port])
+                    .await
+                    .map_err(|error| Error::of(target.pod, error))?;
+                let stream = forward
+                    .take_stream(target.port)
+                    .ok_or_else(|| Error::Unavailable(format!("{}: no stream", target.pod)))?;
+                let status = request(stream, target.host, path).await.map_err(unavailable);
+                forward.abort();
+                status
+            }
+        }
+    };
+    let status = tokio::time::timeout(deadline, work)
+        .await
+        .map_err(|_| Error::Unavailable(format!("{}: no answer in time", target.service)))??;
+    Ok((status, start.elapsed()))
+}
+
+/// The least of HTTP: a request and the status line of its answer. Works on any stream, also a forwarded port.
+async fn request<S>(mut stream: S, host: &str, path: &str) -> std::io::Result<u16>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: saasodoo-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::with_capacity(64);
+    let mut chunk = [0_u8; 64];
+    while answer.len() < 12 {
+        let read = stream.read(&mut chunk).await?;
+        if read == 0 {
+            break;
+        }
+        answer.extend_from_slice(&chunk[..read]);
+    }
+    status_of(&answer).ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "no HTTP answer"))
+}
+
+fn status_of(answer: &[u8]) -> Option<u16> {
+    let line = std::str::from_utf8(answer.get(..12)?).ok()?;
+    line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_is_split_at_its_time() {
+        assert_eq!(
+            line("2026-11-01T10:00:00.5Z hello world"),
+            LogLine { time: "2026-11-01T10:00:00.5Z".into(), text: "hello world".into() }
+        );
+        assert_eq!(line("plain").text, "plain");
+    }
+
+    #[tokio::test]
+    async fn the_status_is_read_from_the_first_line() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let server = tokio::spawn(async move {
+            let mut seen = [0_u8; 512];
+            let read = far.read(&mut seen).await.unwrap();
+            far.write_all(b"HTTP/1.1 303 See Other\r\nLocation: /web\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&seen[..read]).into_owned()
+        });
+        assert_eq!(request(near, "acme.localhost", "/").await.unwrap(), 303);
+        assert!(server.await.unwrap().contains("Host: acme.localhost"));
+        assert_eq!(status_of(b"SSH-2.0-x"), None);
+    }
+}
