@@ -126,9 +126,9 @@ pub enum Event {
     Failed(OperationKind),
     /// The operation ended by the customer's wish, and is undone.
     Cancelled(OperationKind),
-    /// The watch sees a ready pod while no operation is active.
+    /// The watch sees a ready pod while no operation is active and the instance shall run.
     BecameReady,
-    /// The watch sees a pod that crashes again and again, cannot pull, or was lost, while no operation is active.
+    /// The watch sees a pod that crashes again and again, cannot pull, or was lost, while no operation is active and the instance shall run.
     Crashed,
 }
 
@@ -175,7 +175,7 @@ impl Status {
             Self::Stopping => &[Suspend, Terminate],
             Self::Stopped => &[Start, Backup, Restore, Upgrade, Suspend, ApplyResources, Terminate],
             Self::Suspended => &[Unsuspend, Backup, ApplyResources, Terminate],
-            Self::Error => &[Start, Stop, Restart, Restore, Retry, Suspend, ApplyResources, Terminate],
+            Self::Error => &[Start, Stop, Restart, Restore, Retry, Suspend, Terminate],
             Self::Terminating => &[],
             Self::Terminated => &[Undelete, Purge],
             Self::Purged => &[],
@@ -203,6 +203,15 @@ pub fn transition(status: Status, event: Event) -> Result<Status, InvalidTransit
         }
     };
     next.ok_or(InvalidTransition { from: status, event })
+}
+
+/// What shall be after a cancelled operation is undone. (`create` leaves the wish alone: the row waits in `error` for its owner.)
+pub const fn desired_after_cancel(kind: OperationKind, desired: DesiredState) -> DesiredState {
+    match kind {
+        OperationKind::Start => DesiredState::Stopped,
+        OperationKind::Undelete => DesiredState::Terminated,
+        _ => desired,
+    }
 }
 
 fn accepted(status: Status, kind: OperationKind, desired: DesiredState) -> Option<Status> {
