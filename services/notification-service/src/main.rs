@@ -1,3 +1,13 @@
-//! Templates, queue, SMTP, history.
+//! Entry of notification-service: `serve` and `migrate`.
 
-fn main() {}
+use clap::Parser as _;
+use notification_service::config::{Cli, Command};
+use notification_service::serve;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Serve(config) => serve::serve(*config).await,
+        Command::Migrate(config) => serve::migrate(*config).await,
+    }
+}

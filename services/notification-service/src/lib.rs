@@ -1,0 +1,21 @@
+//! Mail: typed templates, a queue in SQL, SMTP, history for operators.
+//!
+//! Owns the database `communication`. Must not decide whom to tell: callers announce facts, and the recipient is always the account's own
+//! address (NTF-11).
+
+pub mod app;
+pub mod breaker;
+pub mod config;
+pub mod consumer;
+pub mod customers;
+pub mod domain;
+pub mod grpc;
+pub mod metrics;
+pub mod sender;
+pub mod serve;
+pub mod smtp;
+pub mod store;
+pub mod templates;
+
+/// Migrations of the database `communication`.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
