@@ -29,9 +29,9 @@ async fn a_verification_mail_arrives_at_once_with_its_link(pool: PgPool) {
     let mail = eventually("the mail", SOON, || async { sink.mails().into_iter().nth(1) }).await;
 
     let took = start.elapsed();
-    assert!(took < Duration::from_millis(900), "woken by NOTIFY, not by the sweep: {took:?}");
+    assert!(took < Duration::from_millis(500), "woken by NOTIFY, not by the sweep: {took:?}");
     assert_eq!(mail.to, "ada@example.com");
-    assert!(mail.data.contains(&format!("/verify-email?token={TOKEN}")), "{}", mail.data);
+    assert!(mail.readable().contains(&format!("/verify-email?token={TOKEN}")), "{}", mail.data);
     assert_eq!(mail.header("From"), Some("SaaSOdoo <noreply@saasodoo.example>"));
     assert_eq!(mail.header("Auto-Submitted"), Some("auto-generated"));
     assert!(mail.header("Date").is_some());
@@ -130,9 +130,9 @@ async fn the_rate_limit_holds_over_two_replicas_and_security_mails_go_first(pool
     world.run_sender(5);
 
     world.reach("sent", 5).await;
-    assert!(sink.mails().iter().any(|mail| mail.data.contains("reset-password")), "security first");
+    assert!(sink.mails().iter().any(|mail| mail.readable().contains("reset-password")), "security first");
     world.order(ada, "password_changed", "waits", r#"{"changed_at": "now"}"#).await.unwrap();
-    for _ in 0..3 {
+    for _ in 0..2 {
         // Each minute that passes lets five more go.
         let sent = world.count("sent").await;
         assert_eq!(sent % 5, 0, "never more than five a minute");
@@ -140,7 +140,8 @@ async fn the_rate_limit_holds_over_two_replicas_and_security_mails_go_first(pool
         world.reach("sent", (sent + 5).min(14)).await;
     }
     assert_eq!(sink.mails().len(), 14);
-    assert!(sink.mails()[5].data.contains("password") || sink.mails()[6].data.contains("password"));
+    let second_minute = &sink.mails()[5..10];
+    assert!(second_minute.iter().any(|mail| mail.readable().contains("password was changed")));
 }
 
 /// NTF-01, REL-01: a sender that died holds its mail until the lease ends.

@@ -33,6 +33,11 @@ pub(crate) struct Delivered {
 }
 
 impl Delivered {
+    /// The body with its soft line breaks and escaped equal signs undone.
+    pub(crate) fn readable(&self) -> String {
+        self.data.replace("=\n", "").replace("=3D", "=")
+    }
+
     /// Value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let prefix = format!("{name}: ");
