@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// How often a condition is looked at while waiting for it.
@@ -45,7 +45,7 @@ done
 tries=0
 while [ "$tries" -lt 50 ]; do
   alive=''
-  for e in $list; do id=${e%%:*}; kill -0 -- "-$id" 2>/dev/null && alive=yes; done
+  for e in $list; do id=${e%%:*}; kill -s 0 -- "-$id" 2>/dev/null && alive=yes; done
   [ -n "$alive" ] || exit 0
   sleep 0.1; tries=$((tries + 1))
 done
@@ -210,8 +210,8 @@ impl Process {
     pub fn start(spec: Spec) -> Result<Self> {
         let mut command = spec.command()?;
         let log_start = fs::metadata(&spec.log).map_or(0, |meta| meta.len());
-        let child =
-            command.spawn().with_context(|| format!("start {} ({})", spec.name, spec.program.display()))?;
+        let child = spawn(&mut command)
+            .with_context(|| format!("start {} ({})", spec.name, spec.program.display()))?;
         let group = Pid::from_raw(i32::try_from(child.id()).context("process id out of range")?);
         guard(group.as_raw(), spec.stop)?;
         Ok(Self { spec, child, group, status: None, released: false, log_start })
@@ -387,14 +387,21 @@ fn read_from(path: &Path, offset: u64) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Spawns a child with no signal blocked. A child inherits the mask of the thread that spawns it, and ours may block those that it
+/// waits for itself.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let mask = SigSet::thread_get_mask()?;
+    SigSet::empty().thread_set_mask()?;
+    let child = command.spawn();
+    mask.thread_set_mask()?;
+    child
+}
+
 /// Runs a command to its end and gives its standard output; fails with its standard error. `input` goes to its standard input.
 pub fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
         .with_context(|| format!("start {name}"))?;
     let writer = child.stdin.take().zip(input.map(str::to_owned)).map(|(mut pipe, text)| {
         // A child that does not read all of it tells why by its status.
@@ -417,15 +424,10 @@ static REAPER_PROCESS: Mutex<Option<Child>> = Mutex::new(None);
 fn tell_reaper(line: &str) -> Result<()> {
     let mut reaper = REAPER_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     if reaper.is_none() {
-        let child = Command::new("/bin/sh")
-            .args(["-c", REAPER, "saasodoo-reaper"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .context("start the reaper")?;
-        *reaper = Some(child);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", REAPER, "saasodoo-reaper"]).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        *reaper = Some(spawn(&mut command).context("start the reaper")?);
     }
     let pipe = reaper.as_mut().and_then(|child| child.stdin.as_mut()).context("the reaper has no input")?;
     pipe.write_all(line.as_bytes()).context("write to the reaper")
@@ -447,7 +449,7 @@ pub fn end_all() {
 pub fn run_foreground(command: &mut Command, started: impl FnOnce(i32)) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child =
-        command.process_group(0).stdin(Stdio::null()).spawn().with_context(|| format!("start {name}"))?;
+        spawn(command.process_group(0).stdin(Stdio::null())).with_context(|| format!("start {name}"))?;
     let group = i32::try_from(child.id()).context("process id out of range")?;
     guard(group, StopSignal::TermGroup)?;
     started(group);
@@ -534,6 +536,31 @@ mod tests {
             .unwrap();
         assert!(!child.wait().unwrap().success());
         assert!(reaper.wait().unwrap().success());
+    }
+
+    #[test]
+    fn the_reaper_kills_what_ignores_the_signal() {
+        let script = "trap '' TERM; while :; do sleep 1; done";
+        let mut child = Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap();
+        let mut reaper = Command::new("/bin/sh").args(["-c", REAPER]).stdin(Stdio::piped()).spawn().unwrap();
+        reaper
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(format!("add {} TERM group\n", child.id()).as_bytes())
+            .unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(reaper.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_child_has_no_signal_blocked() {
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGTERM);
+        blocked.thread_block().unwrap();
+        let status = run(Command::new("grep").args(["SigBlk", "/proc/self/status"]), None).unwrap();
+        assert!(status.trim().ends_with("0000000000000000"), "{status}");
+        assert!(SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
     }
 
     #[test]

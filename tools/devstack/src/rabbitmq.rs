@@ -80,6 +80,8 @@ pub fn spec(dir: &Path, logs: &Path, ports: Ports, password: &str, cookie: &str)
         .env("RABBITMQ_LOG_BASE", path(&home))
         .env("RABBITMQ_CONFIG_FILE", path(&settings))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        // The script becomes the server instead of waiting for it.
+        .env("RUNNING_UNDER_SYSTEMD", "1")
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", path(&plugins))
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang)
         .stop_with(StopSignal::TermGroup, Duration::from_secs(20));

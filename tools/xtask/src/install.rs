@@ -81,7 +81,8 @@ fn install_quietly(packages: &[&str]) -> Result<()> {
 /// Runs in our own process group, so that sudo can ask for a password.
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("start {name}"))?;
+    let mut child = process::spawn(command).with_context(|| format!("start {name}"))?;
+    let status = child.wait().with_context(|| format!("wait for {name}"))?;
     if !status.success() {
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         bail!("`{name} {}` failed", args.join(" "));

@@ -16,7 +16,7 @@ fn watched() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
 }
 
-/// Blocks the signals in this thread and those that it makes. Children start with none blocked.
+/// Blocks the signals in this thread and those that it makes. Processes are started with none blocked ([`process::spawn`]).
 pub fn block() {
     if let Err(error) = watched().thread_block() {
         eprintln!("signals cannot be blocked: {error}");
