@@ -1,5 +1,68 @@
 //! All SQL of database `instance`. Functions take a connection, so that a use case is one transaction; none of them commits.
 
+pub mod audit;
+pub mod events;
+pub mod idempotency;
+pub mod instances;
 pub mod lease;
 pub mod monitoring;
 pub mod observe;
+pub mod operations;
+pub mod reports;
+pub mod servers;
+pub mod steering;
+
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// Whose rows a reader may see; part of every WHERE (SEC-01).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Rows of one customer.
+    Owner(Uuid),
+    /// All rows: operators and services.
+    All,
+}
+
+impl Scope {
+    /// The bind: a customer, or NULL for all.
+    pub fn customer(self) -> Option<Uuid> {
+        match self {
+            Self::Owner(customer) => Some(customer),
+            Self::All => None,
+        }
+    }
+}
+
+/// A row that the domain does not understand.
+#[derive(Debug, thiserror::Error)]
+#[error("{table} {row}: column {column}: {cause}")]
+struct Inconsistent {
+    table: &'static str,
+    column: &'static str,
+    row: Uuid,
+    cause: String,
+}
+
+/// Reads a word of an enum from a column.
+fn word<T: FromStr>(table: &'static str, column: &'static str, row: Uuid, text: &str) -> sqlx::Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| inconsistent(table, column, row, &error))
+}
+
+fn inconsistent(
+    table: &'static str,
+    column: &'static str,
+    row: Uuid,
+    cause: &dyn std::fmt::Display,
+) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(Inconsistent { table, column, row, cause: cause.to_string() }))
+}
+
+/// JSON for a column.
+fn json<T: serde::Serialize>(value: &T) -> sqlx::Result<serde_json::Value> {
+    serde_json::to_value(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
