@@ -71,6 +71,7 @@ fn running() -> Instance {
     instance(Status::Running, DesiredState::Running)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form that `decide` takes")]
 fn active(kind: OperationKind) -> Option<Active> {
     Some(Active { id: Uuid::from_u128(9), kind })
 }

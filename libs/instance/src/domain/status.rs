@@ -176,9 +176,8 @@ impl Status {
             Self::Stopped => &[Start, Backup, Restore, Upgrade, Suspend, ApplyResources, Terminate],
             Self::Suspended => &[Unsuspend, Backup, ApplyResources, Terminate],
             Self::Error => &[Start, Stop, Restart, Restore, Retry, Suspend, Terminate],
-            Self::Terminating => &[],
             Self::Terminated => &[Undelete, Purge],
-            Self::Purged => &[],
+            Self::Terminating | Self::Purged => &[],
         }
     }
 }
@@ -217,29 +216,29 @@ pub const fn desired_after_cancel(kind: OperationKind, desired: DesiredState) ->
 fn accepted(status: Status, kind: OperationKind, desired: DesiredState) -> Option<Status> {
     use Status as S;
     match (kind, status) {
-        (OperationKind::Create, S::PendingPayment | S::Creating | S::Error) => Some(S::Creating),
+        (OperationKind::Create, S::PendingPayment | S::Creating | S::Error)
+        | (OperationKind::Undelete, S::Terminated | S::Error) => Some(S::Creating),
         (OperationKind::Start, S::Stopped | S::Error) => Some(S::Starting),
-        (OperationKind::Stop, S::Running | S::Starting | S::Restarting | S::Error) => Some(S::Stopping),
-        (OperationKind::Restart, S::Running | S::Error) => Some(S::Restarting),
-        (
+        (OperationKind::Stop, S::Running | S::Starting | S::Restarting | S::Error)
+        | (
             OperationKind::Suspend,
             S::Running | S::Starting | S::Stopping | S::Stopped | S::Restarting | S::Error,
         ) => Some(S::Stopping),
+        (OperationKind::Restart, S::Running | S::Error) => Some(S::Restarting),
         // A retry of an end of a suspension comes from `error`.
         (OperationKind::Unsuspend, S::Suspended | S::Error) => {
             Some(if desired == DesiredState::Running { S::Starting } else { S::Stopping })
         }
         (OperationKind::Terminate, from) if from.is_live() && from != S::Terminating => Some(S::Terminating),
-        (OperationKind::Undelete, S::Terminated | S::Error) => Some(S::Creating),
-        (OperationKind::Purge, S::Terminated) => Some(S::Terminated),
-        (OperationKind::ApplyResources | OperationKind::Upgrade, S::Running | S::Error) => Some(S::Updating),
-        // Nothing runs, so nothing is seen to move; the operation is shown beside the status.
-        (OperationKind::ApplyResources, S::Stopped | S::Suspended) => Some(status),
-        (OperationKind::Upgrade, S::Stopped) => Some(S::Updating),
+        (OperationKind::ApplyResources, S::Running | S::Error)
+        | (OperationKind::Upgrade, S::Running | S::Stopped | S::Error) => Some(S::Updating),
         (OperationKind::Restore | OperationKind::MoveDatabase, S::Running | S::Stopped | S::Error) => {
             Some(S::Maintenance)
         }
-        (OperationKind::Backup, S::Running | S::Stopped | S::Suspended) => Some(status),
+        // Nothing is seen to move; the operation is shown beside the status.
+        (OperationKind::Purge, S::Terminated)
+        | (OperationKind::ApplyResources, S::Stopped | S::Suspended)
+        | (OperationKind::Backup, S::Running | S::Stopped | S::Suspended) => Some(status),
         _ => None,
     }
 }
@@ -272,10 +271,9 @@ fn succeeded(status: Status, kind: OperationKind, desired: DesiredState) -> Opti
 fn failed(status: Status, kind: OperationKind) -> Option<Status> {
     use Status as S;
     match (kind, status) {
-        // The purge is tried again by the sweep; the row stays what it is.
-        (OperationKind::Purge, S::Terminated) => Some(S::Terminated),
-        // Nothing ran before, and nothing runs now.
-        (OperationKind::ApplyResources, S::Stopped | S::Suspended)
+        // Nothing ran before, and nothing runs now; a purge is tried again by the sweep.
+        (OperationKind::Purge, S::Terminated)
+        | (OperationKind::ApplyResources, S::Stopped | S::Suspended)
         | (OperationKind::Backup, S::Running | S::Stopped | S::Suspended | S::Error) => Some(status),
         (_, from) if from.is_moving() || from == S::Error => Some(S::Error),
         _ => None,

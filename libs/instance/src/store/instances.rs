@@ -32,6 +32,7 @@ pub struct Found {
     pub current: Option<Current>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "it mirrors the table")]
 struct Row {
     current_id: Option<Uuid>,
     current_kind: Option<String>,
