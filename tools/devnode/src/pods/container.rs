@@ -1,0 +1,507 @@
+//! The life of one container: pull, start, probes, end, back-off, start again; and what faults do to it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Probe};
+use nix::sys::signal::Signal;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::RestartBackoff;
+use super::start::{Failure, Starter};
+use super::state::{Ended, Phase};
+use crate::faults::Kind;
+use crate::kubelet_api::exec;
+use crate::probes::{Counter, Prober, Question, Timing, question};
+use crate::process::{Exit, Run};
+use crate::status::RestartPolicy;
+
+/// How soon a container is tried again that lacks something of its configuration.
+const CONFIG_RETRY: Duration = Duration::from_secs(1);
+/// First wait between early attempts of a startup probe; see [`Life::attempt_period`].
+const EAGER_FIRST: Duration = Duration::from_millis(20);
+/// Longest wait between early attempts.
+const EAGER_MAX: Duration = Duration::from_millis(400);
+
+/// How a pod wants its containers to end: with the grace time once it is asked to.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Set when the pod ends.
+    pub token: CancellationToken,
+    /// The grace time, which may be shortened.
+    pub grace: watch::Receiver<Duration>,
+}
+
+/// One container and the way it is run.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// How it is started.
+    pub starter: Starter,
+    /// When it is started again.
+    pub policy: RestartPolicy,
+    /// How it ends with its pod.
+    pub ending: Ending,
+}
+
+/// Why a run is over.
+enum Over {
+    Exited(Exit),
+    Oom,
+    Unhealthy(String),
+    PodEnds,
+}
+
+impl Life {
+    /// Runs it until it ended for good. Gives its exit code, none when its pod ended before it ran.
+    pub async fn run(self) -> Option<i32> {
+        let config = &self.starter.context.config;
+        let mut backoff = RestartBackoff::new(config.restart_backoff, config.restart_backoff_max);
+        loop {
+            if self.wait_for_image().await.is_none() {
+                return None;
+            }
+            let run = self.start().await?;
+            let since = Timestamp::now();
+            let began = Instant::now();
+            self.set(Phase::Running { since });
+            let over = self.live(&run).await;
+            if self.starter.context.stopping.is_cancelled() {
+                return std::future::pending().await;
+            }
+            let ended = self.finish(&run, over, since).await;
+            let code = ended.code;
+            self.set(Phase::Ended(ended));
+            if self.ending.token.is_cancelled() || !self.policy.restarts(code) {
+                return Some(code);
+            }
+            if !self.back_off(backoff.after_run(began.elapsed())).await {
+                return Some(code);
+            }
+        }
+    }
+
+    fn container(&self) -> &Container {
+        &self.starter.container
+    }
+
+    fn name(&self) -> &str {
+        &self.starter.container.name
+    }
+
+    fn set(&self, phase: Phase) {
+        self.starter.entry.change(|state| {
+            if let Some(container) = state.container_mut(self.name()) {
+                if !matches!(phase, Phase::Running { .. }) {
+                    container.ready = false;
+                    container.started = false;
+                }
+                container.phase = phase;
+            }
+        });
+    }
+
+    /// Waits while the image cannot be pulled; none when the pod ends meanwhile.
+    async fn wait_for_image(&self) -> Option<()> {
+        let Starter { context, entry, .. } = &self.starter;
+        let image = self.container().image.clone().unwrap_or_default();
+        let mut changes = context.faults.changes();
+        let mut wait = context.config.restart_backoff;
+        let mut first = true;
+        while let Some(fault) = context.faults.lasting(Kind::PullError, &entry.pod(), self.name()) {
+            let message = format!("failed to pull and unpack image {image:?}: not found");
+            context.events.warning(&entry.pod(), Some(self.name()), "Failed", format!("Failed to pull image: {message}"));
+            context.events.warning(&entry.pod(), Some(self.name()), "Failed", "Error: ErrImagePull");
+            self.set(Phase::waiting("ErrImagePull", Some(message)));
+            // The kubelet tells the error first and the waiting after it.
+            let pause = if first { Duration::from_millis(300) } else { Duration::from_secs(1) };
+            first = false;
+            self.sleep(pause).await?;
+            let message = format!("Back-off pulling image {image:?}");
+            context.events.normal(&entry.pod(), Some(self.name()), "BackOff", message.clone());
+            self.set(Phase::waiting("ImagePullBackOff", Some(message)));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = changes.changed() => {}
+                () = until(fault.until) => {}
+                () = self.ending.token.cancelled() => return None,
+            }
+            wait = wait.saturating_mul(2).min(context.config.restart_backoff_max);
+        }
+        if let Some(fault) = context.faults.lasting(Kind::SlowStart, &entry.pod(), self.name()) {
+            self.sleep(fault.delay).await?;
+        }
+        (!self.ending.token.is_cancelled()).then_some(())
+    }
+
+    /// Starts it, again and again while something is missing; none when the pod ends meanwhile.
+    async fn start(&self) -> Option<Run> {
+        let Starter { context, entry, .. } = &self.starter;
+        let pod = entry.pod();
+        let number = entry.state().container(self.name()).map_or(0, |container| container.restarts);
+        let mut wait = CONFIG_RETRY;
+        loop {
+            match self.starter.start(number).await {
+                Ok(run) => {
+                    let image = self.container().image.as_deref().unwrap_or_default();
+                    let events = &context.events;
+                    events.normal(&pod, Some(self.name()), "Pulled", format!("Container image {image:?} already present on machine"));
+                    events.normal(&pod, Some(self.name()), "Created", format!("Created container: {}", self.name()));
+                    events.normal(&pod, Some(self.name()), "Started", format!("Started container {}", self.name()));
+                    return Some(run);
+                }
+                Err(Failure { reason, message }) => {
+                    context.events.warning(&pod, Some(self.name()), "Failed", format!("Error: {message}"));
+                    self.set(Phase::waiting(reason, Some(message)));
+                    self.sleep(wait).await?;
+                    wait = wait.saturating_mul(2).min(Duration::from_secs(15));
+                }
+            }
+        }
+    }
+
+    /// Watches over a run until it is over.
+    async fn live(&self, run: &Run) -> Over {
+        let context = &self.starter.context;
+        let mut changes = context.faults.changes();
+        let mut probes = std::pin::pin!(self.probe(run));
+        let mut exited = std::pin::pin!(run.wait());
+        let mut hanging = false;
+        let mut recheck = None;
+        loop {
+            if let Some(over) = self.take_fault(run) {
+                return over;
+            }
+            let hang = context.faults.lasting(Kind::Hang, &self.starter.entry.pod(), self.name());
+            if hang.is_some() != hanging {
+                hanging = hang.is_some();
+                if hanging { run.pause() } else { run.resume() }
+            }
+            if let Some(fault) = &hang {
+                recheck = fault.until;
+            }
+            tokio::select! {
+                exit = &mut exited => return Over::Exited(exit),
+                message = &mut probes => return Over::Unhealthy(message),
+                () = self.ending.token.cancelled() => return Over::PodEnds,
+                _ = changes.changed() => {}
+                () = until(recheck) => recheck = None,
+            }
+        }
+    }
+
+    /// A fault that strikes this container now.
+    fn take_fault(&self, run: &Run) -> Option<Over> {
+        let Starter { context, entry, .. } = &self.starter;
+        let fault = context.faults.take_blow(&[Kind::Crash, Kind::Oom], &entry.pod(), self.name())?;
+        run.kill();
+        Some(match fault.kind {
+            Kind::Oom => Over::Oom,
+            _ => Over::Exited(Exit { code: fault.exit_code }),
+        })
+    }
+
+    /// Ends what still runs and says how it ended.
+    async fn finish(&self, run: &Run, over: Over, started: Timestamp) -> Ended {
+        let Starter { context, entry, .. } = &self.starter;
+        let pod = entry.pod();
+        let killing = |message: String| context.events.normal(&pod, Some(self.name()), "Killing", message);
+        let (exit, reason) = match over {
+            Over::Exited(exit) => {
+                run.wait().await;
+                (exit, None)
+            }
+            Over::Oom => {
+                run.wait().await;
+                (Exit::by(Signal::SIGKILL), Some("OOMKilled"))
+            }
+            Over::Unhealthy(message) => {
+                killing(format!("Container {} failed {message}, will be restarted", self.name()));
+                let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+                (run.end(Duration::from_secs(u64::try_from(grace).unwrap_or(0))).await, None)
+            }
+            Over::PodEnds => {
+                killing(format!("Stopping container {}", self.name()));
+                self.pre_stop().await;
+                (self.end_with_pod(run).await, None)
+            }
+        };
+        let usual = if exit.code == 0 { "Completed" } else { "Error" };
+        Ended {
+            code: exit.code,
+            reason: reason.unwrap_or(usual).to_owned(),
+            message: None,
+            started,
+            finished: Timestamp::now(),
+        }
+    }
+
+    /// The end with its pod: the grace time counts from when the pod was asked, and may get shorter.
+    async fn end_with_pod(&self, run: &Run) -> Exit {
+        let began = Instant::now();
+        let mut grace = self.ending.grace.clone();
+        run.terminate();
+        loop {
+            let deadline = began + *grace.borrow_and_update();
+            tokio::select! {
+                exit = run.wait() => return exit,
+                () = tokio::time::sleep_until(deadline) => {
+                    run.kill();
+                    return run.wait().await;
+                }
+                Ok(()) = grace.changed() => {}
+            }
+        }
+    }
+
+    async fn pre_stop(&self) {
+        let hook = self.container().lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+        let grace = *self.ending.grace.borrow();
+        let Some(hook) = hook else { return };
+        if let Some(command) = hook.exec.as_ref().and_then(|exec| exec.command.clone()) {
+            let shell = self.starter.entry.runtime(self.name(), |runtime| runtime.shell.clone());
+            if let Some(shell) = shell
+                && let Err(error) = exec::run(&shell, &command, grace).await
+            {
+                let Starter { context, entry, .. } = &self.starter;
+                let message = format!("PreStopHook failed: {error}");
+                context.events.warning(&entry.pod(), Some(self.name()), "FailedPreStopHook", message);
+            }
+        } else if let Some(sleep) = &hook.sleep {
+            let wait = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0));
+            tokio::time::sleep(wait.min(grace)).await;
+        }
+    }
+
+    /// Waits before the next start; false when the pod ends meanwhile.
+    async fn back_off(&self, wait: Option<Duration>) -> bool {
+        let Starter { context, entry, .. } = &self.starter;
+        if let Some(wait) = wait {
+            let message = format!("back-off {} restarting failed container={}", humantime::format_duration(wait), self.name());
+            context.events.warning(&entry.pod(), Some(self.name()), "BackOff", message.clone());
+            self.again(Phase::waiting("CrashLoopBackOff", Some(message)));
+            if self.sleep(wait).await.is_none() {
+                return false;
+            }
+            self.count_restart();
+        } else {
+            self.again(Phase::waiting("ContainerCreating", None));
+            self.count_restart();
+        }
+        true
+    }
+
+    fn again(&self, phase: Phase) {
+        self.starter.entry.change(|state| {
+            if let Some(container) = state.container_mut(self.name()) {
+                if let Phase::Ended(ended) = &container.phase {
+                    container.last = Some(ended.clone());
+                }
+                container.phase = phase;
+            }
+        });
+    }
+
+    fn count_restart(&self) {
+        self.starter.entry.change(|state| {
+            if let Some(container) = state.container_mut(self.name()) {
+                container.restarts += 1;
+            }
+        });
+    }
+
+    /// Sleeps; none when the pod ends meanwhile.
+    async fn sleep(&self, time: Duration) -> Option<()> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Some(()),
+            () = self.ending.token.cancelled() => None,
+        }
+    }
+
+    /// Asks the probes without end; ends only when the container must be started again, with the reason.
+    async fn probe(&self, run: &Run) -> String {
+        if run.is_simulated() {
+            let delay = self.starter.context.config.simulate_delay;
+            if !self.starter.finite && !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+        }
+        if let Some(probe) = &self.container().startup_probe
+            && let Err(message) = self.startup(probe, run).await
+        {
+            return message;
+        }
+        self.set_started();
+        let readiness = async {
+            match &self.container().readiness_probe {
+                Some(probe) => self.readiness(probe, run).await,
+                None => self.ready_without_probe().await,
+            }
+        };
+        let liveness = async {
+            match &self.container().liveness_probe {
+                Some(probe) => self.liveness(probe, run).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = liveness => message,
+            () = readiness => std::future::pending().await,
+        }
+    }
+
+    async fn startup(&self, probe: &Probe, run: &Run) -> Result<(), String> {
+        let timing = Timing::of(probe);
+        let mut counter = Counter::new(timing);
+        tokio::time::sleep(timing.initial_delay).await;
+        loop {
+            let result = self.attempt_period(probe, timing, run).await;
+            match counter.observe(result.is_ok()) {
+                Some(true) => return Ok(()),
+                Some(false) => return Err(self.unhealthy("Startup", &result).unwrap_or_default()),
+                None => drop(self.unhealthy("Startup", &result)),
+            }
+        }
+    }
+
+    /// One period of a startup probe. A failure counts once a period as it should, but is found to be over early: the
+    /// question is asked again after short waits, so that a process which needs 50 ms is not seen only after 2 s.
+    async fn attempt_period(&self, probe: &Probe, timing: Timing, run: &Run) -> Result<(), String> {
+        let end = Instant::now() + timing.period;
+        let mut wait = EAGER_FIRST;
+        loop {
+            let result = self.ask(probe, timing, run).await;
+            if result.is_ok() {
+                return result;
+            }
+            let now = Instant::now();
+            if now + wait >= end {
+                tokio::time::sleep_until(end).await;
+                return result;
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(EAGER_MAX);
+        }
+    }
+
+    async fn readiness(&self, probe: &Probe, run: &Run) {
+        let timing = Timing::of(probe);
+        let mut counter = Counter::new(timing);
+        let mut changes = self.starter.context.faults.changes();
+        if self.container().startup_probe.is_none() {
+            tokio::time::sleep(timing.initial_delay).await;
+        }
+        let mut ever = false;
+        loop {
+            let result = if ever {
+                self.ask(probe, timing, run).await
+            } else {
+                self.attempt_period(probe, timing, run).await
+            };
+            ever |= result.is_ok();
+            if let Some(verdict) = counter.observe(result.is_ok()) {
+                self.set_ready(verdict);
+            }
+            if result.is_err() {
+                drop(self.unhealthy("Readiness", &result));
+            }
+            if !ever {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(timing.period) => {}
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// A container without a readiness probe is ready when it runs, unless a fault says otherwise.
+    async fn ready_without_probe(&self) {
+        let Starter { context, entry, .. } = &self.starter;
+        let mut changes = context.faults.changes();
+        loop {
+            let fault = context.faults.lasting(Kind::NeverReady, &entry.pod(), self.name());
+            self.set_ready(fault.is_none());
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = until(fault.and_then(|fault| fault.until)) => {}
+            }
+        }
+    }
+
+    async fn liveness(&self, probe: &Probe, run: &Run) -> String {
+        let timing = Timing::of(probe);
+        let mut counter = Counter::new(timing);
+        if self.container().startup_probe.is_none() {
+            tokio::time::sleep(timing.initial_delay).await;
+        }
+        loop {
+            let result = self.ask(probe, timing, run).await;
+            let verdict = counter.observe(result.is_ok());
+            let message = self.unhealthy("Liveness", &result);
+            if verdict == Some(false) {
+                return message.unwrap_or_default();
+            }
+            tokio::time::sleep(timing.period).await;
+        }
+    }
+
+    /// Tells a failed probe as an event; gives the words for what follows.
+    fn unhealthy(&self, kind: &str, result: &Result<(), String>) -> Option<String> {
+        let error = result.as_ref().err()?;
+        let Starter { context, entry, .. } = &self.starter;
+        let message = format!("{kind} probe failed: {error}");
+        context.events.warning(&entry.pod(), Some(self.name()), "Unhealthy", message);
+        Some(format!("{} probe", kind.to_lowercase()))
+    }
+
+    async fn ask(&self, probe: &Probe, timing: Timing, run: &Run) -> Result<(), String> {
+        let Starter { context, entry, .. } = &self.starter;
+        let pod = entry.pod();
+        let asks_health = self.container().liveness_probe.as_ref().is_none_or(|liveness| !std::ptr::eq(liveness, probe));
+        if asks_health && context.faults.lasting(Kind::NeverReady, &pod, self.name()).is_some() {
+            return Err("fault switch: never ready".to_owned());
+        }
+        if run.is_simulated() {
+            let hangs = context.faults.lasting(Kind::Hang, &pod, self.name()).is_some();
+            return if hangs { Err("fault switch: hang".to_owned()) } else { Ok(()) };
+        }
+        match question(probe, self.container(), entry.ip) {
+            Question::Http { address, path, headers } => {
+                context.prober.http(address, &path, &headers, timing.timeout).await
+            }
+            Question::Tcp(address) => Prober::tcp(address, timing.timeout).await,
+            Question::Exec(command) => {
+                let shell = entry.runtime(self.name(), |runtime| runtime.shell.clone());
+                let Some(shell) = shell else { return Ok(()) };
+                exec::run(&shell, &command, timing.timeout).await
+            }
+            Question::Nothing => Ok(()),
+        }
+    }
+
+    fn set_started(&self) {
+        self.starter.entry.change(|state| {
+            if let Some(container) = state.container_mut(self.name()) {
+                container.started = true;
+            }
+        });
+    }
+
+    fn set_ready(&self, ready: bool) {
+        self.starter.entry.change(|state| {
+            if let Some(container) = state.container_mut(self.name()) {
+                container.ready = ready;
+            }
+        });
+    }
+}
+
+/// Sleeps until a moment; without end when there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
