@@ -1,0 +1,273 @@
+//! Giving an instance its role and database (DBS-07, DBS-08, DBS-22): a slot in one transaction, then role and database on the server, then
+//! the end in another transaction. Each part may be repeated after a crash; the sweep finishes what nobody asks for again.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{App, tenant_error};
+use crate::domain::AllocationState;
+use crate::domain::names::{ExternalId, TenantName};
+use crate::domain::placement::PlanTier;
+use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
+use crate::error::Error;
+use crate::metrics::Outcome as Label;
+use crate::secrets::generate_password;
+use crate::store::allocations::{self, Allocation, Slot};
+use crate::store::servers::{self, Server};
+use crate::store::{self, waiting};
+use crate::tenants::Tenant;
+
+/// What a caller without a slot should wait before it asks again.
+pub const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Longest work on a tenant's server for one allocation; within the transaction's own limit.
+const REMOTE_DEADLINE: Duration = Duration::from_secs(45);
+/// Tries when a slot went to somebody else at the same time.
+const TRIES: u32 = 5;
+
+/// Who wants a database.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// For whom.
+    pub instance: ExternalId,
+    /// Of whom.
+    pub customer: ExternalId,
+    /// Tier of the plan.
+    pub tier: PlanTier,
+    /// Where the tier is placed.
+    pub placement: ServerType,
+}
+
+impl Wanted {
+    /// Checks what a caller sent.
+    pub fn parse(instance: &str, customer: &str, tier: &str, require_dedicated: bool) -> Result<Self, Error> {
+        let id = |field, text: &str| {
+            let message = "must be a UUID or 1 to 63 characters of A-Z, a-z, 0-9, _ and -";
+            ExternalId::try_new(text).ok_or(Error::Invalid { field, message })
+        };
+        let tier: PlanTier = tier.parse().map_err(|_| Error::PlanTierUnknown)?;
+        Ok(Self {
+            instance: id("instance_id", instance)?,
+            customer: id("customer_id", customer)?,
+            tier,
+            placement: tier.placement(require_dedicated)?,
+        })
+    }
+}
+
+/// What became of the slot.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Taken {
+    /// It has one, and role and database may still be missing.
+    Slot(Uuid),
+    /// Everything is there already.
+    Ready(Uuid),
+    /// No room; a server was ordered where needed.
+    Waiting,
+}
+
+/// Answer to a caller.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The tenant may connect.
+    Allocated(Box<Allocation>, Box<Server>),
+    /// Ask again.
+    Provisioning,
+}
+
+impl App {
+    /// The whole use case. Goes on when the caller goes away: the work is the same for its next try.
+    pub async fn allocate(&self, wanted: Wanted) -> Result<Outcome, Error> {
+        let this = self.clone();
+        let outcome = tokio::spawn(async move {
+            match this.take_slot(&wanted).await? {
+                Taken::Waiting => Ok(Outcome::Provisioning),
+                Taken::Ready(id) => this.outcome(id).await,
+                Taken::Slot(id) => {
+                    this.finish(id).await?;
+                    this.outcome(id).await
+                }
+            }
+        })
+        .await
+        .map_err(|error| Error::Internal(error.into()))?;
+        let outcome_word = match &outcome {
+            Ok(Outcome::Allocated(..)) => "allocated",
+            Ok(Outcome::Provisioning) => "provisioning",
+            Err(_) => "failed",
+        };
+        self.metrics.allocations.get_or_create(&Label { outcome: outcome_word }).inc();
+        outcome
+    }
+
+    async fn outcome(&self, id: Uuid) -> Result<Outcome, Error> {
+        let mut conn = self.pool.acquire().await?;
+        let allocation = allocations::find(&mut conn, id).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        Ok(Outcome::Allocated(Box::new(allocation), Box::new(server)))
+    }
+
+    /// First transaction: finds the allocation of before, or takes a slot, or notes that somebody waits and orders a server.
+    pub async fn take_slot(&self, wanted: &Wanted) -> Result<Taken, Error> {
+        for _ in 0..TRIES {
+            let now = self.now();
+            let mut tx = self.pool.begin().await?;
+            if let Some(known) = allocations::find_by_instance(&mut tx, &wanted.instance).await? {
+                if known.customer_id != wanted.customer.as_str() {
+                    return Err(Error::AllocatedToOtherCustomer);
+                }
+                match known.state {
+                    AllocationState::Allocated => return Ok(Taken::Ready(known.id)),
+                    AllocationState::Allocating => return Ok(Taken::Slot(known.id)),
+                    AllocationState::Released => {
+                        return Err(Error::InvalidState(
+                            "the allocation is released: reclaim it or purge it".into(),
+                        ));
+                    }
+                    AllocationState::Purged => {}
+                }
+            }
+            let server = match wanted.placement {
+                ServerType::Dedicated => self.dedicated_with_room(&mut tx, wanted, now).await?,
+                ServerType::Shared | ServerType::Platform => servers::lock_with_room(&mut tx).await?,
+            };
+            let Some(server) = server else {
+                if !waiting::note(&mut tx, &wanted.instance, &wanted.customer, wanted.placement, now).await? {
+                    return Err(Error::AllocatedToOtherCustomer);
+                }
+                if wanted.placement == ServerType::Shared {
+                    self.grow(&mut tx, now).await?;
+                }
+                tx.commit().await?;
+                return Ok(Taken::Waiting);
+            };
+            if let Some(id) = self.fill_slot(&mut tx, wanted, server, now).await? {
+                tx.commit().await?;
+                return Ok(Taken::Slot(id));
+            }
+            // Another call for the same instance was faster: the transaction is given up, the next round finds its row.
+        }
+        Err(Error::Conflict)
+    }
+
+    /// The tenant's own server when it can take it; ordered when there is none.
+    async fn dedicated_with_room(
+        &self,
+        conn: &mut PgConnection,
+        wanted: &Wanted,
+        now: OffsetDateTime,
+    ) -> Result<Option<Server>, Error> {
+        match servers::lock_dedicated(conn, &wanted.instance).await? {
+            Some(server) if server.status == PoolStatus::Active => Ok(Some(server)),
+            Some(_) => Ok(None),
+            None => {
+                // One request at a time, so that the number sequence has no gaps from lost races.
+                servers::lock_growth(conn).await?;
+                if servers::lock_dedicated(conn, &wanted.instance).await?.is_none() {
+                    self.order_dedicated(conn, &wanted.instance, now).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Row, encrypted password, fill of the server, growth. `None`: lost the race for the instance.
+    async fn fill_slot(
+        &self,
+        conn: &mut PgConnection,
+        wanted: &Wanted,
+        mut server: Server,
+        now: OffsetDateTime,
+    ) -> Result<Option<Uuid>, Error> {
+        let name = TenantName::new(&wanted.customer, &wanted.instance);
+        let slot = Slot {
+            instance: &wanted.instance,
+            customer: &wanted.customer,
+            server: server.id,
+            name: &name,
+            tier: wanted.tier,
+        };
+        let Some(id) = allocations::insert(conn, &slot, now).await? else { return Ok(None) };
+        let sealed = self.vault.seal(id, &generate_password()?)?;
+        store::secrets::put_allocation(conn, id, &sealed).await?;
+        waiting::remove(conn, &wanted.instance).await?;
+        server.fill.current += 1;
+        server.last_allocated_at = Some(now);
+        server.apply(PoolEvent::FillChanged, now)?;
+        servers::save(conn, &server).await?;
+        if server.server_type == ServerType::Shared {
+            self.grow(conn, now).await?;
+        }
+        Ok(Some(id))
+    }
+
+    /// Role and database on the server, then the second transaction. Repeating it changes nothing.
+    pub async fn finish(&self, id: Uuid) -> Result<(), Error> {
+        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let mut tx = self.pool.begin().await?;
+        allocations::lock_work(&mut tx, id).await?;
+        let allocation = allocations::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
+        match allocation.state {
+            AllocationState::Allocating => {}
+            AllocationState::Allocated => return Ok(()),
+            AllocationState::Released | AllocationState::Purged => return Err(Error::Conflict),
+        }
+        match self.prepare(&mut tx, &allocation).await {
+            Ok(()) => {
+                if !allocations::mark_allocated(&mut tx, id, self.now()).await? {
+                    return Err(Error::Conflict);
+                }
+                tx.commit().await?;
+                tracing::info!(instance.id = allocation.instance_id, allocation.id = %id, "allocated");
+                Ok(())
+            }
+            Err(error @ Error::NameTaken(_)) => {
+                // Nothing of ours is there: the slot is given back, and an operator has to look at the stranger.
+                tracing::error!(instance.id = allocation.instance_id, error = %error, "foreign database found");
+                tx.rollback().await?;
+                self.give_slot_back(&allocation).await?;
+                Err(error)
+            }
+            Err(error) => {
+                allocations::note_failure(&mut tx, id, &error.to_string(), self.now()).await?;
+                tx.commit().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The work on the tenant's server.
+    pub async fn prepare(&self, conn: &mut PgConnection, allocation: &Allocation) -> Result<(), Error> {
+        let server = servers::find(conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let target = self.target(conn, &server).await?;
+        let sealed =
+            store::secrets::allocation(conn, allocation.id).await?.ok_or(Error::NotFound("secret"))?;
+        let tenant = Tenant {
+            allocation: allocation.id,
+            name: allocation.db_name.clone(),
+            password: self.vault.open(allocation.id, &sealed)?,
+            limits: allocation.plan_tier.role_limits(),
+        };
+        tokio::time::timeout(REMOTE_DEADLINE, self.tenants.prepare(&target, &tenant))
+            .await
+            .map_err(|_| {
+                super::server_error(&server.name, anyhow::anyhow!("not done within {REMOTE_DEADLINE:?}"))
+            })?
+            .map_err(|error| tenant_error(&server.name, error))
+    }
+
+    async fn give_slot_back(&self, allocation: &Allocation) -> Result<(), Error> {
+        let now = self.now();
+        let mut tx = self.pool.begin().await?;
+        let Some(mut server) = servers::lock(&mut tx, allocation.db_server_id).await? else { return Ok(()) };
+        if allocations::delete_unmade(&mut tx, allocation.id).await? {
+            server.fill.current -= 1;
+            server.apply(PoolEvent::FillChanged, now)?;
+            servers::save(&mut tx, &server).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Work that nobody asked for: activation, checks, and the sweep behind every call. One replica does it, elected by an advisory lock.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use sqlx::PgConnection;
+use sqlx::postgres::PgListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::App;
+use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
+use crate::store::servers::{self, Server};
+use crate::store::{allocations, waiting};
+
+/// Key of the advisory lock that the leader holds.
+const LEADER: i64 = 0x5341_4153_4442_5f31;
+/// Time between two tries to become the leader, and between two signs of life of its session.
+const ELECTION: Duration = Duration::from_secs(3);
+/// Longest pause of the activation loop; a notification ends it.
+const ACTIVATION: Duration = Duration::from_secs(5);
+/// Pause between two tries to reach a server that is not there yet: from, to.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// Time between two sweeps.
+const SWEEP: Duration = Duration::from_secs(15);
+/// Unfinished work that nobody touched for so long is the sweep's.
+const STUCK: time::Duration = time::Duration::seconds(60);
+/// A request that was not repeated for so long waits no more.
+const WAITING_LIFE: time::Duration = time::Duration::minutes(15);
+/// A server must come up within this.
+const MAKING_LIFE: time::Duration = time::Duration::minutes(30);
+/// Servers checked at once.
+const CHECKS: usize = 16;
+
+impl App {
+    /// Runs until `stop`; waits for leadership, works while it has it.
+    pub async fn run_background(self, stop: CancellationToken) -> anyhow::Result<()> {
+        while !stop.is_cancelled() {
+            let term = async {
+                if let Err(error) = self.lead_once().await {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "background work lost its connection, trying again"
+                    );
+                }
+                tokio::time::sleep(ELECTION).await;
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = term => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One try: nothing when another replica leads; otherwise works until the session that holds the lock is lost.
+    async fn lead_once(&self) -> anyhow::Result<()> {
+        // Detached: the lock ends with this session and must not travel back into the pool.
+        let mut session = self.pool.acquire().await?.detach();
+        let leads = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "leads!""#, LEADER)
+            .fetch_one(&mut session)
+            .await?;
+        if !leads {
+            return Ok(());
+        }
+        tracing::info!("leads the background work");
+        tokio::select! {
+            ended = hold(&mut session) => ended,
+            ended = self.activate_for_ever() => ended,
+            ended = self.sweep_for_ever() => ended,
+            ended = self.check_for_ever() => ended,
+        }
+    }
+
+    async fn activate_for_ever(&self) -> anyhow::Result<()> {
+        let mut listener =
+            PgListener::connect_with(&self.pool).await.context("cannot listen for pool work")?;
+        listener.listen("pool_work").await?;
+        let mut tries: HashMap<Uuid, (Instant, Duration)> = HashMap::new();
+        loop {
+            let mut pause = ACTIVATION;
+            let due = self.unreached(&mut tries).await?;
+            let checked = self.check_all(due).await;
+            for server in checked {
+                if server.health == HealthStatus::Healthy && !server.status.is_in_the_making() {
+                    tries.remove(&server.id);
+                } else {
+                    let wait =
+                        tries.get(&server.id).map_or(BACKOFF.0, |(_, wait)| (*wait * 2).min(BACKOFF.1));
+                    tries.insert(server.id, (Instant::now() + wait, wait));
+                }
+            }
+            for (at, _) in tries.values() {
+                pause =
+                    pause.min(at.saturating_duration_since(Instant::now()).max(Duration::from_millis(50)));
+            }
+            if let Ok(notified) = tokio::time::timeout(pause, listener.recv()).await {
+                notified.context("lost the listening connection")?;
+            }
+        }
+    }
+
+    /// Servers that wait for a first or a next good check and whose pause is over.
+    async fn unreached(&self, tries: &mut HashMap<Uuid, (Instant, Duration)>) -> anyhow::Result<Vec<Uuid>> {
+        let mut conn = self.pool.acquire().await?;
+        let servers: Vec<Server> =
+            servers::managed(&mut conn).await?.into_iter().filter(wants_check_soon).collect();
+        tries.retain(|id, _| servers.iter().any(|server| server.id == *id));
+        let now = Instant::now();
+        let due = servers.iter().filter(|server| tries.get(&server.id).is_none_or(|(at, _)| *at <= now));
+        Ok(due.map(|server| server.id).collect())
+    }
+
+    async fn check_for_ever(&self) -> anyhow::Result<()> {
+        loop {
+            let mut conn = self.pool.acquire().await?;
+            let servers = servers::managed(&mut conn).await?;
+            drop(conn);
+            let oldest = runtime::clock::now() - self.settings.health_interval;
+            let due = servers
+                .into_iter()
+                .filter(|server| {
+                    server.status.wants_objects()
+                        && !server.platform_host.is_empty()
+                        && !server.status.is_in_the_making()
+                })
+                .filter(|server| server.last_health_check.is_none_or(|at| at <= oldest))
+                .map(|server| server.id)
+                .collect();
+            self.check_all(due).await;
+            tokio::time::sleep(self.settings.health_interval.min(Duration::from_secs(10))).await;
+        }
+    }
+
+    async fn check_all(&self, servers: Vec<Uuid>) -> Vec<Server> {
+        let checks = servers.into_iter().map(|id| async move {
+            let outcome = self.check(id).await;
+            outcome
+                .inspect_err(
+                    |error| tracing::warn!(server.id = %id, error = %error, "a check could not be noted"),
+                )
+                .ok()
+        });
+        futures::stream::iter(checks).buffer_unordered(CHECKS).filter_map(std::future::ready).collect().await
+    }
+
+    async fn sweep_for_ever(&self) -> anyhow::Result<()> {
+        loop {
+            self.sweep().await?;
+            tokio::time::sleep(SWEEP).await;
+        }
+    }
+
+    /// Finishes what was left behind, forgets who stopped asking, orders what is missing, gives up what does not come.
+    pub async fn sweep(&self) -> anyhow::Result<()> {
+        let now = runtime::clock::now();
+        let mut conn = self.pool.acquire().await?;
+        let forgotten = waiting::forget(&mut conn, now - WAITING_LIFE).await?;
+        let unfinished = allocations::unfinished(&mut conn, now - STUCK).await?;
+        let late = servers::managed(&mut conn).await?.into_iter();
+        drop(conn);
+        if forgotten > 0 {
+            tracing::info!(forgotten, "requests stopped waiting");
+        }
+        for server in
+            late.filter(|server| server.status.is_in_the_making() && server.created_at < now - MAKING_LIFE)
+        {
+            self.give_up(server.id).await?;
+        }
+        for (id, purging) in unfinished {
+            let outcome = if purging { self.purge(id).await } else { self.finish(id).await };
+            if let Err(error) = outcome {
+                tracing::warn!(allocation.id = %id, error = %error, "unfinished work failed again");
+            }
+        }
+        let mut tx = self.pool.begin().await?;
+        self.grow(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Pools that come up, pools in error that are ready again, and pools that stumbled and are ready again.
+fn wants_check_soon(server: &Server) -> bool {
+    if server.platform_host.is_empty() {
+        return false;
+    }
+    match server.status {
+        PoolStatus::Initializing => server.observed == Observed::Ready,
+        PoolStatus::Error => server.observed == Observed::Ready && server.failures == 0,
+        PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance => {
+            server.health == HealthStatus::Degraded
+                && server.failures == 0
+                && server.observed == Observed::Ready
+        }
+        _ => false,
+    }
+}
+
+/// Keeps the session of the lock alive; ends with an error when it is lost.
+async fn hold(session: &mut PgConnection) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(ELECTION).await;
+        tokio::time::timeout(ELECTION, sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(&mut *session))
+            .await
+            .context("the leader's session does not answer")?
+            .context("the leader's session is lost")?;
+    }
+}

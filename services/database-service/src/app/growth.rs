@@ -1,0 +1,72 @@
+//! Ordering servers, inside the transaction that found the need (DBS-24, DBS-25, DBS-34).
+
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+
+use super::App;
+use crate::domain::growth::must_order;
+use crate::domain::names::ExternalId;
+use crate::error::Error;
+use crate::secrets::{generate_password, secret_hash};
+use crate::store;
+use crate::store::servers::{self, Order, Server};
+
+/// After an order that came to nothing, the next one waits: a cluster that cannot make pools shall not get an endless row of them.
+const PAUSE_AFTER_FAILURE: Duration = Duration::minutes(10);
+
+impl App {
+    /// Orders shared pools while more are needed than are there and coming. One decision at a time over all replicas.
+    pub(super) async fn grow(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<(), Error> {
+        let min_free = self.settings.min_free;
+        if !must_order(servers::supply(conn).await?, min_free) {
+            return Ok(());
+        }
+        servers::lock_growth(conn).await?;
+        if let Some(failed) = servers::last_failed_order(conn).await?
+            && now < failed + PAUSE_AFTER_FAILURE
+        {
+            return Ok(());
+        }
+        // Read again under the lock: somebody else may have ordered meanwhile.
+        while must_order(servers::supply(conn).await?, min_free) {
+            for mut booked in servers::lock_open_in_the_making(conn).await? {
+                booked.booked_out = true;
+                servers::save(conn, &booked).await?;
+            }
+            self.order(conn, self.settings.max_instances, None, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Orders a tenant's own server; the caller has seen that there is none.
+    pub(super) async fn order_dedicated(
+        &self,
+        conn: &mut PgConnection,
+        instance: &ExternalId,
+        now: OffsetDateTime,
+    ) -> Result<Server, Error> {
+        self.order(conn, 1, Some(instance), now).await
+    }
+
+    async fn order(
+        &self,
+        conn: &mut PgConnection,
+        max_instances: i32,
+        instance: Option<&ExternalId>,
+        now: OffsetDateTime,
+    ) -> Result<Server, Error> {
+        let order = Order {
+            max_instances,
+            image: &self.settings.image,
+            resources: &self.settings.resources,
+            instance,
+        };
+        let server = servers::insert(conn, &order, now).await?;
+        let password = generate_password()?;
+        let sealed = self.vault.seal(server.id, &password)?;
+        store::secrets::put_server(conn, server.id, &sealed, &secret_hash(server.id, &password)).await?;
+        self.metrics.ordered.inc();
+        tracing::info!(server.name = server.name, server.r#type = %server.server_type, "server ordered");
+        Ok(server)
+    }
+}

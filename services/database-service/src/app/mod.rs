@@ -1,0 +1,110 @@
+//! Use cases, one a file: each loads, decides by the domain, saves and announces in one transaction.
+
+pub mod admin;
+pub mod allocate;
+pub mod background;
+pub mod check;
+pub mod credentials;
+mod growth;
+pub mod pool_work;
+pub mod release;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+use crate::metrics::ServiceMetrics;
+use crate::secrets::Vault;
+use crate::store::servers::{Resources, Server};
+use crate::store::{self};
+use crate::tenants::{Target, TenantError, Tenants};
+
+/// What ordered pools are made of, and how tenants are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Slots of a shared pool.
+    pub max_instances: i32,
+    /// Free slots below which a pool is ordered.
+    pub min_free: i64,
+    /// Image of the pods.
+    pub image: String,
+    /// Requests and limits of the pods.
+    pub resources: Resources,
+    /// Connections that a shared server has for each slot.
+    pub connections_per_tenant: i64,
+    /// Days that a softly released database is kept.
+    pub retention_days: i64,
+    /// Time between two checks of a pool.
+    pub health_interval: Duration,
+}
+
+/// What use cases work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The service's own database.
+    pub pool: PgPool,
+    /// Encryption at rest.
+    pub vault: Arc<Vault>,
+    /// The tenants' servers.
+    pub tenants: Arc<Tenants>,
+    /// Settings.
+    pub settings: Arc<Settings>,
+    /// Counters.
+    pub metrics: ServiceMetrics,
+    /// Work on tenants' servers at once; each holds a connection to the own database meanwhile, so this stays below the pool's size.
+    remote: Arc<Semaphore>,
+}
+
+impl App {
+    /// All parts together. Work on tenants' servers takes at most two thirds of the own connections.
+    pub fn new(pool: &PgPool, vault: Vault, settings: Settings, metrics: ServiceMetrics) -> Self {
+        let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(10);
+        Self {
+            pool: pool.clone(),
+            vault: Arc::new(vault),
+            tenants: Arc::new(Tenants::new()),
+            settings: Arc::new(settings),
+            metrics,
+            remote: Arc::new(Semaphore::new((connections * 2 / 3).max(1))),
+        }
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        runtime::clock::now()
+    }
+
+    /// The server as its administrator reaches it.
+    async fn target(&self, conn: &mut PgConnection, server: &Server) -> Result<Target, Error> {
+        if server.platform_host.is_empty() {
+            return Err(server_error(&server.name, anyhow::anyhow!("its address is not known yet")));
+        }
+        let (sealed, secret_hash) = store::secrets::server(conn, server.id)
+            .await?
+            .ok_or_else(|| Error::Internal(anyhow::anyhow!("{} has no secret", server.name)))?;
+        Ok(Target {
+            id: server.id,
+            name: server.name.clone(),
+            host: server.platform_host.clone(),
+            port: u16::try_from(server.platform_port).unwrap_or(5432),
+            user: server.admin_user.clone(),
+            password: self.vault.open(server.id, &sealed)?,
+            secret_hash,
+        })
+    }
+}
+
+fn server_error(server: &str, cause: anyhow::Error) -> Error {
+    Error::Server { server: server.to_owned(), cause }
+}
+
+fn tenant_error(server: &str, error: TenantError) -> Error {
+    match error {
+        TenantError::NameTaken(name) => Error::NameTaken(name),
+        TenantError::Server(cause) => server_error(server, cause.into()),
+        TenantError::Internal(cause) => Error::Internal(cause),
+    }
+}

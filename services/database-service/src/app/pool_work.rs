@@ -1,0 +1,135 @@
+//! What the worker builds for servers, and what it reports of them (DBS-26, DBS-27, DBS-14).
+
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::App;
+use crate::domain::pool::{HealthStatus, Observed, PoolEvent, PoolStatus};
+use crate::domain::tuning;
+use crate::error::Error;
+use crate::store;
+use crate::store::servers::{self, Server};
+
+/// Wanted objects of a server.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The row.
+    pub server: Server,
+    /// Lines of `postgresql.conf`.
+    pub config: String,
+    /// Changes with the administrator's password.
+    pub secret_hash: String,
+}
+
+/// Where a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// For this service.
+    pub platform: (String, i32),
+    /// For tenants' pods.
+    pub tenant: (String, i32),
+}
+
+/// What the worker saw.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Which server.
+    pub server: Uuid,
+    /// State of its objects.
+    pub observed: Observed,
+    /// Where it is reached, when known.
+    pub address: Option<Address>,
+    /// Node of the pod.
+    pub node: String,
+    /// Safe text.
+    pub message: String,
+}
+
+impl App {
+    /// All servers that should have objects, and those that should lose them.
+    pub async fn pool_specs(&self) -> Result<Vec<Spec>, Error> {
+        let mut conn = self.pool.acquire().await?;
+        let servers = servers::managed(&mut conn).await?;
+        let mut hashes = store::secrets::server_hashes(&mut conn).await?;
+        let specs = servers.into_iter().map(|server| {
+            let secret_hash = hashes.remove(&server.id).unwrap_or_default();
+            let memory = tuning::memory_bytes(&server.resources.memory_limit)
+                .ok_or_else(|| anyhow::anyhow!("{} has a memory limit that is no quantity", server.name))?;
+            let per_tenant = self.settings.connections_per_tenant;
+            let config = tuning::postgresql_conf(server.server_type, server.fill.max, per_tenant, memory);
+            Ok(Spec { server, config, secret_hash })
+        });
+        specs.collect()
+    }
+
+    /// The administrator's password, for the server's Secret: (role, password, hash).
+    pub async fn pool_secret(&self, id: Uuid) -> Result<(String, SecretString, String), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
+        let (sealed, hash) = store::secrets::server(&mut conn, id).await?.ok_or(Error::NotFound("secret"))?;
+        Ok((server.admin_user, self.vault.open(id, &sealed)?, hash))
+    }
+
+    /// Takes a report in. The same report twice writes nothing the second time.
+    pub async fn report(&self, report: &Report) -> Result<PoolStatus, Error> {
+        let now = self.now();
+        let mut tx = self.pool.begin().await?;
+        let before = servers::lock(&mut tx, report.server).await?.ok_or(Error::NotFound("pool"))?;
+        let mut server = before.clone();
+        take_in(&mut server, report, now)?;
+        // A ready pod is news for the activation loop even when the row knows it already: the last try may have failed.
+        let wake = matches!(server.status, PoolStatus::Initializing | PoolStatus::Error)
+            || server.health != HealthStatus::Healthy
+            || server.observed != before.observed;
+        if server != before {
+            servers::save(&mut tx, &server).await?;
+        }
+        if wake && server.status.wants_objects() {
+            servers::wake_leader(&mut tx).await?;
+        }
+        tx.commit().await?;
+        if server.status == PoolStatus::Deprovisioned {
+            self.tenants.forget(server.id);
+        }
+        Ok(server.status)
+    }
+
+    /// Notes when the worker last reached the cluster; a time in the future counts as now.
+    pub async fn cluster_contact(&self, at: OffsetDateTime) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        store::contact::note(&mut conn, at.min(self.now())).await?;
+        Ok(())
+    }
+}
+
+/// The report's effect on the row. Health moves by this service's own checks; a pod that is not ready only takes a healthy server out of
+/// selection until the next check.
+fn take_in(server: &mut Server, report: &Report, now: OffsetDateTime) -> Result<(), Error> {
+    server.observed = report.observed;
+    if !report.node.is_empty() {
+        server.node.clone_from(&report.node);
+    }
+    if let Some(Address { platform, tenant }) = &report.address {
+        (server.platform_host, server.platform_port) = platform.clone();
+        (server.host, server.port) = tenant.clone();
+    }
+    match report.observed {
+        Observed::Nothing => {}
+        Observed::Applied | Observed::Ready => server.apply(PoolEvent::ObjectsMade, now)?,
+        Observed::NotReady | Observed::Failed => {
+            server.last_error.clone_from(&report.message);
+            if server.health == HealthStatus::Healthy {
+                server.health = HealthStatus::Degraded;
+            }
+        }
+        Observed::Removed => match server.status {
+            PoolStatus::Deprovisioning | PoolStatus::Deprovisioned => {
+                server.apply(PoolEvent::ObjectsGone, now)?
+            }
+            _ if server.health == HealthStatus::Healthy => server.health = HealthStatus::Degraded,
+            _ => {}
+        },
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Giving a database up, softly or for good, and taking it back within the retention (DBS-11).
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{App, tenant_error};
+use crate::domain::names::ExternalId;
+use crate::domain::pool::{PoolEvent, ServerType};
+use crate::domain::{AllocationState, ReleaseMode};
+use crate::error::Error;
+use crate::store::allocations::{self, Allocation};
+use crate::store::servers::{self, Server};
+use crate::store::{self, waiting};
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Released {
+    /// released, purged, or absent when there was nothing.
+    pub status: &'static str,
+    /// End of the retention.
+    pub purge_after: Option<OffsetDateTime>,
+}
+
+impl App {
+    /// Idempotent; an unknown instance is a success.
+    pub async fn release(&self, instance: &ExternalId, mode: ReleaseMode) -> Result<Released, Error> {
+        let now = self.now();
+        let mut tx = self.pool.begin().await?;
+        waiting::remove(&mut tx, instance).await?;
+        let known = allocations::find_by_instance(&mut tx, instance).await?;
+        let Some(allocation) = known else {
+            tx.commit().await?;
+            return Ok(Released { status: "absent", purge_after: None });
+        };
+        if allocation.state == AllocationState::Purged {
+            tx.commit().await?;
+            return Ok(Released { status: "purged", purge_after: None });
+        }
+        match mode {
+            ReleaseMode::Soft => {
+                let end = now + Duration::days(self.settings.retention_days);
+                let changed = allocations::mark_released(&mut tx, allocation.id, end, now).await?;
+                tx.commit().await?;
+                let purge_after = if changed { Some(end) } else { allocation.purge_after };
+                Ok(Released { status: "released", purge_after })
+            }
+            ReleaseMode::Purge => {
+                allocations::mark_purging(&mut tx, allocation.id, now).await?;
+                tx.commit().await?;
+                self.purge(allocation.id).await?;
+                Ok(Released { status: "purged", purge_after: None })
+            }
+        }
+    }
+
+    /// Drops role and database of an allocation that is marked for it, then gives the slot back. Repeating it changes nothing.
+    pub async fn purge(&self, id: Uuid) -> Result<(), Error> {
+        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let mut tx = self.pool.begin().await?;
+        allocations::lock_work(&mut tx, id).await?;
+        let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
+        if allocation.state == AllocationState::Purged || !allocation.purging {
+            return Ok(());
+        }
+        let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        // A server that never had an address never had a tenant's database either.
+        if !server.platform_host.is_empty() {
+            let target = self.target(&mut tx, &server).await?;
+            if let Err(error) = self.tenants.drop_tenant(&target, id, &allocation.db_name).await {
+                let error = tenant_error(&server.name, error);
+                allocations::note_failure(&mut tx, id, &error.to_string(), self.now()).await?;
+                tx.commit().await?;
+                return Err(error);
+            }
+        }
+        let now = self.now();
+        let mut server = servers::lock(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        if !allocations::mark_purged(&mut tx, id, now).await? {
+            return Err(Error::Conflict);
+        }
+        store::secrets::delete_allocation(&mut tx, id).await?;
+        server.fill.current -= 1;
+        server.apply(PoolEvent::FillChanged, now)?;
+        let goes = server.server_type == ServerType::Dedicated
+            && server.apply(PoolEvent::RemovalOrdered, now).is_ok();
+        let saved = servers::save(&mut tx, &server).await?;
+        if goes {
+            servers::request_objects(&mut tx, &saved).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(instance.id = allocation.instance_id, "purged");
+        Ok(())
+    }
+
+    /// A softly released database is live again.
+    pub async fn reclaim(&self, instance: &ExternalId) -> Result<(Allocation, Server), Error> {
+        let now = self.now();
+        let mut tx = self.pool.begin().await?;
+        let allocation =
+            allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
+        if allocation.state == AllocationState::Released
+            && !allocations::mark_reclaimed(&mut tx, allocation.id, now).await?
+        {
+            return Err(Error::InvalidState("the database is being dropped".into()));
+        }
+        let allocation = allocations::find(&mut tx, allocation.id).await?.ok_or(Error::Conflict)?;
+        if allocation.state == AllocationState::Purged {
+            return Err(Error::InvalidState("the database is dropped".into()));
+        }
+        let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        tx.commit().await?;
+        Ok((allocation, server))
+    }
+}

@@ -1,0 +1,72 @@
+//! The rules of pools and allocations: pure functions and values. No clock, no random numbers, no I/O.
+
+pub mod growth;
+pub mod names;
+pub mod placement;
+pub mod pool;
+pub mod tuning;
+
+/// A word that is none of an enum's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no known word")]
+pub struct UnknownWord(pub String);
+
+/// Enums that stand as words in SQL, events and answers.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_meta])* $variant),+ }
+
+        impl $name {
+            /// All values, in the order of the CHECK constraint.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in SQL, events and answers.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::domain::UnknownWord;
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err($crate::domain::UnknownWord(word.to_owned())),
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// Life of an allocation.
+    AllocationState {
+        /// The slot is taken; role and database are being made.
+        Allocating = "allocating",
+        /// The tenant may connect.
+        Allocated = "allocated",
+        /// Kept until the end of the retention.
+        Released = "released",
+        /// Role and database are gone; the slot is free.
+        Purged = "purged",
+    }
+}
+
+words! {
+    /// How a tenant's database is given up (DBS-11).
+    ReleaseMode {
+        /// Kept for the retention.
+        Soft = "soft",
+        /// Dropped now.
+        Purge = "purge",
+    }
+}

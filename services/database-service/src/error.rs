@@ -1,0 +1,149 @@
+//! The one error of this service and its way to the wire.
+
+use std::time::Duration;
+
+use runtime::grpc::Refusal;
+use tonic::{Code, Status};
+
+use crate::domain::placement::NotDedicated;
+use crate::domain::pool::InvalidTransition;
+
+/// What a use case answers when it does not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request.
+    #[error("{field} {message}")]
+    Invalid {
+        /// Its name.
+        field: &'static str,
+        /// What it must be.
+        message: &'static str,
+    },
+    /// DBS-34.
+    #[error("plan_tier must be starter, standard, premium or enterprise")]
+    PlanTierUnknown,
+    /// DBS-10.
+    #[error(transparent)]
+    PlanNotDedicated(#[from] NotDedicated),
+    /// Missing.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// DBS-08.
+    #[error("the instance belongs to another customer")]
+    AllocatedToOtherCustomer,
+    /// DBS-30: a database or role of that name exists without our row.
+    #[error("{0} exists on the server and is not ours")]
+    NameTaken(String),
+    /// The state does not allow it.
+    #[error("{0}")]
+    InvalidState(String),
+    /// Lost a race; the whole use case may be repeated.
+    #[error("changed by somebody else at the same time")]
+    Conflict,
+    /// A tenants' server does not answer or refused a statement.
+    #[error("database server {server} is not available")]
+    Server {
+        /// Name of the pool.
+        server: String,
+        /// For the log.
+        #[source]
+        cause: anyhow::Error,
+    },
+    /// The service's own database.
+    #[error("database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Everything else.
+    #[error("{0:#}")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<InvalidTransition> for Error {
+    fn from(error: InvalidTransition) -> Self {
+        Self::InvalidState(error.to_string())
+    }
+}
+
+impl Error {
+    /// Machine-readable reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "validation_failed",
+            Self::PlanTierUnknown => "plan_tier_unknown",
+            Self::PlanNotDedicated(_) => "plan_not_dedicated",
+            Self::NotFound(_) => "not_found",
+            Self::AllocatedToOtherCustomer => "allocated_to_other_customer",
+            Self::NameTaken(_) => "database_name_taken",
+            Self::InvalidState(_) => "invalid_state",
+            Self::Conflict => "conflict",
+            Self::Server { .. } => "unavailable",
+            Self::Database(error) if is_away(error) => "unavailable",
+            Self::Database(_) | Self::Internal(_) => "internal",
+        }
+    }
+}
+
+/// Is the database away, as opposed to a statement being wrong?
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+            true
+        }
+        // Shutdown, crash, too many connections, lock time-out.
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some(code) if code.starts_with("57P") || code == "53300" || code == "55P03")
+        }
+        _ => false,
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let reason = error.reason();
+        let refuse = |code| Refusal::new(code, reason, error.to_string());
+        match &error {
+            Error::Invalid { field, message } => Refusal::invalid(*field, *message).into(),
+            Error::PlanTierUnknown => {
+                refuse(Code::InvalidArgument).with_field("plan_tier", "is not known").into()
+            }
+            Error::PlanNotDedicated(_) => {
+                refuse(Code::InvalidArgument).with_field("plan_tier", "has no dedicated server").into()
+            }
+            Error::NotFound(_) => refuse(Code::NotFound).into(),
+            Error::AllocatedToOtherCustomer => refuse(Code::AlreadyExists).into(),
+            Error::NameTaken(_) | Error::InvalidState(_) => refuse(Code::FailedPrecondition).into(),
+            Error::Conflict => refuse(Code::Aborted).into(),
+            Error::Server { cause, .. } => {
+                tracing::warn!(error = format!("{cause:#}"), "a tenants' server failed");
+                refuse(Code::Unavailable).with_retry_after(Duration::from_secs(5)).into()
+            }
+            Error::Database(cause) if is_away(cause) => {
+                tracing::warn!(error = %cause, "own database is away");
+                Refusal::unavailable("the database does not answer").into()
+            }
+            Error::Database(_) | Error::Internal(_) => {
+                tracing::error!(error = %error, "call failed");
+                Refusal::internal().into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DBS-08, SEC-04
+    #[test]
+    fn refusals_carry_reasons_and_no_causes() {
+        let status = Status::from(Error::AllocatedToOtherCustomer);
+        assert_eq!(status.code(), Code::AlreadyExists);
+        assert_eq!(Refusal::from_status(&status).reason, "allocated_to_other_customer");
+        let cause = anyhow::anyhow!("role pool_admin at 10.0.0.7 refused");
+        let status = Status::from(Error::Server { server: "postgres-pool-1".into(), cause });
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(!status.message().contains("10.0.0.7"));
+        let status = Status::from(Error::PlanTierUnknown);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(Refusal::from_status(&status).reason, "plan_tier_unknown");
+    }
+}

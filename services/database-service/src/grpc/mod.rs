@@ -1,0 +1,90 @@
+//! The gRPC face: who may call what, and conversions between messages and the use cases' types.
+
+mod admin;
+mod allocation;
+mod pool_work;
+
+use contracts::database::v1 as proto;
+use contracts::database::v1::allocation_service_server::AllocationServiceServer;
+use contracts::database::v1::database_admin_service_server::DatabaseAdminServiceServer;
+use contracts::database::v1::pool_work_service_server::PoolWorkServiceServer;
+use contracts::scalars::timestamp;
+use contracts::services::{GATEWAY, WORKER};
+use runtime::grpc::{Allow, MethodPolicy, Needs};
+use runtime::identity::Role;
+use tonic::service::Routes;
+
+use crate::app::App;
+use crate::domain::names::ExternalId;
+use crate::error::Error;
+use crate::store::allocations::Allocation;
+use crate::store::servers::Server;
+
+const WORKER_ONLY: &[Allow] = &[Allow { caller: WORKER, needs: Needs::Nothing }];
+const ADMINS: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) }];
+const PUBLIC_HEALTH: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::Nothing }];
+
+/// Who may call which method (SEC-02). Passwords leave by two worker-only methods.
+pub const POLICIES: &[MethodPolicy] = &[
+    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Allocate", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/GetCredentials", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Release", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Reclaim", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ListPoolSpecs", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/GetPoolSecret", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ReportPool", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ReportClusterContact", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/ListPools", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/GetPool", allow: ADMINS },
+    MethodPolicy {
+        method: "/saasodoo.database.v1.DatabaseAdminService/GetClusterContact",
+        allow: PUBLIC_HEALTH,
+    },
+];
+
+/// All services of this process.
+pub fn routes(app: &App) -> Routes {
+    Routes::new(AllocationServiceServer::new(allocation::Api(app.clone())))
+        .add_service(PoolWorkServiceServer::new(pool_work::Api(app.clone())))
+        .add_service(DatabaseAdminServiceServer::new(admin::Api(app.clone())))
+}
+
+fn instance_id(text: &str) -> Result<ExternalId, Error> {
+    let message = "must be a UUID or 1 to 63 characters of A-Z, a-z, 0-9, _ and -";
+    ExternalId::try_new(text).ok_or(Error::Invalid { field: "instance_id", message })
+}
+
+fn unsigned(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+fn allocation_message(allocation: &Allocation, server: &Server) -> proto::Allocation {
+    proto::Allocation {
+        id: allocation.id.to_string(),
+        instance_id: allocation.instance_id.clone(),
+        customer_id: allocation.customer_id.clone(),
+        db_server_id: server.id.to_string(),
+        db_server_name: server.name.clone(),
+        db_host: server.host.clone(),
+        db_port: unsigned(server.port),
+        db_name: allocation.db_name.clone(),
+        db_user: allocation.db_user.clone(),
+        db_type: server.server_type.to_string(),
+        plan_tier: allocation.plan_tier.to_string(),
+        state: allocation.state.to_string(),
+        created_at: Some(timestamp(allocation.created_at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-02
+    #[test]
+    fn every_method_says_who_may_call_it() {
+        let undeclared =
+            runtime::grpc::undeclared_methods(contracts::DESCRIPTOR_SET, "saasodoo.database.v1", POLICIES);
+        assert_eq!(undeclared, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,203 @@
+//! Passwords: made, encrypted at rest (DBS-32), and turned into what PostgreSQL stores. Nothing here is ever logged.
+
+use std::num::NonZeroU32;
+
+use anyhow::{Context as _, bail, ensure};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{digest, hmac, pbkdf2, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// Characters of a generated password.
+const PASSWORD_LENGTH: usize = 32;
+const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+/// What PostgreSQL itself uses.
+const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).expect("not zero");
+
+/// An encrypted value as it stands in SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Names the key that opens it.
+    pub key_id: String,
+    /// Nonce, ciphertext, tag.
+    pub bytes: Vec<u8>,
+}
+
+/// Encrypts and decrypts with the key from `DATA_KEY`.
+pub struct Vault {
+    key: LessSafeKey,
+    key_id: String,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault(key {})", self.key_id)
+    }
+}
+
+impl Vault {
+    /// `data_key` is base64 of 32 bytes.
+    pub fn try_new(data_key: &SecretString) -> anyhow::Result<Self> {
+        let bytes = STANDARD.decode(data_key.expose_secret().trim()).context("DATA_KEY is no base64")?;
+        ensure!(bytes.len() == 32, "DATA_KEY must be 32 bytes in base64");
+        ensure!(bytes.iter().any(|byte| *byte != bytes[0]), "DATA_KEY is a known-weak secret: generate one");
+        let key_id = hex::encode(&Sha256::digest(&bytes)[..6]);
+        let key = UnboundKey::new(&AES_256_GCM, &bytes).ok().context("DATA_KEY is no key of AES-256")?;
+        Ok(Self { key: LessSafeKey::new(key), key_id })
+    }
+
+    /// Encrypts `secret` for the row `id`; it opens for no other row.
+    pub fn seal(&self, id: Uuid, secret: &SecretString) -> anyhow::Result<Sealed> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).ok().context("no random numbers")?;
+        let mut bytes = secret.expose_secret().as_bytes().to_vec();
+        self.key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(id.as_bytes()),
+                &mut bytes,
+            )
+            .ok()
+            .context("cannot encrypt")?;
+        Ok(Sealed { key_id: self.key_id.clone(), bytes: [nonce.as_slice(), &bytes].concat() })
+    }
+
+    /// Decrypts what [`Vault::seal`] made for the same row.
+    pub fn open(&self, id: Uuid, sealed: &Sealed) -> anyhow::Result<SecretString> {
+        if sealed.key_id != self.key_id {
+            bail!(
+                "the secret of {id} needs the data key {}, this process has {}",
+                sealed.key_id,
+                self.key_id
+            );
+        }
+        let (nonce, rest) =
+            sealed.bytes.split_first_chunk::<NONCE_LEN>().context("a sealed value is too short")?;
+        let mut bytes = rest.to_vec();
+        let plain = self
+            .key
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(id.as_bytes()), &mut bytes)
+            .ok()
+            .with_context(|| format!("the secret of {id} does not open: wrong key or changed row"))?;
+        Ok(SecretString::from(std::str::from_utf8(plain).context("a secret is no text")?))
+    }
+}
+
+/// 32 random letters and digits.
+pub fn generate_password() -> anyhow::Result<SecretString> {
+    let mut password = String::with_capacity(PASSWORD_LENGTH);
+    let mut random = [0; 64];
+    while password.len() < PASSWORD_LENGTH {
+        rand::fill(&mut random).ok().context("no random numbers")?;
+        // Values from 248 on would make the first letters likelier.
+        let letters = random
+            .iter()
+            .filter(|byte| **byte < 248)
+            .map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+        password.extend(letters.take(PASSWORD_LENGTH - password.len()));
+    }
+    Ok(SecretString::from(password))
+}
+
+/// Changes with the password and does not tell it: the password has about 190 bits.
+pub fn secret_hash(id: Uuid, password: &SecretString) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(id.as_bytes());
+    hasher.update(password.expose_secret().as_bytes());
+    hex::encode(&hasher.finalize()[..8])
+}
+
+/// The form in which PostgreSQL stores a password (RFC 5803), so that the password itself is in no statement, activity view or server log.
+pub fn scram_verifier(password: &SecretString) -> anyhow::Result<String> {
+    let mut salt = [0; 16];
+    rand::fill(&mut salt).ok().context("no random numbers")?;
+    Ok(scram_with_salt(password, &salt))
+}
+
+fn scram_with_salt(password: &SecretString, salt: &[u8]) -> String {
+    let mut salted = [0; 32];
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        SCRAM_ITERATIONS,
+        salt,
+        password.expose_secret().as_bytes(),
+        &mut salted,
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+    let stored = digest::digest(&digest::SHA256, hmac::sign(&key, b"Client Key").as_ref());
+    let server = hmac::sign(&key, b"Server Key");
+    let iterations = SCRAM_ITERATIONS.to_string();
+    [
+        "SCRAM-SHA-256$",
+        &iterations,
+        ":",
+        &STANDARD.encode(salt),
+        "$",
+        &STANDARD.encode(stored),
+        ":",
+        &STANDARD.encode(server),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> SecretString {
+        let mut bytes = [byte; 32];
+        bytes[0] = 1;
+        SecretString::from(STANDARD.encode(bytes))
+    }
+
+    /// DBS-32
+    #[test]
+    fn a_secret_opens_for_its_row_and_its_key_only() {
+        let vault = Vault::try_new(&key(7)).unwrap();
+        let (id, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let password = generate_password().unwrap();
+        let sealed = vault.seal(id, &password).unwrap();
+        assert_eq!(vault.open(id, &sealed).unwrap().expose_secret(), password.expose_secret());
+        assert!(vault.open(other, &sealed).is_err(), "moved to another row");
+        assert!(Vault::try_new(&key(8)).unwrap().open(id, &sealed).is_err(), "another key");
+        let mut changed = sealed.clone();
+        changed.bytes[14] ^= 1;
+        assert!(vault.open(id, &changed).is_err(), "changed");
+        let plain = password.expose_secret().as_bytes();
+        assert!(!sealed.bytes.windows(plain.len()).any(|window| window == plain));
+        assert_ne!(vault.seal(id, &password).unwrap().bytes, sealed.bytes, "a nonce is used once");
+    }
+
+    /// SEC-03
+    #[test]
+    fn a_bad_data_key_stops_the_start_with_its_name() {
+        for bad in ["", "change_me", "c2hvcnQ=", &STANDARD.encode([0; 32])] {
+            let error = Vault::try_new(&SecretString::from(bad)).unwrap_err();
+            assert!(format!("{error:#}").contains("DATA_KEY"), "{bad}");
+        }
+    }
+
+    /// DBS-32
+    #[test]
+    fn passwords_are_32_random_characters() {
+        let (a, b) = (generate_password().unwrap(), generate_password().unwrap());
+        assert_eq!(a.expose_secret().len(), 32);
+        assert!(a.expose_secret().bytes().all(|byte| ALPHABET.contains(&byte)));
+        assert_ne!(a.expose_secret(), b.expose_secret());
+        assert_ne!(secret_hash(Uuid::nil(), &a), secret_hash(Uuid::nil(), &b));
+    }
+
+    /// SEC-04: checked against a value computed by PostgreSQL's own algorithm (RFC 7677 test vector).
+    #[test]
+    fn the_verifier_is_the_one_of_the_standard() {
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let verifier = scram_with_salt(&SecretString::from("pencil"), &salt);
+        assert_eq!(
+            verifier,
+            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! All SQL on the service's own database. Functions take a connection, so that a use case decides what is one transaction.
+
+pub mod allocations;
+pub mod contact;
+pub mod secrets;
+pub mod servers;
+pub mod waiting;
+
+/// A word in a row that no enum knows: the CHECK constraint should have refused it.
+fn decode(error: crate::domain::UnknownWord) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

@@ -1,0 +1,115 @@
+//! The tenants' servers: bounded connections as administrator, and all SQL that runs there. Never touches the service's own database.
+
+mod probe;
+mod provision;
+mod statement;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use uuid::Uuid;
+
+pub use probe::ProbeResult;
+pub use provision::Tenant;
+
+/// Connections to one server at most; its `superuser_reserved_connections` is larger.
+const CONNECTIONS: u32 = 6;
+
+/// A server as its administrator reaches it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Id.
+    pub id: Uuid,
+    /// Name of the pool.
+    pub name: String,
+    /// Host for this service.
+    pub host: String,
+    /// Port for this service.
+    pub port: u16,
+    /// Administrator's role.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+    /// Changes with the password.
+    pub secret_hash: String,
+}
+
+impl Target {
+    fn options(&self, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .host(&self.host)
+            .port(self.port)
+            .username(&self.user)
+            .password(self.password.expose_secret())
+            .database(database)
+            .ssl_mode(PgSslMode::Prefer)
+            .application_name("database-service")
+            .options([
+                ("lock_timeout", "10s"),
+                ("statement_timeout", "60s"),
+                ("idle_in_transaction_session_timeout", "60s"),
+            ])
+    }
+
+    /// A pool made for one address and password is of no use for another.
+    fn fingerprint(&self) -> (String, u16, String) {
+        (self.host.clone(), self.port, self.secret_hash.clone())
+    }
+}
+
+/// Why work on a tenants' server did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    /// A role or database of that name is there and not ours (DBS-30).
+    #[error("{0} exists on the server and is not ours")]
+    NameTaken(String),
+    /// The server does not answer or refused.
+    #[error(transparent)]
+    Server(#[from] sqlx::Error),
+    /// Our own mistake.
+    #[error(transparent)]
+    Internal(#[from] anyhow::Error),
+}
+
+type Cached = ((String, u16, String), PgPool);
+
+/// Connections to all servers, kept for a minute of idleness.
+#[derive(Debug, Default)]
+pub struct Tenants {
+    pools: Mutex<HashMap<Uuid, Cached>>,
+}
+
+impl Tenants {
+    /// No connection yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Connections of the administrator to database `postgres` of a server. Connects when first used.
+    fn admin(&self, target: &Target) -> PgPool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = target.fingerprint();
+        if let Some((known, pool)) = pools.get(&target.id)
+            && *known == fingerprint
+        {
+            return pool.clone();
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(Duration::from_secs(10))
+            .idle_timeout(Duration::from_mins(1))
+            .max_lifetime(Duration::from_mins(30))
+            .connect_lazy_with(target.options("postgres"));
+        pools.insert(target.id, (fingerprint, pool.clone()));
+        pool
+    }
+
+    /// Drops the connections to a server that is gone.
+    pub fn forget(&self, server: Uuid) {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).remove(&server);
+    }
+}

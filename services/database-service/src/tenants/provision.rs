@@ -1,0 +1,200 @@
+//! Roles and databases of tenants: made, and dropped. Every step may be repeated after a crash at any point.
+//!
+//! A role carries the id of its allocation as a comment, written in the transaction that makes it. Whatever has our name without this mark was
+//! made by somebody else and is left alone (DBS-30). A database belongs to us when its owner is our marked role.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::statement::Statement;
+use super::{Target, TenantError, Tenants};
+use crate::domain::placement::RoleLimits;
+use crate::secrets::scram_verifier;
+
+/// Extensions that Odoo uses and that only an administrator may be sure to make.
+const EXTENSIONS: [&str; 2] = ["unaccent", "pg_trgm"];
+/// Tries when somebody else is at the same catalog rows.
+const TRIES: u32 = 8;
+
+/// What a tenant gets on a server.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Marks the role.
+    pub allocation: Uuid,
+    /// Name of database and role.
+    pub name: String,
+    /// Password of the role.
+    pub password: SecretString,
+    /// Limits of the role.
+    pub limits: RoleLimits,
+}
+
+impl Tenants {
+    /// Makes role and database, or completes them.
+    pub async fn prepare(&self, target: &Target, tenant: &Tenant) -> Result<(), TenantError> {
+        let admin = self.admin(target);
+        let mut tries = 0;
+        loop {
+            match prepare_once(&admin, target, tenant).await {
+                Err(TenantError::Server(error)) if tries < TRIES && is_passing(&error) => {
+                    tries += 1;
+                    tracing::debug!(server = target.name, error = %error, tries, "trying a tenant's database again");
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries) * rand::random_range(20..120)))
+                        .await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Ends the tenant's sessions and drops database and role. What is not there is no failure; what is not ours stays.
+    pub async fn drop_tenant(
+        &self,
+        target: &Target,
+        allocation: Uuid,
+        name: &str,
+    ) -> Result<(), TenantError> {
+        let admin = self.admin(target);
+        let mut conn = admin.acquire().await?;
+        let role = role_mark(&mut conn, name).await?;
+        let owner = database_owner(&mut conn, name).await?;
+        match (&role, &owner) {
+            (Some(mark), _) if *mark != mark_of(allocation) => {
+                return Err(TenantError::NameTaken(name.to_owned()));
+            }
+            (None, Some(_)) => return Err(TenantError::NameTaken(name.to_owned())),
+            (Some(_), Some(owner)) if owner != name => return Err(TenantError::NameTaken(name.to_owned())),
+            _ => {}
+        }
+        if owner.is_some() {
+            Statement::new("DROP DATABASE IF EXISTS ")
+                .identifier(name)
+                .sql(" WITH (FORCE)")
+                .execute(&mut *conn)
+                .await?;
+        }
+        if role.is_some() {
+            Statement::new("ALTER ROLE ").identifier(name).sql(" NOLOGIN").execute(&mut *conn).await?;
+            sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
+                .bind(name)
+                .execute(&mut *conn)
+                .await?;
+            Statement::new("DROP ROLE IF EXISTS ").identifier(name).execute(&mut *conn).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn prepare_once(admin: &PgPool, target: &Target, tenant: &Tenant) -> Result<(), TenantError> {
+    let mut conn = admin.acquire().await?;
+    role(&mut conn, tenant).await?;
+    let name = tenant.name.as_str();
+    match database_owner(&mut conn, name).await? {
+        Some(owner) if owner == name => {}
+        Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
+        None => {
+            Statement::new("CREATE DATABASE ")
+                .identifier(name)
+                .sql(" TEMPLATE template0 ENCODING 'UTF8' OWNER ")
+                .identifier(name)
+                .execute(&mut *conn)
+                .await?;
+        }
+    }
+    Statement::new("REVOKE ALL ON DATABASE ")
+        .identifier(name)
+        .sql(" FROM PUBLIC")
+        .execute(&mut *conn)
+        .await?;
+    drop(conn);
+    extensions(target, name).await
+}
+
+/// Role with flags, limits and password, and the mark that it is ours.
+async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(), TenantError> {
+    let name = tenant.name.as_str();
+    let verifier = scram_verifier(&tenant.password)?;
+    let mut tx = conn.begin().await?;
+    let verb = match role_mark(&mut tx, name).await? {
+        None => "CREATE ROLE ",
+        Some(mark) if mark == mark_of(tenant.allocation) => "ALTER ROLE ",
+        Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
+    };
+    Statement::new(verb)
+        .identifier(name)
+        .sql(" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT ")
+        .sql(tenant.limits.connections)
+        .sql(" PASSWORD ")
+        .literal(&verifier)
+        .execute(&mut *tx)
+        .await?;
+    Statement::new("COMMENT ON ROLE ")
+        .identifier(name)
+        .sql(" IS ")
+        .literal(&mark_of(tenant.allocation))
+        .execute(&mut *tx)
+        .await?;
+    for (setting, value) in [
+        (" SET temp_file_limit = ", tenant.limits.temp_file_limit),
+        (" SET statement_timeout = ", tenant.limits.statement_timeout),
+        (" SET idle_in_transaction_session_timeout = ", tenant.limits.idle_in_transaction_session_timeout),
+    ] {
+        Statement::new("ALTER ROLE ").identifier(name).sql(setting).literal(value).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Extensions that the server has, made in the tenant's database by the administrator.
+async fn extensions(target: &Target, database: &str) -> Result<(), TenantError> {
+    let options = target.options(database);
+    let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+    let missing: Vec<String> = sqlx::query_scalar(
+        "SELECT name::text FROM pg_available_extensions WHERE name = ANY($1) AND installed_version IS NULL",
+    )
+    .bind(EXTENSIONS.as_slice())
+    .fetch_all(&mut conn)
+    .await?;
+    for extension in missing {
+        Statement::new("CREATE EXTENSION IF NOT EXISTS ").identifier(&extension).execute(&mut conn).await?;
+    }
+    conn.close().await?;
+    Ok(())
+}
+
+/// The mark of a role, empty when it has none; `None` when there is no such role.
+async fn role_mark(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(
+        "SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = $1",
+    )
+    .bind(name)
+    .fetch_optional(conn)
+    .await
+}
+
+async fn database_owner(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+}
+
+fn mark_of(allocation: Uuid) -> String {
+    ["saasodoo allocation ", &allocation.to_string()].concat()
+}
+
+/// Somebody else was at the same rows of the catalog, or at the template: it passes.
+fn is_passing(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.code().as_deref() {
+        // Object in use; duplicate database, object or row; serialization, deadlock, lock time-out; too many connections.
+        Some("55006" | "42P04" | "42710" | "23505" | "40001" | "40P01" | "55P03" | "53300") => true,
+        Some("XX000") => error.message().contains("concurrently updated"),
+        _ => false,
+    }
+}

@@ -1,0 +1,75 @@
+//! The one place that writes identifiers and literals into SQL (SEC-05). Statements such as `CREATE ROLE` take no bound values; everything
+//! else binds.
+
+use sqlx::{AssertSqlSafe, Executor, Postgres};
+
+/// A statement under construction. Its fixed parts are literals of this program; everything else is quoted.
+#[derive(Debug, Clone)]
+pub(super) struct Statement(String);
+
+impl Statement {
+    /// Begins with a fixed part.
+    pub(super) fn new(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// A fixed part.
+    pub(super) fn sql(mut self, text: &'static str) -> Self {
+        self.0.push_str(text);
+        self
+    }
+
+    /// A quoted identifier.
+    pub(super) fn identifier(mut self, name: &str) -> Self {
+        self.quoted(name, '"');
+        self
+    }
+
+    /// A quoted literal. A backslash has no meaning in it (`standard_conforming_strings`).
+    pub(super) fn literal(mut self, value: &str) -> Self {
+        self.quoted(value, '\'');
+        self
+    }
+
+    fn quoted(&mut self, text: &str, quote: char) {
+        self.0.push(quote);
+        for c in text.chars().filter(|c| *c != '\0') {
+            if c == quote {
+                self.0.push(quote);
+            }
+            self.0.push(c);
+        }
+        self.0.push(quote);
+    }
+
+    /// Runs it.
+    pub(super) async fn execute<'e, E: Executor<'e, Database = Postgres>>(
+        self,
+        executor: E,
+    ) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(self.0)).execute(executor).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-05
+    #[test]
+    fn nothing_gets_out_of_its_quotes() {
+        for (bad, identifier, literal) in [
+            (
+                "a\"; DROP DATABASE postgres; --",
+                "\"a\"\"; DROP DATABASE postgres; --\"",
+                "'a\"; DROP DATABASE postgres; --'",
+            ),
+            ("a'; DROP ROLE x; --", "\"a'; DROP ROLE x; --\"", "'a''; DROP ROLE x; --'"),
+            ("nul\0", "\"nul\"", "'nul'"),
+            ("\\'", "\"\\'\"", "'\\'''"),
+        ] {
+            assert_eq!(Statement::new("").identifier(bad).0, identifier);
+            assert_eq!(Statement::new("").literal(bad).0, literal);
+        }
+    }
+}

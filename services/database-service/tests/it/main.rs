@@ -1,0 +1,10 @@
+//! The service against real PostgreSQL servers: its own database, and server processes that stand for pools.
+
+mod admin;
+mod allocation;
+mod growth;
+mod isolation;
+mod pool_server;
+mod release;
+mod schema;
+mod world;

@@ -1,0 +1,160 @@
+//! A PostgreSQL server process of a test, as a pool's pod would run it: administrator `pool_admin`, passwords by SCRAM.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+
+/// A running server; it ends with this value.
+pub struct PoolServer {
+    folder: TempDir,
+    process: Option<Child>,
+    port: u16,
+    password: SecretString,
+}
+
+impl PoolServer {
+    /// Makes a cluster whose administrator has this password, and starts it with these lines of configuration.
+    pub async fn start(password: &SecretString, config: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("pool").tempdir_in("/tmp").expect("a folder");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
+        let secret = folder.path().join("password");
+        std::fs::write(&secret, password.expose_secret()).expect("password file");
+        let made = command("initdb")
+            .arg("--pgdata")
+            .arg(folder.path().join("data"))
+            .args([
+                "--username=pool_admin",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            ])
+            .arg("--pwfile")
+            .arg(&secret)
+            .stdout(Stdio::null())
+            .status()
+            .expect("initdb");
+        assert!(made.success(), "initdb failed");
+        let config = config
+            .lines()
+            // The test's machine has other memory than a pod.
+            .filter(|line| !["shared_buffers", "listen_addresses"].iter().any(|name| line.starts_with(name)))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let file = folder.path().join("data/postgresql.conf");
+        let fixed = "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nshared_buffers = '32MB'\nfsync = off\n";
+        let existing = std::fs::read_to_string(&file).expect("configuration");
+        std::fs::write(&file, [existing.as_str(), "\n", &config, fixed].concat()).expect("configuration");
+        let mut this = Self { folder, process: None, port: free_port(), password: password.clone() };
+        this.resume().await;
+        this
+    }
+
+    /// Starts the process of a stopped server at the same address.
+    pub async fn resume(&mut self) {
+        let log = std::fs::File::create(self.folder.path().join("log")).expect("log");
+        let process = command("postgres")
+            .arg("-D")
+            .arg(self.folder.path().join("data"))
+            .args(["-p", &self.port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("postgres");
+        self.process = Some(process);
+        test_kit::eventually("the server answers", Duration::from_secs(30), || async {
+            self.try_connect("pool_admin", self.password.expose_secret(), "postgres").await.ok()
+        })
+        .await;
+    }
+
+    /// Ends the process, as a lost pod would.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let id = i32::try_from(process.id()).expect("process id");
+            // Immediate shutdown: it cleans its shared memory up.
+            kill(Pid::from_raw(id), Signal::SIGQUIT).expect("signal");
+            process.wait().expect("end of the server");
+        }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        let mut file = std::fs::File::open(self.folder.path().join("log")).expect("log");
+        file.read_to_string(&mut text).expect("log");
+        text
+    }
+
+    /// A session of the administrator in database `postgres`.
+    pub async fn admin(&self) -> PgConnection {
+        self.try_connect("pool_admin", self.password.expose_secret(), "postgres")
+            .await
+            .expect("administrator")
+    }
+
+    /// A session of anybody.
+    pub async fn try_connect(
+        &self,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> sqlx::Result<PgConnection> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(self.port)
+            .username(user)
+            .password(password)
+            .database(database);
+        PgConnection::connect_with(&options).await
+    }
+}
+
+impl Drop for PoolServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A program of PostgreSQL, run as `postgres` when we are root.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(binaries().join(program));
+    if nix::unistd::geteuid().is_root() {
+        let user = User::from_name("postgres").expect("users").expect("user postgres");
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    command.current_dir("/tmp");
+    command
+}
+
+/// Folder of the newest installed server.
+fn binaries() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|folder| folder.join("initdb").exists())
+        .collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| PathBuf::from("/usr/bin"))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port()
+}
