@@ -1,0 +1,20 @@
+//! Reading the audit log (USR-27): all of it, or what is about oneself.
+
+use runtime::page::Page;
+
+use super::{Actor, App};
+use crate::error::Error;
+use crate::store::audit::{self, Filter, Stored};
+
+impl App {
+    /// Entries about the own account.
+    pub async fn own_audit(&self, actor: &Actor, page: Page) -> Result<(Vec<Stored>, u64), Error> {
+        self.all_audit(&Filter { customer: Some(actor.id), ..Filter::default() }, page).await
+    }
+
+    /// Entries of the platform.
+    pub async fn all_audit(&self, filter: &Filter, page: Page) -> Result<(Vec<Stored>, u64), Error> {
+        let mut db = self.pool.acquire().await?;
+        Ok(audit::list(&mut db, filter, page).await?)
+    }
+}

@@ -1,0 +1,115 @@
+//! Closing an account (USR-20): at once for its owner, then in the background until instances are terminated and the person is erased.
+
+use contracts::events::topics::CUSTOMER_CLOSED;
+use runtime::identity::Role;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{Actor, App, announce, audit_own};
+use crate::domain::sessions::retry_delay;
+use crate::error::Error;
+use crate::store::sessions::{self, End};
+use crate::store::{audit, closures, mails, users};
+
+/// Longest work on one claimed closure; another replica takes it over afterwards.
+const LEASE: Duration = Duration::seconds(30);
+
+impl App {
+    /// Closes the own account; when it will be erased.
+    pub async fn close_account(
+        &self,
+        actor: &Actor,
+        password: &str,
+        force_terminate: bool,
+    ) -> Result<OffsetDateTime, Error> {
+        let user = self.own_account(actor).await?;
+        self.prove_password(&user, password, &actor.client).await?;
+        if !force_terminate {
+            self.nothing_left(user.id).await?;
+        }
+        let now = runtime::clock::now();
+        let erase_after = now + Duration::days(i64::from(self.rules.account_erasure_days));
+        let mut tx = self.pool.begin().await?;
+        let user = users::lock(&mut tx, user.id).await?.filter(|user| user.closed_at.is_none());
+        let user = user.ok_or(Error::NotFound("account"))?;
+        if user.role == Role::SuperAdmin && users::other_super_admins(&mut tx, user.id).await? == 0 {
+            return Err(Error::LastSuperAdmin);
+        }
+        users::close(&mut tx, user.id, now).await?;
+        sessions::end_all(&mut tx, user.id, None, End::Closed, now).await?;
+        closures::insert(&mut tx, user.id, erase_after, now).await?;
+        announce(&mut tx, CUSTOMER_CLOSED, user.id, None, now).await?;
+        audit_own(&mut tx, user.id, "account.closed", &actor.client, now).await?;
+        tx.commit().await?;
+        self.wake.closures.notify_one();
+        Ok(erase_after)
+    }
+
+    /// Refuses while something is open. Whoever cannot be asked might have something: then the account is not closed.
+    async fn nothing_left(&self, id: Uuid) -> Result<(), Error> {
+        let (standing, counts) =
+            tokio::join!(self.peers.standing(id), self.peers.count_instances(std::slice::from_ref(&id)));
+        let standing = standing.map_err(|status| away("billing-service", &status))?;
+        if standing.unpaid_invoices > 0 {
+            return Err(Error::UnpaidInvoices);
+        }
+        let counts = counts.map_err(|status| away("instance-service", &status))?;
+        if counts.get(&id).copied().unwrap_or(0) > 0 {
+            return Err(Error::LiveInstances);
+        }
+        Ok(())
+    }
+
+    /// Has the instances of closed accounts terminated; how many closures were worked on. Repeating is harmless.
+    pub async fn work_closures(&self) -> Result<usize, Error> {
+        let now = runtime::clock::now();
+        let due = closures::claim(&mut *self.pool.acquire().await?, 10, LEASE, now).await?;
+        for closure in &due {
+            match self.peers.terminate_all(closure.user_id, "the account was closed").await {
+                Ok(count) => {
+                    tracing::info!(customer.id = %closure.user_id, count, "instances of a closed account are terminated");
+                    let mut db = self.pool.acquire().await?;
+                    closures::mark_terminated(&mut db, closure.user_id, runtime::clock::now()).await?;
+                }
+                Err(status) => {
+                    tracing::warn!(customer.id = %closure.user_id, code = ?status.code(), error = status.message(),
+                        "instances of a closed account are not terminated yet");
+                    let next_try = runtime::clock::now() + retry_delay(closure.attempts);
+                    closures::retry_at(&mut *self.pool.acquire().await?, closure.user_id, next_try).await?;
+                }
+            }
+        }
+        self.metrics.set_closures_pending(closures::pending(&mut *self.pool.acquire().await?).await?);
+        Ok(due.len())
+    }
+
+    /// Erases one person whose time has come; false when there is nobody.
+    pub async fn erase_next(&self) -> Result<bool, Error> {
+        let now = runtime::clock::now();
+        let mut tx = self.pool.begin().await?;
+        let Some(id) = closures::lock_erasable(&mut tx, now).await? else { return Ok(false) };
+        users::erase(&mut tx, id, now).await?;
+        sessions::remove_all(&mut tx, id).await?;
+        mails::remove_all(&mut tx, id).await?;
+        closures::mark_erased(&mut tx, id, now).await?;
+        let target = id.to_string();
+        let entry = audit::Entry {
+            actor: contracts::services::USER,
+            action: "account.erased",
+            target: &target,
+            customer: Some(id),
+            request_id: "",
+            ip: "",
+            reason: "",
+        };
+        audit::insert(&mut tx, &entry, now).await?;
+        tx.commit().await?;
+        tracing::info!(customer.id = %id, "a closed account was pseudonymised");
+        Ok(true)
+    }
+}
+
+fn away(service: &'static str, status: &tonic::Status) -> Error {
+    tracing::warn!(service, code = ?status.code(), error = status.message(), "cannot ask whether an account may be closed");
+    Error::Unavailable(service)
+}

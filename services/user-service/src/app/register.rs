@@ -1,0 +1,54 @@
+//! Registration (USR-01, USR-02, USR-05, USR-06). The answer is the same whether the address is known or not, and so is the work.
+
+use contracts::events::topics::CUSTOMER_REGISTERED;
+use runtime::identity::Role;
+use uuid::Uuid;
+
+use super::{App, Client, announce, audit_own};
+use crate::domain::people::TERMS_VERSION;
+use crate::domain::{EmailAddress, Registration};
+use crate::error::Error;
+use crate::store::{mails, users};
+
+impl App {
+    /// Opens an account, or tells the owner of the address that somebody tried; the id is then a random one.
+    pub async fn register(&self, registration: &Registration, client: &Client) -> Result<Uuid, Error> {
+        let password_hash = self.passwords.hash(registration.password.expose()).await?;
+        let now = runtime::clock::now();
+        let id = Uuid::now_v7();
+        let mut tx = self.pool.begin().await?;
+        let user = users::NewUser {
+            id,
+            registration,
+            password_hash: &password_hash,
+            role: Role::Customer,
+            verified_at: None,
+            terms_version: TERMS_VERSION,
+        };
+        if users::insert(&mut tx, &user, now).await? {
+            mails::request(&mut tx, id, mails::Kind::Verification, false, now).await?;
+            announce(&mut tx, CUSTOMER_REGISTERED, id, None, now).await?;
+            audit_own(&mut tx, id, "account.registered", client, now).await?;
+        } else {
+            remind_owner(&mut tx, &registration.email, now).await?;
+        }
+        tx.commit().await?;
+        self.wake.mails.notify_one();
+        Ok(id)
+    }
+}
+
+/// Whoever owns the address gets the mail that helps: the link to prove it, or the link to a new password.
+async fn remind_owner(
+    tx: &mut sqlx::PgConnection,
+    email: &EmailAddress,
+    now: time::OffsetDateTime,
+) -> Result<(), Error> {
+    let Some(owner) = users::find_by_email(tx, email).await?.filter(|owner| owner.is_active) else {
+        return Ok(());
+    };
+    let kind =
+        if owner.verified_at.is_some() { mails::Kind::PasswordReset } else { mails::Kind::Verification };
+    mails::request(tx, owner.id, kind, false, now).await?;
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Checking, listing and ending sessions (USR-11, USR-15).
+
+use runtime::identity::Role;
+use time::Duration;
+use uuid::Uuid;
+
+use super::{Actor, App, audit_own};
+use crate::error::Error;
+use crate::store::sessions::{self, End, Listed};
+
+/// A use is noted at most this often.
+const TOUCH: Duration = Duration::minutes(1);
+
+impl App {
+    /// The role of now, when the session is live; one indexed read, and a write at most once a minute.
+    pub async fn check_session(&self, id: Uuid) -> Result<Option<Role>, Error> {
+        let now = runtime::clock::now();
+        let mut db = self.pool.acquire().await?;
+        let Some(found) = sessions::find(&mut db, id).await? else { return Ok(None) };
+        if !found.state.is_live(now, self.rules.idle_limit()) {
+            return Ok(None);
+        }
+        if now - found.state.last_used_at >= TOUCH {
+            sessions::touch(&mut db, id, now).await?;
+        }
+        Ok(Some(found.role))
+    }
+
+    /// Ends the present session.
+    pub async fn logout(&self, actor: &Actor) -> Result<(), Error> {
+        let now = runtime::clock::now();
+        let mut tx = self.pool.begin().await?;
+        sessions::end(&mut tx, actor.id, actor.session, End::Logout, now).await?;
+        audit_own(&mut tx, actor.id, "session.ended", &actor.client, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Own live sessions.
+    pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Listed>, Error> {
+        let mut db = self.pool.acquire().await?;
+        Ok(sessions::list(&mut db, actor.id, runtime::clock::now(), self.rules.idle_limit()).await?)
+    }
+
+    /// Ends one own session.
+    pub async fn revoke_session(&self, actor: &Actor, id: Uuid) -> Result<(), Error> {
+        let now = runtime::clock::now();
+        let mut tx = self.pool.begin().await?;
+        if !sessions::end(&mut tx, actor.id, id, End::Revoked, now).await? {
+            return Err(Error::NotFound("session"));
+        }
+        audit_own(&mut tx, actor.id, "session.revoked", &actor.client, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Ends all own sessions but the present one.
+    pub async fn revoke_other_sessions(&self, actor: &Actor) -> Result<(), Error> {
+        let now = runtime::clock::now();
+        let mut tx = self.pool.begin().await?;
+        sessions::end_all(&mut tx, actor.id, Some(actor.session), End::Revoked, now).await?;
+        audit_own(&mut tx, actor.id, "session.others_revoked", &actor.client, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! Table `closures`.
+
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+/// A closed account whose instances are to be terminated.
+#[derive(Debug, Clone, Copy)]
+pub struct Due {
+    /// Whose.
+    pub user_id: Uuid,
+    /// Tries so far, with this one.
+    pub attempts: i32,
+}
+
+/// Begins a closure.
+pub async fn insert(
+    db: &mut PgConnection,
+    user: Uuid,
+    erase_after: OffsetDateTime,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO closures (user_id, created_at, erase_after, next_try) VALUES ($1, $2, $3, $2) ON CONFLICT DO NOTHING",
+        user,
+        now,
+        erase_after
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Claims closures whose instances are to be terminated.
+pub async fn claim(
+    db: &mut PgConnection,
+    limit: i64,
+    lease: Duration,
+    now: OffsetDateTime,
+) -> sqlx::Result<Vec<Due>> {
+    sqlx::query_as!(
+        Due,
+        "UPDATE closures SET attempts = attempts + 1, next_try = $3 WHERE user_id IN (
+             SELECT user_id FROM closures WHERE terminated_at IS NULL AND next_try <= $1 ORDER BY next_try LIMIT $2 FOR UPDATE SKIP LOCKED)
+         RETURNING user_id, attempts",
+        now,
+        limit,
+        now + lease
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// instance-service took it over.
+pub async fn mark_terminated(db: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE closures SET terminated_at = coalesce(terminated_at, $2) WHERE user_id = $1",
+        user,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Tries again at `next_try`.
+pub async fn retry_at(db: &mut PgConnection, user: Uuid, next_try: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE closures SET next_try = $2 WHERE user_id = $1", user, next_try).execute(db).await?;
+    Ok(())
+}
+
+/// Closures whose instances are not terminated yet.
+pub async fn pending(db: &mut PgConnection) -> sqlx::Result<i64> {
+    let count = sqlx::query_scalar!("SELECT count(*) FROM closures WHERE terminated_at IS NULL")
+        .fetch_one(db)
+        .await?;
+    Ok(count.unwrap_or(0))
+}
+
+/// Locks one person who is to be erased now.
+pub async fn lock_erasable(db: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT user_id FROM closures WHERE terminated_at IS NOT NULL AND erased_at IS NULL AND erase_after <= $1
+         ORDER BY erase_after LIMIT 1 FOR UPDATE SKIP LOCKED",
+        now
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The person is erased.
+pub async fn mark_erased(db: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE closures SET erased_at = $2 WHERE user_id = $1", user, now).execute(db).await?;
+    Ok(())
+}
