@@ -111,6 +111,15 @@ impl Customer {
         self.http.request(method, format!("{}{path}", self.stack.api)).bearer_auth(&self.token)
     }
 
+    /// Any call.
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        answer(request.send().await?).await
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         answer(self.request(Method::GET, path).send().await?).await

@@ -1,7 +1,7 @@
 //! Where the parts of the running stack are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -49,8 +49,13 @@ pub struct Login {
 impl Stack {
     /// Reads the file that the test run names.
     pub fn load() -> anyhow::Result<Self> {
-        let path = test_kit::environment::stack_file();
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        serde_json::from_str(&text).with_context(|| format!("{path} is no stack file"))
+        Self::read(Path::new(&test_kit::environment::stack_file()))
+    }
+
+    /// Reads a stack file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no stack file", path.display()))
     }
 }
