@@ -190,13 +190,11 @@ impl Run {
     /// Asks it to end and kills it after the grace time.
     pub async fn end(&self, grace: Duration) -> Exit {
         self.terminate();
-        match tokio::time::timeout(grace, self.wait()).await {
-            Ok(exit) => exit,
-            Err(_) => {
-                self.kill();
-                self.wait().await
-            }
+        if let Ok(exit) = tokio::time::timeout(grace, self.wait()).await {
+            return exit;
         }
+        self.kill();
+        self.wait().await
     }
 }
 

@@ -6,7 +6,7 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -119,7 +119,9 @@ async fn session(socket: WebSocket, shell: Shell, words: Vec<String>, input: boo
     if let Some(result) = result {
         let _ = sink.send(frame(RESULT, result.to_string().as_bytes())).await;
     }
-    let _ = sink.send(Message::Close(None)).await;
+    // Clients take an end without a code for a broken connection.
+    let end = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(end))).await;
 }
 
 /// Carries input and output until the process ends; none when the client left.

@@ -59,9 +59,7 @@ impl Life {
         let config = &self.starter.context.config;
         let mut backoff = RestartBackoff::new(config.restart_backoff, config.restart_backoff_max);
         loop {
-            if self.wait_for_image().await.is_none() {
-                return None;
-            }
+            self.wait_for_image().await?;
             let run = self.start().await?;
             let since = Timestamp::now();
             let began = Instant::now();

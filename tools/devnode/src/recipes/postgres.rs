@@ -113,7 +113,7 @@ impl Postgres {
         let fixed = [("listen_addresses", &address), ("unix_socket_directories", &socket_dir)];
         let fixed = fixed.into_iter().map(|(name, value)| format!("{name}={value}"));
         let options = self.options.iter().map(|(name, value)| format!("{name}={value}"));
-        let settings = fixed.chain(["port=5432".to_owned(), "external_pid_file=".to_owned()]).chain(options);
+        let settings = fixed.chain(["port=5432".to_owned()]).chain(options);
         given.extend(settings.flat_map(|setting| ["-c".to_owned(), setting]));
         Ok(given)
     }
@@ -231,15 +231,15 @@ fn access_rules(method: &str) -> String {
 
 /// Statements for a server in single-user mode: one a line.
 fn first_statements(user: &str, password: &str, database: &str) -> String {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     if !password.is_empty() {
         let password = password.replace('\'', "''");
-        lines.push_str(&format!("ALTER ROLE \"{user}\" PASSWORD '{password}'\n"));
+        lines.push(format!("ALTER ROLE \"{user}\" PASSWORD '{password}'\n"));
     }
     if !["postgres", "template0", "template1"].contains(&database) {
-        lines.push_str(&format!("CREATE DATABASE \"{}\"\n", database.replace('"', "\"\"")));
+        lines.push(format!("CREATE DATABASE \"{}\"\n", database.replace('"', "\"\"")));
     }
-    lines
+    lines.concat()
 }
 
 fn run(command: &mut Command, input: Option<&str>) -> anyhow::Result<()> {
