@@ -1,23 +1,29 @@
 //! The switch of a running stack: a small HTTP server on loopback through which tests stop, kill and start parts.
 //!
-//! `GET /` lists all parts. `POST /services/{name}/{action}` and `POST /deps/{name}/{action}` with `stop`, `kill` (ends as by a crash,
-//! without being started again), `crash` (killed, and started again with back-off) and `start` (waits until it is ready).
+//! - `GET /`: all parts; `GET /services/{name}` and `GET /deps/{name}`: one.
+//! - `POST /services/{name}/{action}`, `POST /deps/{name}/{action}` with `stop`, `kill` (as by a crash, but it stays down), `crash`
+//!   (killed, and started again with back-off) and `start`, which answers when the part is ready. The body of `start` may hold
+//!   `{"env": {…}, "restart": false}`, in force until the next such start.
+//! - `POST /services/{name}/replica/start` and `…/stop`: a second copy on ports of its own.
+//! - `POST /deps/rabbitmq/purge`: empties every queue.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 
 use crate::stack::Stack;
+use crate::unit::Overlay;
 
 /// What is done to a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Start and wait until ready.
-    Start,
+    Start(Overlay),
     /// Ask to stop, stay stopped.
     Stop,
     /// SIGKILL, stay stopped.
@@ -42,17 +48,24 @@ pub fn serve(stack: &Arc<Stack>, port: u16) -> Result<()> {
     Ok(())
 }
 
-fn answer(stack: &Stack, mut stream: TcpStream) -> Result<()> {
+fn answer(stack: &Arc<Stack>, mut stream: TcpStream) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().context("no request")??;
-    // The rest of the head is read, so that closing the connection does not reset it.
-    for line in lines {
-        if line?.is_empty() {
-            break;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse()?;
         }
     }
-    let (status, body) = respond(stack, &request);
+    let mut body = String::new();
+    reader.take(length).read_to_string(&mut body)?;
+
+    let (status, body) = respond(stack, &request, &body);
     let text = body.to_string();
     write!(
         stream,
@@ -62,35 +75,51 @@ fn answer(stack: &Stack, mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-fn respond(stack: &Stack, request: &str) -> (&'static str, serde_json::Value) {
-    match parse(request) {
-        Some(Wanted::List) => ("200 OK", stack.describe()),
-        Some(Wanted::Act(name, action)) => match stack.act(&name, action) {
-            Ok(true) => ("200 OK", serde_json::json!({ "name": name, "done": true })),
-            Ok(false) => {
-                ("404 Not Found", serde_json::json!({ "error": format!("there is no part {name}") }))
-            }
-            Err(error) => ("500 Internal Server Error", serde_json::json!({ "error": format!("{error:#}") })),
-        },
-        None => ("400 Bad Request", serde_json::json!({ "error": "unknown request" })),
+fn respond(stack: &Arc<Stack>, request: &str, body: &str) -> (&'static str, Value) {
+    let outcome = match parse(request, body) {
+        Some(Wanted::List) => return ("200 OK", stack.describe()),
+        Some(Wanted::One(name)) => {
+            return stack.describe_one(&name).map_or_else(|| unknown(&name), |part| ("200 OK", part));
+        }
+        Some(Wanted::Act(name, action)) => stack.act(&name, action).map(|done| (done, name)),
+        Some(Wanted::Replica(name, start)) => stack.replica(&name, start).map(|done| (done, name)),
+        Some(Wanted::Purge) => stack.purge_queues().map(|()| (true, "rabbitmq".to_owned())),
+        None => return ("400 Bad Request", json!({ "error": "unknown request" })),
+    };
+    match outcome {
+        Ok((true, name)) => ("200 OK", json!({ "name": name, "done": true })),
+        Ok((false, name)) => unknown(&name),
+        Err(error) => ("500 Internal Server Error", json!({ "error": format!("{error:#}") })),
     }
+}
+
+fn unknown(name: &str) -> (&'static str, Value) {
+    ("404 Not Found", json!({ "error": format!("there is no part {name}") }))
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     List,
+    One(String),
     Act(String, Action),
+    Replica(String, bool),
+    Purge,
 }
 
-fn parse(request: &str) -> Option<Wanted> {
+fn parse(request: &str, body: &str) -> Option<Wanted> {
     let mut words = request.split(' ');
     let (method, path) = (words.next()?, words.next()?);
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (method, parts.as_slice()) {
         ("GET", [""]) => Some(Wanted::List),
+        ("GET", ["services" | "deps", name]) => Some(Wanted::One((*name).to_owned())),
+        ("POST", ["deps", "rabbitmq", "purge"]) => Some(Wanted::Purge),
+        ("POST", ["services", name, "replica", "start"]) => Some(Wanted::Replica((*name).to_owned(), true)),
+        ("POST", ["services", name, "replica", "stop"]) => Some(Wanted::Replica((*name).to_owned(), false)),
         ("POST", ["services" | "deps", name, action]) => {
             let action = match *action {
-                "start" => Action::Start,
+                "start" if body.trim().is_empty() => Action::Start(Overlay::default()),
+                "start" => Action::Start(serde_json::from_str(body).ok()?),
                 "stop" => Action::Stop,
                 "kill" => Action::Kill,
                 "crash" => Action::Crash,
@@ -108,14 +137,32 @@ mod tests {
 
     #[test]
     fn requests_are_understood() {
-        assert_eq!(parse("GET / HTTP/1.1"), Some(Wanted::List));
         let act = |name: &str, action| Some(Wanted::Act(name.to_owned(), action));
+        assert_eq!(parse("GET / HTTP/1.1", ""), Some(Wanted::List));
+        assert_eq!(parse("GET /services/gateway HTTP/1.1", ""), Some(Wanted::One("gateway".to_owned())));
         assert_eq!(
-            parse("POST /services/instance-worker/kill HTTP/1.1"),
+            parse("POST /services/instance-worker/kill HTTP/1.1", "{}"),
             act("instance-worker", Action::Kill)
         );
-        assert_eq!(parse("POST /deps/rabbitmq/stop HTTP/1.1"), act("rabbitmq", Action::Stop));
-        assert_eq!(parse("POST /deps/rabbitmq/explode HTTP/1.1"), None);
-        assert_eq!(parse("nonsense"), None);
+        assert_eq!(parse("POST /deps/rabbitmq/stop HTTP/1.1", ""), act("rabbitmq", Action::Stop));
+        assert_eq!(parse("POST /deps/rabbitmq/purge HTTP/1.1", ""), Some(Wanted::Purge));
+        assert_eq!(parse("POST /deps/rabbitmq/explode HTTP/1.1", ""), None);
+        let replica = Some(Wanted::Replica("instance-worker".to_owned(), true));
+        assert_eq!(parse("POST /services/instance-worker/replica/start HTTP/1.1", ""), replica);
+        assert_eq!(parse("nonsense", ""), None);
+    }
+
+    #[test]
+    fn a_start_may_change_the_environment() {
+        let body = r#"{"env": {"WORKER_FAIL_POINT": "database"}, "restart": false}"#;
+        let Some(Wanted::Act(_, Action::Start(overlay))) = parse("POST /services/x/start HTTP/1.1", body)
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(overlay.env.get("WORKER_FAIL_POINT").map(String::as_str), Some("database"));
+        assert!(!overlay.restart);
+        assert_eq!(parse("POST /services/x/start HTTP/1.1", r#"{"nonsense": 1}"#), None);
+        let plain = Some(Wanted::Act("x".to_owned(), Action::Start(Overlay::default())));
+        assert_eq!(parse("POST /services/x/start HTTP/1.1", "{}"), plain);
     }
 }

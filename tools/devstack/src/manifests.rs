@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::process;
 
 /// Kinds that a local stack applies. A file with any other kind is left out as a whole.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 13] = [
     "Namespace",
     "ResourceQuota",
     "LimitRange",
@@ -21,6 +21,9 @@ const KINDS: [&str; 10] = [
     "ClusterRole",
     "ClusterRoleBinding",
     "PriorityClass",
+    "Service",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 ];
 
 /// The files to apply, in order: those of the folder itself, then those below it, each sorted by name.

@@ -1,22 +1,27 @@
 //! A RabbitMQ server of our own: the server's script under its library folder (the distribution's wrapper changes user and folder), an
 //! own node name, own data, and the Erlang distribution with its port mapper on loopback. The port mapper is ours too and ends with us.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{Spec, StopSignal};
+use crate::process::{self, Spec, StopSignal};
 use crate::secrets::write_private;
 
 /// Virtual host (`RABBITMQ_VHOST`).
 pub const VHOST: &str = "saasodoo";
 /// User (`RABBITMQ_USER`).
 pub const USER: &str = "saasodoo";
+
+/// Name of the Erlang node; each server has a port mapper of its own, so names do not meet.
+const NODE: &str = "saasodoo@localhost";
 
 /// Ports of one server.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +75,7 @@ pub fn spec(dir: &Path, logs: &Path, ports: Ports, password: &str, cookie: &str)
     let erlang = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
     let mut spec = Spec::new("rabbitmq", library.join("sbin/rabbitmq-server"), logs)
         .env("HOME", path(&home))
-        .env("RABBITMQ_NODENAME", "saasodoo@localhost")
+        .env("RABBITMQ_NODENAME", NODE)
         .env("RABBITMQ_NODE_PORT", ports.amqp.to_string())
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
@@ -94,6 +99,18 @@ pub fn spec(dir: &Path, logs: &Path, ports: Ports, password: &str, cookie: &str)
     }
     spec.dir = Some(home);
     Ok(spec)
+}
+
+/// Empties every queue of the server that runs in this environment.
+pub fn purge(env: &BTreeMap<String, String>) -> Result<()> {
+    let expression =
+        format!("[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<\"{VHOST}\">>)], ok.");
+    let mut command = Command::new(library()?.join("sbin/rabbitmqctl"));
+    command
+        .args(["--quiet", "--node", NODE, "eval", &expression])
+        .envs(env)
+        .env_remove("RUNNING_UNDER_SYSTEMD");
+    process::run(&mut command, None).context("empty the queues").map(drop)
 }
 
 /// Whether the server begins an AMQP conversation.

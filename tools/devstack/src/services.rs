@@ -156,12 +156,14 @@ impl Surroundings {
 }
 
 /// Limits that count requests, ten times their defaults, so that scripts can poll.
-const LIMITS: [(&str, &str); 7] = [
+const LIMITS: [(&str, &str); 8] = [
     ("RATE_LIMIT_PER_MINUTE", "6000"),
     ("RATE_LIMIT_BURST", "1000"),
     ("RATE_LIMIT_ANONYMOUS_PER_MINUTE", "600"),
     ("RATE_LIMIT_AUTH_PER_MINUTE", "100"),
     ("RATE_LIMIT_WEBHOOK_PER_MINUTE", "10000"),
+    // All customers of the local stack have one address.
+    ("LOGIN_MAX_FAILURES_PER_ADDRESS", "50"),
     ("MAX_EMAILS_PER_MINUTE", "600"),
     ("MAX_EMAILS_PER_HOUR", "10000"),
 ];
@@ -226,6 +228,7 @@ pub fn environment(
         }
         if let Some(class) = &around.storage_class {
             set("ODOO_STORAGE_CLASS", class.clone());
+            set("DB_POOL_STORAGE_CLASS", class.clone());
         }
     }
     if service.name == "notification-service" {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
 
 use crate::cluster::{self, ControlPlane, Part};
 use crate::control::Action;
@@ -346,14 +347,13 @@ impl Stack {
     }
 
     fn start_service(&self, service: &Service) -> Result<()> {
-        let layout = &self.plan.layout;
-        let url = format!("http://127.0.0.1:{}/health/ready", self.ports_of(service.name)?.http);
-        let spec = Spec::new(service.name, layout.program(service.name), &layout.logs())
-            .arg("serve")
-            .envs(self.environment(service)?)
-            .stop_with(process::StopSignal::TermGroup, Duration::from_secs(30));
-        let started = self
-            .launch(service.name, Unit::new(spec, PROGRAM_DEADLINE, move || http::status(&url) == Some(200)));
+        let unit = self.service_unit(
+            service.name,
+            service,
+            self.environment(service)?,
+            self.ports_of(service.name)?.http,
+        );
+        let started = self.launch(service.name, unit);
         match started {
             Err(error) if self.plan.keep_going => {
                 lock(&self.failed).push(format!("{error:#}"));
@@ -361,6 +361,16 @@ impl Stack {
             }
             other => other,
         }
+    }
+
+    fn service_unit(&self, name: &str, service: &Service, env: BTreeMap<String, String>, http: u16) -> Unit {
+        let layout = &self.plan.layout;
+        let url = format!("http://127.0.0.1:{http}/health/ready");
+        let spec = Spec::new(name, layout.program(service.name), &layout.logs())
+            .arg("serve")
+            .envs(env)
+            .stop_with(process::StopSignal::TermGroup, Duration::from_secs(30));
+        Unit::new(spec, PROGRAM_DEADLINE, move || http::status(&url) == Some(200))
     }
 
     /// Services that did not get ready, when the plan goes on without them.
@@ -429,7 +439,8 @@ impl Stack {
             .unwrap_or_default();
         let urls = |port: fn(&ServicePorts) -> u16| {
             let pair = |(name, ports)| (String::clone(name), format!("http://127.0.0.1:{}", port(ports)));
-            addresses.services.iter().map(pair).collect::<BTreeMap<String, String>>()
+            let shown = addresses.services.iter().filter(|_| self.plan.extent >= Extent::All);
+            shown.map(pair).collect::<BTreeMap<String, String>>()
         };
         let services = urls(|ports| ports.http);
         StackFile {
@@ -486,7 +497,7 @@ impl Stack {
         if let Some(unit) = self.unit(name) {
             let mut unit = lock(&unit);
             match action {
-                Action::Start => unit.start()?,
+                Action::Start(overlay) => unit.start_with(overlay)?,
                 Action::Stop => unit.stop()?,
                 Action::Kill => unit.kill_for_good()?,
                 Action::Crash => unit.crash()?,
@@ -499,7 +510,7 @@ impl Stack {
             return Ok(false);
         };
         match (action, part) {
-            (Action::Start, _) => control_plane.start_part(part)?,
+            (Action::Start(_), _) => control_plane.start_part(part)?,
             // All its watches shall break at once, whatever the caller calls it.
             (_, Part::ApiServer) => control_plane.stop_api_server()?,
             _ => control_plane.stop_part(part)?,
@@ -507,20 +518,50 @@ impl Stack {
         Ok(true)
     }
 
+    /// Starts or stops a second copy of a service, on ports of its own; `false` when there is no such service.
+    pub fn replica(&self, name: &str, start: bool) -> Result<bool> {
+        let Some(service) = services::find(name) else { return Ok(false) };
+        let replica = format!("{name}-replica");
+        if !start {
+            let unit = lock(&self.units).remove(&replica);
+            unit.map_or(Ok(()), |unit| lock(&unit).stop())?;
+            return Ok(true);
+        }
+        let mut ports = Ports::load(&self.plan.layout.dir.join("replica-ports.json"));
+        let (http, grpc) =
+            (ports.choose(&format!("{replica}-http"))?, ports.choose(&format!("{replica}-grpc"))?);
+        let mut env = self.environment(service)?;
+        env.extend([
+            ("HTTP_PORT".to_owned(), http.to_string()),
+            ("GRPC_PORT".to_owned(), grpc.to_string()),
+            ("WORKER_ID".to_owned(), replica.clone()),
+        ]);
+        let unit = self.service_unit(&replica, service, env, http);
+        self.launch(&replica, unit)?;
+        Ok(true)
+    }
+
+    /// Empties every queue of our broker.
+    pub fn purge_queues(&self) -> Result<()> {
+        let unit = self.unit("rabbitmq").context("the broker is not ours")?;
+        let env = lock(&unit).env().clone();
+        rabbitmq::purge(&env)
+    }
+
+    /// State of one part.
+    pub fn describe_one(&self, name: &str) -> Option<Value> {
+        if let Some(unit) = self.unit(name) {
+            return Some(describe(&mut lock(&unit)));
+        }
+        self.describe().get(name).cloned()
+    }
+
     /// All parts with their state, for people and scripts.
-    pub fn describe(&self) -> serde_json::Value {
+    pub fn describe(&self) -> Value {
         let mut parts = serde_json::Map::new();
         let units = lock(&self.units).clone();
         for (name, unit) in units {
-            let mut unit = lock(&unit);
-            let state = unit.state();
-            let entry = serde_json::json!({
-                "state": state.to_string(),
-                "ready": state == State::Running && unit.is_ready(),
-                "pid": unit.pid(),
-                "restarts": unit.restarts(),
-            });
-            parts.insert(name, entry);
+            parts.insert(name, describe(&mut lock(&unit)));
         }
         if let Some(control_plane) =
             lock(&self.cluster).as_ref().and_then(|cluster| cluster.control_plane.as_ref())
@@ -529,11 +570,13 @@ impl Stack {
             for part in Part::ALL {
                 let pid = running.iter().find(|(other, _)| *other == part).map(|(_, pid)| *pid);
                 let state = if pid.is_some() { State::Running } else { State::Stopped };
-                let entry = serde_json::json!({ "state": state.to_string(), "ready": pid.is_some(), "pid": pid, "restarts": 0 });
+                let entry = json!({
+                    "state": state.to_string(), "running": pid.is_some(), "ready": pid.is_some(), "pid": pid, "restarts": 0,
+                });
                 parts.insert(part_name(part).to_owned(), entry);
             }
         }
-        serde_json::Value::Object(parts)
+        Value::Object(parts)
     }
 
     /// Starts again what ended by itself; called every now and then. Returns what happened.
@@ -562,7 +605,8 @@ impl Stack {
     /// Stops all: services, then the node, then the servers. With `at_once` nothing is asked, all is killed.
     pub fn stop(&self, at_once: bool) -> Result<()> {
         let services: Vec<&str> = services::ALL.iter().map(|service| service.name).collect();
-        let mut first = self.stop_units(at_once, |name| services.contains(&name));
+        let mut first =
+            self.stop_units(at_once, |name| services.contains(&name.trim_end_matches("-replica")));
         for error in [
             self.stop_units(at_once, |name| name == "devnode"),
             thread::scope(|scope| {
@@ -626,6 +670,15 @@ impl Stack {
 
 fn joined<T>(handle: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     handle.join().unwrap_or_else(|_| Err(anyhow!("a thread of the start panicked")))
+}
+
+fn describe(unit: &mut Unit) -> Value {
+    let state = unit.state();
+    let running = state == State::Running;
+    json!({
+        "state": state.to_string(), "running": running, "ready": running && unit.is_ready(), "pid": unit.pid(),
+        "restarts": unit.restarts(),
+    })
 }
 
 fn part_name(part: Part) -> &'static str {

@@ -1,9 +1,11 @@
 //! A supervised process: what starts it, how its readiness is seen, and how it is started again, with back-off, when it ends by itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde::Deserialize;
 
 use crate::process::{Process, Spec};
 
@@ -47,6 +49,23 @@ pub struct Unit {
     failures: u32,
     restarts: u32,
     retry_at: Option<Instant>,
+    overlay: Overlay,
+}
+
+/// What a test wants different until the next start by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overlay {
+    /// More environment.
+    pub env: BTreeMap<String, String>,
+    /// Whether it is started again when it ends by itself.
+    pub restart: bool,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self { env: BTreeMap::new(), restart: true }
+    }
 }
 
 impl fmt::Debug for Unit {
@@ -71,7 +90,16 @@ impl Unit {
             failures: 0,
             restarts: 0,
             retry_at: None,
+            overlay: Overlay::default(),
         }
+    }
+
+    /// Starts it with an overlay, unless it runs.
+    pub fn start_with(&mut self, overlay: Overlay) -> Result<()> {
+        if self.state() != State::Running {
+            self.overlay = overlay;
+        }
+        self.start()
     }
 
     /// Starts it unless it runs, and waits until it is ready. One that does not get ready is wanted all the same.
@@ -89,7 +117,7 @@ impl Unit {
         self.begun = Instant::now();
         // The old process leaves first: dropping it ends what is left of its group.
         self.process = None;
-        self.process = Some(Process::start(self.spec.clone())?);
+        self.process = Some(Process::start(self.spec.clone().envs(self.overlay.env.clone()))?);
         Ok(())
     }
 
@@ -130,6 +158,11 @@ impl Unit {
         (self.state() == State::Running).then(|| self.process.as_ref().map(Process::pid)).flatten()
     }
 
+    /// Its environment, without an overlay.
+    pub fn env(&self) -> &BTreeMap<String, String> {
+        &self.spec.env
+    }
+
     /// How often it was started again.
     pub fn restarts(&self) -> u32 {
         self.restarts
@@ -137,7 +170,7 @@ impl Unit {
 
     /// Starts it again when it ended by itself and its back-off is over. Returns what happened, for the log.
     pub fn tend(&mut self, now: Instant) -> Option<String> {
-        if self.state() != State::Ended {
+        if self.state() != State::Ended || !self.overlay.restart {
             return None;
         }
         let Some(retry_at) = self.retry_at else {
@@ -201,6 +234,17 @@ mod tests {
         unit.tend(now + Duration::from_secs(1)).unwrap();
         assert_ne!(unit.pid().unwrap(), first);
         assert_eq!(unit.restarts(), 1);
+    }
+
+    #[test]
+    fn a_unit_that_shall_not_come_back_stays_down() {
+        let (_folder, mut unit) = unit("[ \"$MODE\" = quick ] || sleep 60");
+        let env = BTreeMap::from([("MODE".to_owned(), "quick".to_owned())]);
+        unit.start_with(Overlay { env, restart: false }).unwrap();
+        assert!(wait_until(Duration::from_secs(5), || unit.state() == State::Ended));
+        assert_eq!((unit.tend(Instant::now()), unit.tend(Instant::now() + STEADY)), (None, None));
+        unit.start_with(Overlay::default()).unwrap();
+        assert_eq!(unit.state(), State::Running);
     }
 
     #[test]

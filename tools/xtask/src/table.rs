@@ -11,8 +11,10 @@ use crate::demo::Demo;
 pub fn print(progress: &Progress, stack: &StackFile, file: &Path, demo: Option<&Demo>) {
     let row = |name: &str, value: &str| progress.line(&format!("  {name:<14} {value}"));
     progress.line("");
-    row("API", &stack.api);
-    row("API documents", &format!("{}/instance/docs", stack.api));
+    if !stack.api.is_empty() {
+        row("API", &stack.api);
+        row("API documents", &format!("{}/instance/docs", stack.api));
+    }
     if let Some(demo) = demo {
         row("instance", &format!("{} ({})", demo.url, demo.status));
     }
@@ -23,7 +25,9 @@ pub fn print(progress: &Progress, stack: &StackFile, file: &Path, demo: Option<&
             &format!("{} --kubeconfig {}", stack.kubectl.display(), stack.kubeconfig.display()),
         );
     }
-    row("administrator", &format!("{}  {}", stack.admin.email, stack.admin.password));
+    if !stack.api.is_empty() {
+        row("administrator", &format!("{}  {}", stack.admin.email, stack.admin.password));
+    }
     if let Some(demo) = demo {
         row("customer", &format!("{}  {}", demo.email, demo.password));
     }
