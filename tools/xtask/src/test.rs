@@ -165,7 +165,11 @@ impl Test {
 
     fn nextest(&self, nextest: &Path, profile: &str) -> Command {
         let mut command = tools::call(nextest, "nextest");
-        command.args(["run", "--workspace", "--no-fail-fast", "--no-tests", "pass", "--profile", profile]);
+        command.args(["run", "--no-tests", "pass", "--profile", profile]);
+        // Cargo would build all packages in spite of a choice of some.
+        if !self.args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
+            command.arg("--workspace");
+        }
         command.args(&self.args);
         command
     }
