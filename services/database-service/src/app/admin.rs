@@ -42,6 +42,6 @@ impl App {
     pub async fn last_contact(&self) -> Result<(Option<OffsetDateTime>, bool), Error> {
         let mut conn = self.pool.acquire().await?;
         let last = store::contact::last(&mut conn).await?;
-        Ok((last, last.is_some_and(|at| self.now() - at <= CONTACT_LIFE)))
+        Ok((last, last.is_some_and(|at| runtime::clock::now() - at <= CONTACT_LIFE)))
     }
 }

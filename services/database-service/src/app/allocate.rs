@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{App, tenant_error};
@@ -81,7 +82,7 @@ impl App {
     /// The whole use case. Goes on when the caller goes away: the work is the same for its next try.
     pub async fn allocate(&self, wanted: Wanted) -> Result<Outcome, Error> {
         let this = self.clone();
-        let outcome = tokio::spawn(async move {
+        let work = async move {
             match this.take_slot(&wanted).await? {
                 Taken::Waiting => Ok(Outcome::Provisioning),
                 Taken::Ready(id) => this.outcome(id).await,
@@ -90,9 +91,10 @@ impl App {
                     this.outcome(id).await
                 }
             }
-        })
-        .await
-        .map_err(|error| Error::Internal(error.into()))?;
+        };
+        // With the caller's trace: the outbox rows carry it on.
+        let outcome =
+            tokio::spawn(work.in_current_span()).await.map_err(|error| Error::Internal(error.into()))?;
         let outcome_word = match &outcome {
             Ok(Outcome::Allocated(..)) => "allocated",
             Ok(Outcome::Provisioning) => "provisioning",
@@ -112,7 +114,7 @@ impl App {
     /// First transaction: finds the allocation of before, or takes a slot, or notes that somebody waits and orders a server.
     pub async fn take_slot(&self, wanted: &Wanted) -> Result<Taken, Error> {
         for _ in 0..TRIES {
-            let now = self.now();
+            let now = runtime::clock::now();
             let mut tx = self.pool.begin().await?;
             if let Some(known) = allocations::find_by_instance(&mut tx, &wanted.instance).await? {
                 if known.customer_id != wanted.customer.as_str() {
@@ -216,7 +218,7 @@ impl App {
         }
         match self.prepare(&mut tx, &allocation).await {
             Ok(()) => {
-                if !allocations::mark_allocated(&mut tx, id, self.now()).await? {
+                if !allocations::mark_allocated(&mut tx, id, runtime::clock::now()).await? {
                     return Err(Error::Conflict);
                 }
                 tx.commit().await?;
@@ -231,7 +233,7 @@ impl App {
                 Err(error)
             }
             Err(error) => {
-                allocations::note_failure(&mut tx, id, &error.to_string(), self.now()).await?;
+                allocations::note_failure(&mut tx, id, &error.to_string(), runtime::clock::now()).await?;
                 tx.commit().await?;
                 Err(error)
             }
@@ -259,7 +261,7 @@ impl App {
     }
 
     async fn give_slot_back(&self, allocation: &Allocation) -> Result<(), Error> {
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let Some(mut server) = servers::lock(&mut tx, allocation.db_server_id).await? else { return Ok(()) };
         if allocations::delete_unmade(&mut tx, allocation.id).await? {

@@ -13,8 +13,10 @@ use uuid::Uuid;
 
 use super::App;
 use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
+use crate::error::Error;
 use crate::store::servers::{self, Server};
 use crate::store::{allocations, waiting};
+use crate::tenants::SessionLimits;
 
 /// Key of the advisory lock that the leader holds.
 const LEADER: i64 = 0x5341_4153_4442_5f31;
@@ -32,6 +34,11 @@ const STUCK: time::Duration = time::Duration::seconds(60);
 const WAITING_LIFE: time::Duration = time::Duration::minutes(15);
 /// A server must come up within this.
 const MAKING_LIFE: time::Duration = time::Duration::minutes(30);
+/// Time between two looks at tenants' sessions.
+const REAP: Duration = Duration::from_mins(1);
+/// Hard limits of a tenant's session. Far above the roles' own timeouts: a dump or the upgrade of a module runs through.
+const SESSION_LIMITS: SessionLimits =
+    SessionLimits { idle_in_transaction: Duration::from_hours(1), statement: Duration::from_hours(4) };
 /// Servers checked at once.
 const CHECKS: usize = 16;
 
@@ -40,7 +47,7 @@ impl App {
     pub async fn run_background(self, stop: CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
             let term = async {
-                if let Err(error) = self.lead_once().await {
+                if let Err(error) = Box::pin(self.lead_once()).await {
                     tracing::warn!(
                         error = format!("{error:#}"),
                         "background work lost its connection, trying again"
@@ -72,6 +79,7 @@ impl App {
             ended = self.activate_for_ever() => ended,
             ended = self.sweep_for_ever() => ended,
             ended = self.check_for_ever() => ended,
+            ended = self.reap_for_ever() => ended,
         }
     }
 
@@ -135,6 +143,40 @@ impl App {
         }
     }
 
+    async fn reap_for_ever(&self) -> anyhow::Result<()> {
+        loop {
+            tokio::time::sleep(REAP).await;
+            let mut conn = self.pool.acquire().await?;
+            let servers = servers::managed(&mut conn).await?;
+            drop(conn);
+            let serving = servers
+                .into_iter()
+                .filter(|server| matches!(server.status, PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance))
+                .map(|server| async move {
+                    if let Err(error) = self.reap(&server, SESSION_LIMITS).await {
+                        tracing::warn!(server.name = server.name, error = %error, "sessions could not be looked at");
+                    }
+                });
+            futures::stream::iter(serving).buffer_unordered(CHECKS).collect::<()>().await;
+        }
+    }
+
+    /// Ends tenants' sessions beyond the hard limits, also those of tenants that lifted their own (DBS-29). Gives their number.
+    pub async fn reap(&self, server: &Server, limits: SessionLimits) -> Result<i64, Error> {
+        let mut conn = self.pool.acquire().await?;
+        let target = self.target(&mut conn, server).await?;
+        drop(conn);
+        let ended = self
+            .tenants
+            .reap(&target, limits)
+            .await
+            .map_err(|error| super::server_error(&server.name, error.into()))?;
+        if ended > 0 {
+            tracing::warn!(server.name = server.name, ended, "ended tenants' sessions beyond the limits");
+        }
+        Ok(ended)
+    }
+
     async fn check_all(&self, servers: Vec<Uuid>) -> Vec<Server> {
         let checks = servers.into_iter().map(|id| async move {
             let outcome = self.check(id).await;
@@ -189,7 +231,7 @@ fn wants_check_soon(server: &Server) -> bool {
         return false;
     }
     match server.status {
-        PoolStatus::Initializing => server.observed == Observed::Ready,
+        PoolStatus::Initializing => true,
         PoolStatus::Error => server.observed == Observed::Ready && server.failures == 0,
         PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance => {
             server.health == HealthStatus::Degraded

@@ -33,7 +33,7 @@ impl App {
     }
 
     async fn note_check(&self, id: Uuid, result: Result<ProbeResult, String>) -> Result<Server, Error> {
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let mut server = servers::lock(&mut tx, id).await?.ok_or(Error::NotFound("pool"))?;
         if !server.status.wants_objects() {
@@ -75,7 +75,7 @@ impl App {
 
     /// A server that did not come up within its time is given up; it may still recover by a good check.
     pub async fn give_up(&self, id: Uuid) -> Result<(), Error> {
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let Some(mut server) = servers::lock(&mut tx, id).await? else { return Ok(()) };
         if !server.status.is_in_the_making() {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
@@ -71,10 +70,6 @@ impl App {
             metrics,
             remote: Arc::new(Semaphore::new((connections * 2 / 3).max(1))),
         }
-    }
-
-    fn now(&self) -> OffsetDateTime {
-        runtime::clock::now()
     }
 
     /// The server as its administrator reaches it.

@@ -73,7 +73,7 @@ impl App {
 
     /// Takes a report in. The same report twice writes nothing the second time.
     pub async fn report(&self, report: &Report) -> Result<PoolStatus, Error> {
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let before = servers::lock(&mut tx, report.server).await?.ok_or(Error::NotFound("pool"))?;
         let mut server = before.clone();
@@ -98,7 +98,7 @@ impl App {
     /// Notes when the worker last reached the cluster; a time in the future counts as now.
     pub async fn cluster_contact(&self, at: OffsetDateTime) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
-        store::contact::note(&mut conn, at.min(self.now())).await?;
+        store::contact::note(&mut conn, at.min(runtime::clock::now())).await?;
         Ok(())
     }
 }
@@ -106,7 +106,10 @@ impl App {
 /// The report's effect on the row. Health moves by this service's own checks; a pod that is not ready only takes a healthy server out of
 /// selection until the next check.
 fn take_in(server: &mut Server, report: &Report, now: OffsetDateTime) -> Result<(), Error> {
-    server.observed = report.observed;
+    // Objects that were applied again do not make a ready pod unready.
+    if !(report.observed == Observed::Applied && server.observed == Observed::Ready) {
+        server.observed = report.observed;
+    }
     if !report.node.is_empty() {
         server.node.clone_from(&report.node);
     }
@@ -118,14 +121,16 @@ fn take_in(server: &mut Server, report: &Report, now: OffsetDateTime) -> Result<
         Observed::Nothing => {}
         Observed::Applied | Observed::Ready => server.apply(PoolEvent::ObjectsMade, now)?,
         Observed::NotReady | Observed::Failed => {
-            server.last_error.clone_from(&report.message);
+            if !report.message.is_empty() {
+                server.last_error.clone_from(&report.message);
+            }
             if server.health == HealthStatus::Healthy {
                 server.health = HealthStatus::Degraded;
             }
         }
         Observed::Removed => match server.status {
             PoolStatus::Deprovisioning | PoolStatus::Deprovisioned => {
-                server.apply(PoolEvent::ObjectsGone, now)?
+                server.apply(PoolEvent::ObjectsGone, now)?;
             }
             _ if server.health == HealthStatus::Healthy => server.health = HealthStatus::Degraded,
             _ => {}

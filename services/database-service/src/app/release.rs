@@ -24,7 +24,7 @@ pub struct Released {
 impl App {
     /// Idempotent; an unknown instance is a success.
     pub async fn release(&self, instance: &ExternalId, mode: ReleaseMode) -> Result<Released, Error> {
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         waiting::remove(&mut tx, instance).await?;
         let known = allocations::find_by_instance(&mut tx, instance).await?;
@@ -68,12 +68,12 @@ impl App {
             let target = self.target(&mut tx, &server).await?;
             if let Err(error) = self.tenants.drop_tenant(&target, id, &allocation.db_name).await {
                 let error = tenant_error(&server.name, error);
-                allocations::note_failure(&mut tx, id, &error.to_string(), self.now()).await?;
+                allocations::note_failure(&mut tx, id, &error.to_string(), runtime::clock::now()).await?;
                 tx.commit().await?;
                 return Err(error);
             }
         }
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut server = servers::lock(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         if !allocations::mark_purged(&mut tx, id, now).await? {
             return Err(Error::Conflict);
@@ -94,7 +94,7 @@ impl App {
 
     /// A softly released database is live again.
     pub async fn reclaim(&self, instance: &ExternalId) -> Result<(Allocation, Server), Error> {
-        let now = self.now();
+        let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let allocation =
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;

@@ -29,7 +29,7 @@ mod tests {
     /// DBS-24
     #[test]
     fn a_pool_in_the_making_is_enough_until_it_is_booked_out() {
-        let supply = |waiting, coming| Supply { waiting, coming, ..Supply::default() };
+        let supply = |waiting, coming| Supply { coming, waiting, ..Supply::default() };
         assert!(!must_order(supply(0, 0), 5), "nobody asked yet");
         assert!(must_order(supply(1, 0), 5));
         assert!(!must_order(supply(50, 50), 5));

@@ -163,8 +163,9 @@ impl PoolStatus {
             (_, E::GivenUp) => Ok(Self::Error),
             (Self::Error | Self::Active, E::RemovalOrdered) if empty => Ok(Self::Deprovisioning),
             // News that do not move this state: a report for a pool that is further on, a check of one in maintenance, a slot given back in error.
-            (_, E::ObjectsMade | E::FillChanged) | (Self::Maintenance, E::CheckPassed) => Ok(self),
-            (Self::Active | Self::Full, E::MaintenanceEnded) => Ok(self),
+            (_, E::ObjectsMade | E::FillChanged)
+            | (Self::Maintenance, E::CheckPassed)
+            | (Self::Active | Self::Full, E::MaintenanceEnded) => Ok(self),
             _ => Err(InvalidTransition { from: self, event }),
         }
     }
@@ -222,8 +223,8 @@ mod tests {
     /// DBS-17
     #[test]
     fn health_follows_failures_in_a_row() {
-        let healths: Vec<_> = (0..5).map(HealthStatus::after_failures).collect();
         use HealthStatus::{Degraded, Healthy, Unhealthy};
+        let healths: Vec<_> = (0..5).map(HealthStatus::after_failures).collect();
         assert_eq!(healths, [Healthy, Degraded, Degraded, Unhealthy, Unhealthy]);
     }
 

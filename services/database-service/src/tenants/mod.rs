@@ -2,6 +2,7 @@
 
 mod probe;
 mod provision;
+mod reaper;
 mod statement;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 pub use probe::ProbeResult;
 pub use provision::Tenant;
+pub use reaper::SessionLimits;
 
 /// Connections to one server at most; its `superuser_reserved_connections` is larger.
 const CONNECTIONS: u32 = 6;
@@ -100,7 +102,8 @@ impl Tenants {
         }
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(10))
+            // Callers are bounded before they come here: a long wait only means that the server is away.
+            .acquire_timeout(Duration::from_secs(4))
             .idle_timeout(Duration::from_mins(1))
             .max_lifetime(Duration::from_mins(30))
             .connect_lazy_with(target.options("postgres"));

@@ -1,5 +1,7 @@
 //! The service against real PostgreSQL servers: its own database, and server processes that stand for pools.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test itself")]
+
 mod admin;
 mod allocation;
 mod growth;

@@ -35,7 +35,7 @@ pub struct World {
     pub pool: PgPool,
     pub app: App,
     pub running: Running,
-    _background: Option<Arc<DropGuard>>,
+    background: Option<Arc<DropGuard>>,
 }
 
 /// Settings of the tests: pools of `max_instances`.
@@ -64,7 +64,7 @@ impl World {
         let app = App::new(pool, vault, settings, ServiceMetrics::default());
         let running =
             test_kit::grpc::serve(DATABASE, grpc::POLICIES, &Keyring::new(), grpc::routes(&app)).await;
-        Self { pool: pool.clone(), app, running, _background: None }
+        Self { pool: pool.clone(), app, running, background: None }
     }
 
     /// With background work.
@@ -72,7 +72,7 @@ impl World {
         let mut this = Self::still(pool, settings).await;
         let stop = CancellationToken::new();
         tokio::spawn(this.app.clone().run_background(stop.clone()));
-        this._background = Some(Arc::new(stop.drop_guard()));
+        this.background = Some(Arc::new(stop.drop_guard()));
         this
     }
 
