@@ -1,0 +1,180 @@
+//! Settings of the gateway: one clap struct, names of requirements part 14.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use runtime::config::{Common, Redis, ServiceIdentity, UserTokens};
+
+use crate::network::Network;
+
+/// Networks whose `X-Forwarded-For` is believed: RFC 1918 and unique local addresses.
+const PRIVATE_RANGES: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7";
+
+/// The only public HTTP API of the platform.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until stopped
+    Serve(Box<Config>),
+}
+
+/// Settings of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    /// Shared settings.
+    pub common: Common,
+    #[command(flatten)]
+    /// Verification of access tokens.
+    pub users: UserTokens,
+    #[command(flatten)]
+    /// Identity between services.
+    pub identity: ServiceIdentity,
+    #[command(flatten)]
+    /// Where rate limits are counted.
+    pub redis: Redis,
+    #[command(flatten)]
+    /// Addresses of the services.
+    pub services: Services,
+    #[command(flatten)]
+    /// Rate limits.
+    pub limits: Limits,
+    #[command(flatten)]
+    /// What the outside sees.
+    pub edge: Edge,
+    /// Port of the public API and of /health
+    #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
+    pub http_port: u16,
+    /// Port of /health, /health/ready and /metrics; never public
+    #[arg(long, env = "ADMIN_PORT", default_value_t = 9080)]
+    pub admin_port: u16,
+    /// Seconds that open requests have to end after SIGTERM, the grace included
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=25))]
+    pub drain_seconds: u64,
+    /// Seconds between readiness off and the end of accepting, so that no new request arrives
+    #[arg(long, env = "DRAIN_GRACE_SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=20))]
+    pub drain_grace_seconds: u64,
+}
+
+impl Config {
+    /// Time between readiness off and the end of accepting.
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.drain_grace_seconds.min(self.drain_seconds))
+    }
+
+    /// Time for open requests after that.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds).saturating_sub(self.grace())
+    }
+
+    /// Are the documents served? Not in production, unless asked for.
+    pub fn docs_enabled(&self) -> bool {
+        self.edge.docs_enabled.unwrap_or(!self.common.is_production())
+    }
+}
+
+/// gRPC addresses of the services.
+#[derive(Debug, Clone, Args)]
+pub struct Services {
+    /// gRPC address of user-service
+    #[arg(long, env = "USER_SERVICE_URL", default_value = "http://user-service:50051")]
+    pub user_service_url: String,
+    /// gRPC address of billing-service
+    #[arg(long, env = "BILLING_SERVICE_URL", default_value = "http://billing-service:50051")]
+    pub billing_service_url: String,
+    /// gRPC address of instance-service
+    #[arg(long, env = "INSTANCE_SERVICE_URL", default_value = "http://instance-service:50051")]
+    pub instance_service_url: String,
+    /// gRPC address of database-service
+    #[arg(long, env = "DATABASE_SERVICE_URL", default_value = "http://database-service:50051")]
+    pub database_service_url: String,
+    /// gRPC address of notification-service
+    #[arg(long, env = "NOTIFICATION_SERVICE_URL", default_value = "http://notification-service:50051")]
+    pub notification_service_url: String,
+}
+
+/// Rate limits (GTW-08), each counted in Redis for all replicas.
+#[derive(Debug, Clone, Args)]
+pub struct Limits {
+    /// Requests of one account in a minute
+    #[arg(long, env = "RATE_LIMIT_PER_MINUTE", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_per_minute: u32,
+    /// Requests of one account at once
+    #[arg(long, env = "RATE_LIMIT_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_burst: u32,
+    /// Requests of one address without a token in a minute
+    #[arg(long, env = "RATE_LIMIT_ANONYMOUS_PER_MINUTE", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_anonymous_per_minute: u32,
+    /// Requests to /user/auth in a minute: of one address, and for one account
+    #[arg(long, env = "RATE_LIMIT_AUTH_PER_MINUTE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_auth_per_minute: u32,
+    /// Calls of payment providers in a minute
+    #[arg(long, env = "RATE_LIMIT_WEBHOOK_PER_MINUTE", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_webhook_per_minute: u32,
+    /// First part of the counters' keys in Redis
+    #[arg(long, env = "RATE_LIMIT_KEY_PREFIX", default_value = "gateway:limit")]
+    pub rate_limit_key_prefix: String,
+}
+
+/// What the outside sees.
+#[derive(Debug, Clone, Args)]
+pub struct Edge {
+    /// Domain of the platform; the API is at api.BASE_DOMAIN
+    #[arg(long, env = "BASE_DOMAIN", default_value = "saasodoo.local")]
+    pub base_domain: String,
+    /// Address of the portal; default of CORS_ALLOWED_ORIGINS
+    #[arg(long, env = "FRONTEND_URL", default_value = "http://app.saasodoo.local")]
+    pub frontend_url: String,
+    /// Exact origins that browsers may call from, with commas between; default: the origin of FRONTEND_URL
+    #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub cors_allowed_origins: Vec<String>,
+    /// Networks whose X-Forwarded-For is believed, with commas between
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', default_value = PRIVATE_RANGES)]
+    pub trusted_proxies: Vec<Network>,
+    /// Serve /openapi.json and /{prefix}/docs; default: true, false in production
+    #[arg(long, env = "DOCS_ENABLED")]
+    pub docs_enabled: Option<bool>,
+    /// The outside speaks TLS: answers carry HSTS
+    #[arg(long, env = "TLS_ENABLED", default_value_t = false, action = clap::ArgAction::Set)]
+    pub tls_enabled: bool,
+}
+
+impl Edge {
+    /// Exact origins of CORS.
+    pub fn origins(&self) -> Vec<String> {
+        let given: Vec<String> = self
+            .cors_allowed_origins
+            .iter()
+            .map(|origin| origin.trim().trim_end_matches('/').to_owned())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        if given.is_empty() { vec![origin_of(&self.frontend_url)] } else { given }
+    }
+}
+
+/// `https://app.example/x` → `https://app.example`.
+fn origin_of(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(origin_of("https://app.example:8443/portal/"), "https://app.example:8443");
+        assert_eq!(origin_of("http://localhost:8080"), "http://localhost:8080");
+    }
+}

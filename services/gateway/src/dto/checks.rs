@@ -1,0 +1,43 @@
+//! Shape checks that collect all bad fields of a body before they refuse it.
+
+use std::ops::RangeInclusive;
+
+use crate::problem::{FieldError, Problem};
+
+/// Bad fields so far.
+#[derive(Debug, Default)]
+pub struct Checks(Vec<FieldError>);
+
+impl Checks {
+    /// A rule of any kind.
+    pub fn that(mut self, holds: bool, field: &str, message: impl Into<String>) -> Self {
+        if !holds {
+            self.0.push(FieldError { field: field.to_owned(), message: message.into() });
+        }
+        self
+    }
+
+    /// A text with so many characters, blanks at its ends not counted.
+    pub fn text(self, field: &str, value: &str, length: RangeInclusive<usize>) -> Self {
+        let (least, most) = (*length.start(), *length.end());
+        let message = if least == 0 {
+            format!("must have at most {most} characters")
+        } else {
+            format!("must have {least} to {most} characters")
+        };
+        self.that(length.contains(&value.trim().chars().count()), field, message)
+    }
+
+    /// A text that may be absent.
+    pub fn optional(self, field: &str, value: Option<&str>, length: RangeInclusive<usize>) -> Self {
+        match value {
+            Some(value) => self.text(field, value, length),
+            None => self,
+        }
+    }
+
+    /// Refuses when a rule was broken.
+    pub fn done(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::fields(self.0)) }
+    }
+}

@@ -1,0 +1,202 @@
+//! `/billing`: plans and subscriptions (part 4 of the API).
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use contracts::billing::v1 as pb;
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use serde::Serialize;
+use utoipa_axum::routes;
+
+use crate::access::Access::{Admin, Customer, OperatorPlus, Public};
+use crate::api::Api;
+use crate::app::App;
+use crate::context::Ctx;
+use crate::dto::billing::{
+    OnePlan, OneSubscription, Plan, PlanList, Subscription, SubscriptionList, TrialEligibility,
+};
+use crate::dto::checks::Checks;
+use crate::dto::paging::{PageParams, listed};
+use crate::dto::user::wire;
+use crate::extract::{Id, Query};
+use crate::problem::Problem;
+use crate::routes::present;
+
+/// Adds the routes.
+pub fn add(api: Api) -> Api {
+    let api = api
+        .add(Public, routes!(list_plans))
+        .add(Public, routes!(get_plan))
+        .add(Customer, routes!(get_trial_eligibility))
+        .add(Customer, routes!(get_trial_eligibility_of))
+        .add(Customer, routes!(list_subscriptions))
+        .add(Customer, routes!(list_subscriptions_of))
+        .add(Customer, routes!(get_subscription));
+    later(api)
+}
+
+/// Routes whose work comes later.
+fn later(api: Api) -> Api {
+    let at = |path: &str| format!("/billing/api/billing/{path}");
+    let one = |path: &str| format!("/billing/api/billing/subscriptions/subscription/{{id}}{path}");
+    api.later(Customer, "get", &at("accounts/overview/{customer_id}"), "All about an account's money.")
+        .later(Customer, "get", &at("accounts/{customer_id}"), "A billing account.")
+        .later(Customer, "put", &at("accounts/{customer_id}"), "Change a billing account.")
+        .later(Customer, "post", &at("instances"), "Order an instance with its subscription.")
+        .later(Customer, "post", &at("instances/reactivate"), "Bring an ended instance back.")
+        .later(Customer, "post", &at("instances/{id}/reactivate"), "Bring an ended instance back.")
+        .later(Customer, "delete", &one(""), "Cancel a subscription.")
+        .later(Customer, "post", &one("/cancel"), "Cancel a subscription.")
+        .later(Customer, "post", &one("/cancel/undo"), "Take a cancellation back.")
+        .later(Customer, "get", &one("/invoices"), "Invoices of a subscription.")
+        .later(Customer, "post", &one("/upgrade"), "Change to a larger plan.")
+        .later(Customer, "post", &one("/downgrade"), "Change to a smaller plan.")
+        .later(Customer, "post", &one("/downgrade/undo"), "Take a downgrade back.")
+        .later(Customer, "get", &at("invoices"), "The own invoices.")
+        .later(Customer, "get", &at("invoices/{customer_id}"), "A customer's invoices.")
+        .later(Customer, "get", &at("invoices/{id}/details"), "One invoice with its lines.")
+        .later(Customer, "get", &at("invoices/{id}/pdf"), "One invoice as a document.")
+        .later(Customer, "post", &at("payments/paynow/initiate"), "Pay an invoice.")
+        .later(Customer, "get", &at("payments/paynow/status/{payment_id}"), "State of a payment.")
+        .later(Customer, "get", &at("payments"), "The own payments.")
+        .later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
+        .later(Public, "post", &at("webhooks/paynow"), "Hook of the payment provider.")
+        .later(OperatorPlus, "get", &at("admin/subscriptions"), "All subscriptions.")
+        .later(OperatorPlus, "get", &at("admin/invoices"), "All invoices.")
+        .later(OperatorPlus, "get", &at("admin/payments"), "All payments.")
+        .later(Admin, "post", &at("admin/payments"), "Record a payment from outside.")
+        .later(Admin, "post", &at("admin/payments/{id}/refund"), "Give a payment back.")
+        .later(Admin, "post", &at("admin/credits"), "Give a credit.")
+        .later(Admin, "post", &at("admin/invoices/{id}/void"), "Void an invoice.")
+        .later(Admin, "post", &at("admin/invoices/{id}/write-off"), "Write an invoice off.")
+        .later(OperatorPlus, "post", &at("admin/subscriptions/{id}/extend-trial"), "Lengthen a trial.")
+        .later(Admin, "get", &at("admin/webhooks"), "Hooks that came in.")
+        .later(Admin, "post", &at("admin/webhooks/{id}/replay"), "Take a hook again.")
+        .later(Admin, "post", &at("admin/reconcile"), "Compare with the provider.")
+        .later(Admin, "post", &at("test/clock"), "Move the test clock.")
+}
+
+/// Plans are the same for everybody and may be kept for a while.
+fn kept<T: Serialize>(body: T) -> Response {
+    let mut response = Json(body).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    response
+}
+
+/// Plans that can be bought.
+#[utoipa::path(get, path = "/billing/api/billing/plans", responses((status = 200, body = PlanList)))]
+pub async fn list_plans(State(app): State<App>, context: Ctx) -> Result<Response, Problem> {
+    let request = context.request(pb::ListPlansRequest { include_unavailable: false });
+    let found = app.clients.catalog.clone().list_plans(request).await?.into_inner();
+    let plans: Vec<Plan> = found.plans.into_iter().map(Plan::from).collect();
+    Ok(kept(PlanList { success: true, total: plans.len(), plans }))
+}
+
+/// One plan.
+#[utoipa::path(get, path = "/billing/api/billing/plans/{plan_name}", responses((status = 200, body = OnePlan)))]
+pub async fn get_plan(
+    State(app): State<App>,
+    context: Ctx,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    Checks::default().text("plan_name", &name, 1..=100).done()?;
+    let request = context.request(pb::GetPlanRequest { name });
+    let found = app.clients.catalog.clone().get_plan(request).await?.into_inner();
+    Ok(kept(OnePlan { success: true, plan: Plan::from(present(found.plan, "plan")?) }))
+}
+
+async fn eligibility(
+    app: &App,
+    context: &Ctx,
+    customer_id: Option<String>,
+) -> Result<Json<TrialEligibility>, Problem> {
+    let request = context.request(pb::GetTrialEligibilityRequest { customer_id });
+    let found = app.clients.billing.clone().get_trial_eligibility(request).await?.into_inner();
+    Ok(Json(TrialEligibility::from(found)))
+}
+
+/// May the caller have a trial?
+#[utoipa::path(get, path = "/billing/api/billing/trial-eligibility", responses((status = 200, body = TrialEligibility)))]
+pub async fn get_trial_eligibility(
+    State(app): State<App>,
+    context: Ctx,
+) -> Result<Json<TrialEligibility>, Problem> {
+    eligibility(&app, &context, None).await
+}
+
+/// May this customer have a trial? Customers name themselves or `me`.
+#[utoipa::path(get, path = "/billing/api/billing/trial-eligibility/{customer_id}", responses((status = 200, body = TrialEligibility)))]
+pub async fn get_trial_eligibility_of(
+    State(app): State<App>,
+    context: Ctx,
+    Path(wanted): Path<String>,
+) -> Result<Json<TrialEligibility>, Problem> {
+    let customer = other(&context, &wanted)?;
+    eligibility(&app, &context, customer).await
+}
+
+/// The named customer, unless it is the caller.
+fn other(context: &Ctx, wanted: &str) -> Result<Option<String>, Problem> {
+    let id = context.customer(wanted)?;
+    Ok(Some(id).filter(|id| Some(*id) != context.user.as_ref().map(|user| user.id)).map(wire))
+}
+
+async fn subscriptions(
+    app: &App,
+    context: &Ctx,
+    query: &Query,
+    customer_id: Option<String>,
+) -> Result<Response, Problem> {
+    let page = query.page()?;
+    let request = context.request(pb::ListSubscriptionsRequest {
+        customer_id,
+        page: page.number,
+        page_size: page.size,
+    });
+    let found = app.clients.billing.clone().list_subscriptions(request).await?.into_inner();
+    let body = SubscriptionList {
+        success: true,
+        subscriptions: found.subscriptions.into_iter().map(Subscription::from).collect(),
+        subscription_count: found.total,
+        total: found.total,
+        page: page.number,
+        page_size: page.size,
+    };
+    Ok(listed(query, page, found.total, body))
+}
+
+/// The own subscriptions.
+#[utoipa::path(get, path = "/billing/api/billing/subscriptions", params(PageParams), responses((status = 200, body = SubscriptionList)))]
+pub async fn list_subscriptions(
+    State(app): State<App>,
+    context: Ctx,
+    query: Query,
+) -> Result<Response, Problem> {
+    subscriptions(&app, &context, &query, None).await
+}
+
+/// A customer's subscriptions. Customers name themselves or `me`.
+#[utoipa::path(get, path = "/billing/api/billing/subscriptions/{customer_id}", params(PageParams), responses((status = 200, body = SubscriptionList)))]
+pub async fn list_subscriptions_of(
+    State(app): State<App>,
+    context: Ctx,
+    Path(wanted): Path<String>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let customer = other(&context, &wanted)?;
+    subscriptions(&app, &context, &query, customer).await
+}
+
+/// One subscription.
+#[utoipa::path(get, path = "/billing/api/billing/subscriptions/subscription/{id}", responses((status = 200, body = OneSubscription)))]
+pub async fn get_subscription(
+    State(app): State<App>,
+    context: Ctx,
+    Id(id): Id,
+) -> Result<Json<OneSubscription>, Problem> {
+    let request = context.request(pb::GetSubscriptionRequest { subscription_id: wire(id) });
+    let found = app.clients.billing.clone().get_subscription(request).await?.into_inner();
+    let subscription = Subscription::from(present(found.subscription, "subscription")?);
+    Ok(Json(OneSubscription { success: true, subscription }))
+}
