@@ -38,8 +38,9 @@ impl Addresses {
     /// Takes a block: the wanted one, or that of the last run, or the first free one.
     pub fn open(file: &Path, wanted: Option<u8>) -> anyhow::Result<Self> {
         let saved: Saved = match fs::read(file) {
-            Ok(content) => serde_json::from_slice(&content)
-                .with_context(|| format!("{} is damaged", file.display()))?,
+            Ok(content) => {
+                serde_json::from_slice(&content).with_context(|| format!("{} is damaged", file.display()))?
+            }
             Err(_) => Saved::default(),
         };
         let candidates: Vec<u8> = match wanted {

@@ -21,6 +21,8 @@ pub struct Context {
     pub config: Config,
     /// The API.
     pub client: Client,
+    /// Its address, for programs that are clients of it themselves.
+    pub api_url: String,
     /// Addresses of pods.
     pub addresses: Addresses,
     /// Faults on request.

@@ -92,7 +92,12 @@ pub struct Variable {
 ///
 /// # Errors
 /// The name of what is missing, in the words of the kubelet.
-pub fn variables(pod: &Pod, container: &Container, ip: Ipv4Addr, sources: &Sources) -> Result<Vec<Variable>, String> {
+pub fn variables(
+    pod: &Pod,
+    container: &Container,
+    ip: Ipv4Addr,
+    sources: &Sources,
+) -> Result<Vec<Variable>, String> {
     let mut all: Vec<Variable> = Vec::new();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.clone().unwrap_or_default();
@@ -174,7 +179,9 @@ pub fn field_value(pod: &Pod, ip: Ipv4Addr, path: &str) -> String {
         "metadata.labels" => lines(pod.labels()),
         "metadata.annotations" => lines(pod.annotations()),
         "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-        "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default(),
+        "spec.serviceAccountName" => {
+            spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default()
+        }
         "status.podIP" | "status.podIPs" => ip.to_string(),
         "status.hostIP" | "status.hostIPs" => HOST_IP.to_owned(),
         _ => String::new(),
@@ -235,8 +242,7 @@ mod tests {
     }
 
     fn from_secret(name: &str, secret: &str, key: &str, optional: bool) -> EnvVar {
-        let selector =
-            SecretKeySelector { name: secret.into(), key: key.into(), optional: Some(optional) };
+        let selector = SecretKeySelector { name: secret.into(), key: key.into(), optional: Some(optional) };
         let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
         EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
     }
@@ -253,7 +259,10 @@ mod tests {
     #[test]
     fn values_come_from_secrets_fields_and_other_variables() {
         let field = EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { field_path: "status.podIP".into(), ..ObjectFieldSelector::default() }),
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "status.podIP".into(),
+                ..ObjectFieldSelector::default()
+            }),
             ..EnvVarSource::default()
         };
         let container = container(vec![
@@ -281,14 +290,17 @@ mod tests {
 
     #[test]
     fn a_name_needed_once_is_needed() {
-        let container = container(vec![from_secret("A", "db", "a", true), from_secret("B", "db", "b", false)]);
+        let container =
+            container(vec![from_secret("A", "db", "a", true), from_secret("B", "db", "b", false)]);
 
         assert_eq!(references(&container).secrets.get("db"), Some(&false));
     }
 
     #[test]
     fn names_of_the_cluster_are_found_in_texts() {
-        let found = cluster_names("postgres://u@pool-0.pool.saasodoo.svc.cluster.local:5432/db http://web.ns.svc/ a.b.c");
+        let found = cluster_names(
+            "postgres://u@pool-0.pool.saasodoo.svc.cluster.local:5432/db http://web.ns.svc/ a.b.c",
+        );
 
         let expected = ["pool-0.pool.saasodoo.svc.cluster.local", "web.ns.svc"].map(str::to_owned);
         assert_eq!(found, BTreeSet::from(expected));

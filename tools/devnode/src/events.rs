@@ -44,15 +44,26 @@ impl Events {
     }
 
     /// Something usual happened.
-    pub fn normal(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: impl Into<String>) {
+    pub fn normal(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.send(pod, container, reason, message.into(), false);
     }
 
     /// Something went wrong.
-    pub fn warning(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: impl Into<String>) {
+    pub fn warning(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.send(pod, container, reason, message.into(), true);
     }
-
 
     fn send(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: String, warning: bool) {
         let Some(sender) = &self.sender else { return };

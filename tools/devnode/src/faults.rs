@@ -96,9 +96,9 @@ impl Target {
 
     fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         match self {
-            Self::Name(wanted) => {
-                name.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-            }
+            Self::Name(wanted) => name
+                .strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
             Self::Labels(requirements) => requirements.iter().all(|requirement| match requirement {
                 Requirement::Is(key, value) => labels.get(key) == Some(value),
                 Requirement::IsNot(key, value) => labels.get(key) != Some(value),
@@ -197,7 +197,9 @@ impl Faults {
     pub fn lasting(&self, kind: Kind, pod: &Pod, container: &str) -> Option<Fault> {
         let now = Instant::now();
         let list = self.lock();
-        list.iter().find(|fault| fault.kind == kind && !fault.is_over(now) && fault.hits(pod, container)).cloned()
+        list.iter()
+            .find(|fault| fault.kind == kind && !fault.is_over(now) && fault.hits(pod, container))
+            .cloned()
     }
 
     /// Takes one blow of this kind for the container, which counts.

@@ -57,8 +57,10 @@ impl Proxy {
     /// Follows Ingresses without end.
     pub async fn follow(self: Arc<Self>) {
         let (store, mut writer): (Store<Ingress>, _) = reflector::store();
-        let mut events =
-            std::pin::pin!(changes(Api::<Ingress>::all(self.context.client.clone()), watcher::Config::default()));
+        let mut events = std::pin::pin!(changes(
+            Api::<Ingress>::all(self.context.client.clone()),
+            watcher::Config::default()
+        ));
         while let Some(event) = events.next().await {
             writer.apply_watcher_event(&event);
             // While a list comes in, the routes of before hold.
@@ -150,7 +152,8 @@ impl Proxy {
             let pod_side = hyper::upgrade::on(&mut answer);
             tokio::spawn(async move {
                 if let (Ok(client), Ok(pod)) = (client_side.await, pod_side.await) {
-                    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(pod)).await;
+                    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(pod))
+                        .await;
                 }
             });
         }
@@ -170,7 +173,10 @@ fn host_of<T>(request: &Request<T>) -> String {
 }
 
 fn unavailable() -> Response<Body> {
-    let mut answer = page(StatusCode::SERVICE_UNAVAILABLE, "This site is not running at the moment. Please try again later.");
+    let mut answer = page(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This site is not running at the moment. Please try again later.",
+    );
     answer.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
     answer
 }

@@ -32,7 +32,9 @@ pub fn tls(config: &Config, cluster_ca: Option<&[Vec<u8>]>) -> anyhow::Result<Ar
     let mut roots = RootCertStore::empty();
     match &config.kubelet_client_ca {
         Some(file) => {
-            for certificate in CertificateDer::pem_file_iter(file).context("cannot read the authority of clients")? {
+            for certificate in
+                CertificateDer::pem_file_iter(file).context("cannot read the authority of clients")?
+            {
                 roots.add(certificate?)?;
             }
         }
@@ -98,10 +100,9 @@ fn find(context: &Shared, namespace: &str, pod: &str) -> Result<Arc<Entry>, Box<
     if *context.faults.node_lost().borrow() {
         return Err(Box::new((StatusCode::GATEWAY_TIMEOUT, "the node is cut off").into_response()));
     }
-    context
-        .pods
-        .get(namespace, pod)
-        .ok_or_else(|| Box::new((StatusCode::NOT_FOUND, format!("pod {pod:?} is not on this node")).into_response()))
+    context.pods.get(namespace, pod).ok_or_else(|| {
+        Box::new((StatusCode::NOT_FOUND, format!("pod {pod:?} is not on this node")).into_response())
+    })
 }
 
 /// The parameters of a query, in order; a name can come again.

@@ -82,11 +82,17 @@ impl Manager {
         let stateful = pod.owner_references().iter().any(|owner| owner.kind == "StatefulSet");
         let (namespace, name) = key_of(&pod);
         let keep = stateful.then(|| format!("{namespace}/{name}"));
-        let wish = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
+        let wish =
+            pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
         let ip = match self.context.addresses.take(keep.as_deref(), wish) {
             Ok(ip) => ip,
             Err(error) => {
-                tracing::error!(pod = name, namespace, error = format!("{error:#}"), "pod without an address");
+                tracing::error!(
+                    pod = name,
+                    namespace,
+                    error = format!("{error:#}"),
+                    "pod without an address"
+                );
                 return;
             }
         };

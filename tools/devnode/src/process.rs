@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devstack::process::StopSignal;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -92,14 +92,12 @@ enum Kind {
 impl Run {
     /// Starts a process. Its pid file lets the next run of this program find what this one left behind.
     pub fn start(launch: &Launch, log: Arc<LogFile>, pid_file: PathBuf) -> io::Result<Self> {
-        let mut child = launch
-            .command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child =
+            launch.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let group = Pid::from_raw(child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(i32::MAX));
-        if let Err(error) = devstack::process::guard(group.as_raw(), StopSignal::TermGroup) {
+        let stop =
+            if launch.stop_signal == Signal::SIGINT { StopSignal::IntLeader } else { StopSignal::TermGroup };
+        if let Err(error) = devstack::process::guard(group.as_raw(), stop) {
             tracing::warn!(error = format!("{error:#}"), "a process may outlive this program");
         }
         write_pid_file(&pid_file, group)?;
@@ -152,7 +150,7 @@ impl Run {
         match &self.kind {
             Kind::Process { group, stop_signal: Signal::SIGINT } => {
                 // PostgreSQL: only the postmaster is asked, it ends the others.
-                let _ = nix::sys::signal::kill(*group, Signal::SIGINT);
+                let _ = kill(*group, Signal::SIGINT);
             }
             Kind::Process { group, stop_signal } => drop(killpg(*group, *stop_signal)),
             Kind::Simulated(sender) => finish(sender, Exit { code: 0 }),
@@ -163,7 +161,7 @@ impl Run {
     /// Ends it at once.
     pub fn kill(&self) {
         match &self.kind {
-            Kind::Process { group, .. } => drop(killpg(*group, Signal::SIGKILL)),
+            Kind::Process { group, .. } => signal_tree(*group, Signal::SIGKILL),
             Kind::Simulated(sender) => finish(sender, Exit::by(Signal::SIGKILL)),
         }
     }
@@ -171,14 +169,14 @@ impl Run {
     /// Stops it in its tracks, as a hang.
     pub fn pause(&self) {
         if let Kind::Process { group, .. } = &self.kind {
-            let _ = killpg(*group, Signal::SIGSTOP);
+            signal_tree(*group, Signal::SIGSTOP);
         }
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
         if let Kind::Process { group, .. } = &self.kind {
-            let _ = killpg(*group, Signal::SIGCONT);
+            signal_tree(*group, Signal::SIGCONT);
         }
     }
 
@@ -243,9 +241,43 @@ pub fn end_leftover(pid_file: &Path) -> bool {
     let Ok(content) = fs::read_to_string(pid_file) else { return false };
     let _ = fs::remove_file(pid_file);
     let mut words = content.split_whitespace();
-    let Some(group) = words.next().and_then(|word| word.parse().ok()).map(Pid::from_raw) else { return false };
+    let Some(group) = words.next().and_then(|word| word.parse().ok()).map(Pid::from_raw) else {
+        return false;
+    };
     let same = start_time(group).as_deref() == words.next();
-    same && killpg(group, Signal::SIGKILL).is_ok()
+    if same {
+        signal_tree(group, Signal::SIGKILL);
+    }
+    same
+}
+
+/// Signals a process group and everything that descends from its leader: PostgreSQL's servers are in groups of their own.
+fn signal_tree(leader: Pid, signal: Signal) {
+    // Looked up first: a process whose parent is gone has no descent.
+    let others = descendants(leader);
+    let _ = killpg(leader, signal);
+    for pid in others {
+        let _ = kill(pid, signal);
+    }
+}
+
+fn descendants(root: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: Vec<(i32, i32)> = processes
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            Some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![root.as_raw()];
+    let mut looked_at = 0;
+    while let Some(&parent) = found.get(looked_at) {
+        found.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(pid, _)| *pid));
+        looked_at += 1;
+    }
+    found.into_iter().skip(1).map(Pid::from_raw).collect()
 }
 
 #[cfg(test)]

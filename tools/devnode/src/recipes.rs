@@ -174,7 +174,9 @@ impl Plan<'_> {
             return Err("the container has no command".to_owned());
         }
         let first = words.remove(0);
-        let program = self.find(&first).ok_or_else(|| format!("exec: {first:?}: executable file not found in $PATH"))?;
+        let program = self
+            .find(&first)
+            .ok_or_else(|| format!("exec: {first:?}: executable file not found in $PATH"))?;
         Ok(self.launch(program, words))
     }
 
@@ -247,7 +249,10 @@ mod tests {
     fn images_choose_their_recipe() {
         let odoo = Recipe::Odoo("/programs/odoo-standin".into());
         assert_eq!(chosen("postgres:18.0", &[]), Recipe::Postgres);
-        assert_eq!(chosen("docker.io/library/postgres:17-alpine", &["docker-entrypoint.sh"]), Recipe::Postgres);
+        assert_eq!(
+            chosen("docker.io/library/postgres:17-alpine", &["docker-entrypoint.sh"]),
+            Recipe::Postgres
+        );
         assert_eq!(chosen("postgres:18.0", &["pg_dump"]), Recipe::Command);
         assert_eq!(chosen("bitnamilegacy/odoo:17.0", &[]), odoo);
         assert_eq!(chosen("odoo:18.0", &[]), odoo);

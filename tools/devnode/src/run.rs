@@ -40,14 +40,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let data_dir = prepare_folder(&config.data_dir)?;
     let kubeconfig = Kubeconfig::read_from(&config.kubeconfig)
         .with_context(|| format!("cannot read {}", config.kubeconfig.display()))?;
-    let mut client_config = ClientConfig::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let mut client_config =
+        ClientConfig::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     client_config.connect_timeout = Some(Duration::from_secs(5));
     let tls = kubelet_api::tls(&config, client_config.root_cert.as_deref())?;
+    let api_url = client_config.cluster_url.to_string();
     let client = Client::try_from(client_config)?;
 
-    let kubelet = TcpListener::bind(config.kubelet_listen).await.context("cannot listen for the kubelet API")?;
+    let kubelet =
+        TcpListener::bind(config.kubelet_listen).await.context("cannot listen for the kubelet API")?;
     let ingress = TcpListener::bind(config.ingress_listen).await.context("cannot listen for Ingresses")?;
-    let faults = TcpListener::bind(config.faults_listen).await.context("cannot listen for the fault switch")?;
+    let faults =
+        TcpListener::bind(config.faults_listen).await.context("cannot listen for the fault switch")?;
     let ports = (kubelet.local_addr()?.port(), ingress.local_addr()?.port(), faults.local_addr()?.port());
 
     end_leftovers(&data_dir.join("pods"));
@@ -60,7 +64,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let context = Arc::new(Context {
         addresses: Addresses::open(&data_dir.join("addresses.json"), config.pod_block)?,
         faults: Faults::default(),
-        events: if config.simulate { Events::silent() } else { Events::start(client.clone(), &config.node_name) },
+        events: if config.simulate {
+            Events::silent()
+        } else {
+            Events::start(client.clone(), &config.node_name)
+        },
         pods: Registry::default(),
         services,
         prober: Prober::default(),
@@ -69,11 +77,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         run_dir: data_dir.join("s"),
         stopping: CancellationToken::new(),
         client: client.clone(),
+        api_url,
         config,
     });
     if !context.config.no_provisioner {
         let classes = &context.config.storage_classes;
-        let provisioner = Provisioner::new(client.clone(), classes, data_dir.join("volumes"));
+        let provisioner =
+            Provisioner::new(client.clone(), &context.config.node_name, classes, data_dir.join("volumes"));
         provisioner.ensure_classes().await.context("cannot make the storage classes")?;
         tasks.spawn(async {
             provisioner.run().await;
@@ -134,7 +144,10 @@ fn find_postgres(config: &Config, data_dir: &Path) -> Option<Postgres> {
     match Postgres::find(config.postgres_bin.as_deref(), &config.postgres_options, templates) {
         Ok(postgres) => Some(postgres),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "no PostgreSQL on this machine: its pods will not start");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no PostgreSQL on this machine: its pods will not start"
+            );
             None
         }
     }
@@ -155,7 +168,8 @@ fn prepare_folder(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
 fn end_leftovers(pods_dir: &Path) {
     let pods = fs::read_dir(pods_dir).into_iter().flatten().flatten();
     let files = pods.flat_map(|pod| fs::read_dir(pod.path()).into_iter().flatten().flatten());
-    let pid_files = files.map(|file| file.path()).filter(|file| file.extension().is_some_and(|kind| kind == "pid"));
+    let pid_files =
+        files.map(|file| file.path()).filter(|file| file.extension().is_some_and(|kind| kind == "pid"));
     let ended = pid_files.filter(|file| process::end_leftover(file)).count();
     if ended > 0 {
         tracing::info!(ended, "processes of an earlier run ended");

@@ -27,8 +27,9 @@ impl Responder {
         if context.config.simulate_silent {
             return Self { _servers: servers };
         }
-        let simulated =
-            containers.iter().filter(|container| recipes::choose(container, &context.config) == Recipe::Simulated);
+        let simulated = containers
+            .iter()
+            .filter(|container| recipes::choose(container, &context.config) == Recipe::Simulated);
         let ports: BTreeSet<u16> = simulated.flat_map(probed_ports).collect();
         for port in ports {
             match TcpListener::bind((entry.ip, port)).await {

@@ -77,8 +77,9 @@ pub fn phase(state: &PodState, policy: RestartPolicy) -> &'static str {
     if !initialized {
         return if init_failed { "Failed" } else { "Pending" };
     }
-    let never_ran =
-        |container: &ContainerState| matches!(container.phase, Phase::Waiting { .. }) && container.last.is_none();
+    let never_ran = |container: &ContainerState| {
+        matches!(container.phase, Phase::Waiting { .. }) && container.last.is_none()
+    };
     if state.main.iter().any(never_ran) {
         return "Pending";
     }
@@ -225,11 +226,11 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn pod(policy: &str, init: bool) -> Pod {
-        let container = Container { name: "main".into(), image: Some("image".into()), ..Container::default() };
+        let container =
+            Container { name: "main".into(), image: Some("image".into()), ..Container::default() };
         let spec = PodSpec {
             containers: vec![container],
-            init_containers: init
-                .then(|| vec![Container { name: "init".into(), ..Container::default() }]),
+            init_containers: init.then(|| vec![Container { name: "init".into(), ..Container::default() }]),
             restart_policy: Some(policy.into()),
             ..PodSpec::default()
         };
@@ -322,7 +323,11 @@ mod tests {
     #[test]
     fn conditions_of_others_stay() {
         let mut pod = pod("Always", false);
-        let foreign = PodCondition { type_: "DisruptionTarget".into(), status: "True".into(), ..PodCondition::default() };
+        let foreign = PodCondition {
+            type_: "DisruptionTarget".into(),
+            status: "True".into(),
+            ..PodCondition::default()
+        };
         pod.status = Some(PodStatus { conditions: Some(vec![foreign.clone()]), ..PodStatus::default() });
 
         let status = pod_status(&pod, &state(&pod), Timestamp::UNIX_EPOCH);

@@ -91,7 +91,11 @@ pub async fn prepare(
 }
 
 /// The mounts of a container, from the folders of the pod's volumes.
-pub fn mounts(container: &Container, folders: &BTreeMap<String, PathBuf>, pod_dir: &Path) -> Result<Mounts, Error> {
+pub fn mounts(
+    container: &Container,
+    folders: &BTreeMap<String, PathBuf>,
+    pod_dir: &Path,
+) -> Result<Mounts, Error> {
     let scratch = pod_dir.join("scratch").join(&container.name);
     make_folder(&scratch)?;
     let mut entries = Vec::new();

@@ -163,10 +163,14 @@ mod tests {
     #[test]
     fn wishes_are_read_as_documented_and_typing_errors_refused() {
         let wish: Wish =
-            serde_json::from_value(json!({ "selector": "app=odoo", "fault": "never_ready", "seconds": 5 })).unwrap();
+            serde_json::from_value(json!({ "selector": "app=odoo", "fault": "never_ready", "seconds": 5 }))
+                .unwrap();
         assert_eq!(wish.fault, Kind::NeverReady);
         assert_eq!(wish.seconds, Some(5.0));
 
-        assert!(serde_json::from_value::<Wish>(json!({ "selector": "a", "fault": "crash", "counts": 2 })).is_err());
+        assert!(
+            serde_json::from_value::<Wish>(json!({ "selector": "a", "fault": "crash", "counts": 2 }))
+                .is_err()
+        );
     }
 }

@@ -51,16 +51,22 @@ impl Table {
             let namespace = ingress.namespace().unwrap_or_default();
             let Some(spec) = &ingress.spec else { continue };
             for rule in spec.rules.iter().flatten() {
-                let host = rule.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| "*".to_owned());
+                let host =
+                    rule.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| "*".to_owned());
                 let routes = hosts.entry(host.to_ascii_lowercase()).or_default();
                 for path in rule.http.iter().flat_map(|http| &http.paths) {
                     if let Some(backend) = backend(&namespace, &path.backend) {
                         let exact = path.path_type == "Exact";
-                        routes.push(Route { path: path.path.clone().unwrap_or_else(|| "/".to_owned()), exact, backend });
+                        routes.push(Route {
+                            path: path.path.clone().unwrap_or_else(|| "/".to_owned()),
+                            exact,
+                            backend,
+                        });
                     }
                 }
             }
-            if let Some(backend) = spec.default_backend.as_ref().and_then(|found| backend(&namespace, found)) {
+            if let Some(backend) = spec.default_backend.as_ref().and_then(|found| backend(&namespace, found))
+            {
                 let route = Route { path: "/".to_owned(), exact: false, backend };
                 hosts.entry("*".to_owned()).or_default().push(route);
             }
@@ -99,7 +105,8 @@ fn backend(namespace: &str, backend: &IngressBackend) -> Option<Backend> {
 mod tests {
     use super::*;
     use k8s_openapi::api::networking::v1::{
-        HTTPIngressPath, HTTPIngressRuleValue, IngressRule, IngressServiceBackend, IngressSpec, ServiceBackendPort,
+        HTTPIngressPath, HTTPIngressRuleValue, IngressRule, IngressServiceBackend, IngressSpec,
+        ServiceBackendPort,
     };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

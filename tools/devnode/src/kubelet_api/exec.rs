@@ -40,7 +40,8 @@ fn command(shell: &Shell, words: &[String]) -> Result<Command, String> {
         first.into()
     } else {
         let base = first.rsplit('/').next().unwrap_or(first);
-        let usual = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+        let usual =
+            ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
         let mut places = shell.path.iter().chain(&usual).map(|folder| folder.join(base));
         places
             .find(|place| place.is_file())
@@ -89,11 +90,8 @@ pub(super) async fn handle(
         Err(answer) => return *answer,
     };
     let parameters = parameters(query.as_deref());
-    let words: Vec<String> = parameters
-        .iter()
-        .filter(|(name, _)| name == "command")
-        .map(|(_, value)| value.clone())
-        .collect();
+    let words: Vec<String> =
+        parameters.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
     let input = matches!(parameter(&parameters, "input"), Some("1" | "true"));
     let Some(shell) = entry.runtime(&container, |runtime| runtime.shell.clone()) else {
         let message = format!("container {container:?} has no process: it is not started, or simulated");

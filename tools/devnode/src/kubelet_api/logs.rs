@@ -31,14 +31,15 @@ impl Wish {
         let flag = |name: &str| matches!(parameter(parameters, name), Some("true" | "1"));
         let number = |name: &str| parameter(parameters, name).and_then(|value| value.parse::<i64>().ok());
         let size = |name: &str| number(name).and_then(|value| usize::try_from(value).ok());
-        let since_seconds =
-            number("sinceSeconds").and_then(|seconds| now.checked_sub(Duration::from_secs(seconds.unsigned_abs())).ok());
+        let since_seconds = number("sinceSeconds")
+            .and_then(|seconds| now.checked_sub(Duration::from_secs(seconds.unsigned_abs())).ok());
         Self {
             follow: flag("follow"),
             previous: flag("previous"),
             timestamps: flag("timestamps"),
             tail: size("tailLines"),
-            since: since_seconds.or_else(|| parameter(parameters, "sinceTime").and_then(|time| time.parse().ok())),
+            since: since_seconds
+                .or_else(|| parameter(parameters, "sinceTime").and_then(|time| time.parse().ok())),
             limit: size("limitBytes"),
         }
     }
@@ -147,7 +148,9 @@ mod tests {
     #[test]
     fn lines_come_without_their_times_unless_wanted() {
         assert_eq!(lines(&[]), "one\ntwo words\nthree\n");
-        assert!(lines(&[("timestamps", "true"), ("tailLines", "1")]).starts_with("2026-01-01T00:00:20Z three"));
+        assert!(
+            lines(&[("timestamps", "true"), ("tailLines", "1")]).starts_with("2026-01-01T00:00:20Z three")
+        );
     }
 
     #[test]

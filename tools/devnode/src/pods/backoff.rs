@@ -41,10 +41,7 @@ mod tests {
         let waits: Vec<_> = (0..8).map(|_| backoff.after_run(SECOND)).collect();
 
         let seconds: Vec<_> = waits.iter().map(|wait| wait.map(|wait| wait.as_secs())).collect();
-        assert_eq!(
-            seconds,
-            [None, Some(10), Some(20), Some(40), Some(80), Some(160), Some(300), Some(300)]
-        );
+        assert_eq!(seconds, [None, Some(10), Some(20), Some(40), Some(80), Some(160), Some(300), Some(300)]);
     }
 
     #[test]

@@ -109,7 +109,12 @@ impl Life {
         let mut first = true;
         while let Some(fault) = context.faults.lasting(Kind::PullError, &entry.pod(), self.name()) {
             let message = format!("failed to pull and unpack image {image:?}: not found");
-            context.events.warning(&entry.pod(), Some(self.name()), "Failed", format!("Failed to pull image: {message}"));
+            context.events.warning(
+                &entry.pod(),
+                Some(self.name()),
+                "Failed",
+                format!("Failed to pull image: {message}"),
+            );
             context.events.warning(&entry.pod(), Some(self.name()), "Failed", "Error: ErrImagePull");
             self.set(Phase::waiting("ErrImagePull", Some(message)));
             // The kubelet tells the error first and the waiting after it.
@@ -144,9 +149,24 @@ impl Life {
                 Ok(run) => {
                     let image = self.container().image.as_deref().unwrap_or_default();
                     let events = &context.events;
-                    events.normal(&pod, Some(self.name()), "Pulled", format!("Container image {image:?} already present on machine"));
-                    events.normal(&pod, Some(self.name()), "Created", format!("Created container: {}", self.name()));
-                    events.normal(&pod, Some(self.name()), "Started", format!("Started container {}", self.name()));
+                    events.normal(
+                        &pod,
+                        Some(self.name()),
+                        "Pulled",
+                        format!("Container image {image:?} already present on machine"),
+                    );
+                    events.normal(
+                        &pod,
+                        Some(self.name()),
+                        "Created",
+                        format!("Created container: {}", self.name()),
+                    );
+                    events.normal(
+                        &pod,
+                        Some(self.name()),
+                        "Started",
+                        format!("Started container {}", self.name()),
+                    );
                     return Some(run);
                 }
                 Err(Failure { reason, message }) => {
@@ -216,7 +236,8 @@ impl Life {
             }
             Over::Unhealthy(message) => {
                 killing(format!("Container {} failed {message}, will be restarted", self.name()));
-                let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+                let grace =
+                    pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
                 (run.end(Duration::from_secs(u64::try_from(grace).unwrap_or(0))).await, None)
             }
             Over::PodEnds => {
@@ -276,7 +297,11 @@ impl Life {
     async fn back_off(&self, wait: Option<Duration>) -> bool {
         let Starter { context, entry, .. } = &self.starter;
         if let Some(wait) = wait {
-            let message = format!("back-off {} restarting failed container={}", humantime::format_duration(wait), self.name());
+            let message = format!(
+                "back-off {} restarting failed container={}",
+                humantime::format_duration(wait),
+                self.name()
+            );
             context.events.warning(&entry.pod(), Some(self.name()), "BackOff", message.clone());
             self.again(Phase::waiting("CrashLoopBackOff", Some(message)));
             if self.sleep(wait).await.is_none() {
@@ -457,7 +482,8 @@ impl Life {
     async fn ask(&self, probe: &Probe, timing: Timing, run: &Run) -> Result<(), String> {
         let Starter { context, entry, .. } = &self.starter;
         let pod = entry.pod();
-        let asks_health = self.container().liveness_probe.as_ref().is_none_or(|liveness| !std::ptr::eq(liveness, probe));
+        let asks_health =
+            self.container().liveness_probe.as_ref().is_none_or(|liveness| !std::ptr::eq(liveness, probe));
         if asks_health && context.faults.lasting(Kind::NeverReady, &pod, self.name()).is_some() {
             return Err("fault switch: never ready".to_owned());
         }

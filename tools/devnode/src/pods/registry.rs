@@ -217,7 +217,9 @@ impl Registry {
         smallest
             .iter()
             .filter(|name| sets.iter().all(|names| names.contains(*name)))
-            .filter_map(|name| inner.pods.get(&(namespace.to_owned(), name.clone())).map(|slot| slot.entry.clone()))
+            .filter_map(|name| {
+                inner.pods.get(&(namespace.to_owned(), name.clone())).map(|slot| slot.entry.clone())
+            })
             .collect()
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt as _;
+use serde_json::{Value, json};
 
 use super::registry::{Entry, Shell};
 use crate::context::Shared;
@@ -16,6 +17,24 @@ use crate::process::{Launch, Run};
 use crate::recipes::{self, Plan, Recipe};
 use crate::status::RestartPolicy;
 use crate::volumes;
+
+/// Where a pod's service account is mounted. Clients look there by its name; on this machine it is elsewhere, so a
+/// kubeconfig says the same.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+fn account_kubeconfig(api_url: &str, folder: &Path, namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "local", "cluster": {
+            "server": api_url,
+            "certificate-authority": folder.join("ca.crt"),
+        }}],
+        "users": [{ "name": "pod", "user": { "tokenFile": folder.join("token") } }],
+        "contexts": [{ "name": "pod", "context": { "cluster": "local", "user": "pod", "namespace": namespace } }],
+        "current-context": "pod",
+    })
+}
 
 /// Why a container did not start, in the words of the kubelet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +81,18 @@ impl Starter {
         }
 
         let env = self.environment().await?;
-        let mounts = volumes::mounts(&self.container, &self.volumes, &self.pod_dir).map_err(Failure::config)?;
+        let mounts =
+            volumes::mounts(&self.container, &self.volumes, &self.pod_dir).map_err(Failure::config)?;
         let path = self.path();
         let this = self.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            let plan = Plan { container: &this.container, env, mounts: &mounts, ip: this.entry.ip, path: path.clone() };
+            let plan = Plan {
+                container: &this.container,
+                env,
+                mounts: &mounts,
+                ip: this.entry.ip,
+                path: path.clone(),
+            };
             let (launch, extra) = this.launch(&recipe, &plan)?;
             Ok::<_, Failure>((launch.clone(), Shell { like: launch, extra, mounts, path }))
         });
@@ -102,7 +128,11 @@ impl Starter {
 
     fn launch(&self, recipe: &Recipe, plan: &Plan<'_>) -> Result<(Launch, Vec<(String, String)>), Failure> {
         let program = |path: &Path| {
-            if path.is_file() { Ok(()) } else { Err(Failure::run(format!("{} does not exist", path.display()))) }
+            if path.is_file() {
+                Ok(())
+            } else {
+                Err(Failure::run(format!("{} does not exist", path.display())))
+            }
         };
         match recipe {
             Recipe::Postgres => {
@@ -133,14 +163,24 @@ impl Starter {
             volumes::fetch(&self.context.client, &namespace, &references).await.map_err(Failure::config)?;
         let variables = environment::variables(&pod, &self.container, self.entry.ip, &sources)
             .map_err(Failure::config)?;
-        let mounts = volumes::mounts(&self.container, &self.volumes, &self.pod_dir).map_err(Failure::config)?;
+        let mounts =
+            volumes::mounts(&self.container, &self.volumes, &self.pod_dir).map_err(Failure::config)?;
         let local = |variable: Variable| {
             // PGDATA is a path of the container for the recipe, which looks its place up.
             let keep = !variable.literal || variable.name == "PGDATA";
             let value = if keep { variable.value } else { mounts.text(&variable.value) };
             (variable.name, names::resolve_text(&value, &self.context.services, &self.context.pods))
         };
-        Ok(variables.into_iter().map(local).collect())
+        let mut all: Vec<(String, String)> = variables.into_iter().map(local).collect();
+        if let Some(folder) = mounts.covered(ACCOUNT)
+            && !all.iter().any(|(name, _)| name == "KUBECONFIG")
+        {
+            let file = mounts.scratch().join("kubeconfig");
+            let content = account_kubeconfig(&self.context.api_url, &folder, &namespace);
+            std::fs::write(&file, content.to_string()).map_err(Failure::config)?;
+            all.push(("KUBECONFIG".to_owned(), file.display().to_string()));
+        }
+        Ok(all)
     }
 
     fn path(&self) -> Vec<PathBuf> {
@@ -151,6 +191,8 @@ impl Starter {
     /// A short folder for the sockets of this pod.
     fn run_dir(&self) -> PathBuf {
         let uid = self.entry.pod().uid().unwrap_or_default();
-        self.context.run_dir.join(uid.chars().filter(char::is_ascii_alphanumeric).take(12).collect::<String>())
+        self.context
+            .run_dir
+            .join(uid.chars().filter(char::is_ascii_alphanumeric).take(12).collect::<String>())
     }
 }

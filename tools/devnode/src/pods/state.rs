@@ -114,7 +114,11 @@ impl PodState {
         let reason = if inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
         let mut state = Self {
             ip,
-            since: pod.status.as_ref().and_then(|status| status.start_time.clone()).map_or(now, |time| time.0),
+            since: pod
+                .status
+                .as_ref()
+                .and_then(|status| status.start_time.clone())
+                .map_or(now, |time| time.0),
             prepared: false,
             init: inits.iter().map(|container| ContainerState::new(container, "PodInitializing")).collect(),
             main: spec.containers.iter().map(|container| ContainerState::new(container, reason)).collect(),
@@ -122,7 +126,8 @@ impl PodState {
         };
         let earlier = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
         for status in earlier.into_iter().flatten() {
-            let Some(container) = state.main.iter_mut().find(|container| container.name == status.name) else {
+            let Some(container) = state.main.iter_mut().find(|container| container.name == status.name)
+            else {
                 continue;
             };
             container.restarts = status.restart_count;

@@ -136,7 +136,10 @@ impl Worker {
                 if !silent && self.report_is_due() && self.report().await {
                     return;
                 }
-                if containers.is_none() && now.pod.metadata.deletion_timestamp.is_some() && self.delete().await {
+                if containers.is_none()
+                    && now.pod.metadata.deletion_timestamp.is_some()
+                    && self.delete().await
+                {
                     return;
                 }
             }
@@ -241,7 +244,9 @@ impl Worker {
                 self.entry.update(Arc::new(updated));
                 Report::Done
             }
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => Report::ObjectGone,
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => {
+                Report::ObjectGone
+            }
             Ok(Err(error)) => {
                 tracing::debug!(pod = name, %error, "status not written");
                 Report::Failed
@@ -343,7 +348,8 @@ impl Containers {
                 continue;
             }
             // An init container that failed is tried again unless the pod never restarts.
-            let own = if policy == RestartPolicy::Never { RestartPolicy::Never } else { RestartPolicy::OnFailure };
+            let own =
+                if policy == RestartPolicy::Never { RestartPolicy::Never } else { RestartPolicy::OnFailure };
             let code = self.life(container, &volumes, own, true).run().await;
             if code != Some(0) {
                 self.ending.token.cancel();
@@ -353,7 +359,8 @@ impl Containers {
         }
 
         let _responder = simulated::Responder::open(&self.context, &self.entry, &spec.containers).await;
-        let lives = spec.containers.iter().map(|container| self.life(container, &volumes, policy, false).run());
+        let lives =
+            spec.containers.iter().map(|container| self.life(container, &volumes, policy, false).run());
         join_all(lives).await;
         if !sidecars.is_empty() {
             self.ending.token.cancel();
@@ -387,11 +394,17 @@ impl Containers {
         let mut wait = VOLUME_RETRY;
         loop {
             let pod = self.entry.pod();
-            let error = match volumes::prepare(&self.context.client, &pod, self.entry.ip, &self.pod_dir).await {
+            let error = match volumes::prepare(&self.context.client, &pod, self.entry.ip, &self.pod_dir).await
+            {
                 Ok(volumes) => return Some(volumes),
                 Err(error) => error,
             };
-            self.context.events.warning(&pod, None, "FailedMount", format!("MountVolume.SetUp failed: {error}"));
+            self.context.events.warning(
+                &pod,
+                None,
+                "FailedMount",
+                format!("MountVolume.SetUp failed: {error}"),
+            );
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.ending.token.cancelled() => return None,

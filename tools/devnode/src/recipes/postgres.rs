@@ -35,7 +35,11 @@ pub struct Postgres {
 
 impl Postgres {
     /// Finds the programs: the given folder, or the newest release of this machine.
-    pub fn find(given: Option<&Path>, options: &[(String, String)], templates: PathBuf) -> anyhow::Result<Self> {
+    pub fn find(
+        given: Option<&Path>,
+        options: &[(String, String)],
+        templates: PathBuf,
+    ) -> anyhow::Result<Self> {
         let bin = match given {
             Some(bin) => bin.to_owned(),
             None => newest(Path::new("/usr/lib/postgresql")).unwrap_or_else(|| "/usr/bin".into()),
@@ -76,7 +80,11 @@ impl Postgres {
     }
 
     /// What a command in the pod needs to reach the server: the socket trusts it, as in the image.
-    pub fn client_environment(&self, plan: &Plan<'_>, run_dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    pub fn client_environment(
+        &self,
+        plan: &Plan<'_>,
+        run_dir: &Path,
+    ) -> anyhow::Result<Vec<(String, String)>> {
         let user = plan.variable("POSTGRES_USER").unwrap_or("postgres");
         Ok(vec![
             ("PGHOST".to_owned(), self.socket_dir(run_dir)?.display().to_string()),
@@ -162,7 +170,8 @@ impl Postgres {
 
     /// A fresh data folder whose superuser is `user`, made once.
     fn template(&self, user: &str) -> anyhow::Result<PathBuf> {
-        if !user.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '_' | '-')) {
+        if !user.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '_' | '-'))
+        {
             bail!("POSTGRES_USER {user:?} is not a name that this node accepts");
         }
         fs::create_dir_all(&self.templates)?;
@@ -179,7 +188,16 @@ impl Postgres {
         fs::create_dir(&part)?;
         self.own(&part)?;
         let mut initdb = self.command("initdb");
-        initdb.arg("-D").arg(&part).args(["-U", user, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-A", "trust"]);
+        initdb.arg("-D").arg(&part).args([
+            "-U",
+            user,
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "-A",
+            "trust",
+        ]);
         run(&mut initdb, None)?;
         fs::rename(&part, &template)?;
         Ok(template)
@@ -218,7 +236,9 @@ fn remove_stale_lock(data: &Path) {
 fn newest(root: &Path) -> Option<PathBuf> {
     let releases = fs::read_dir(root).ok()?.flatten();
     releases
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
         .filter(|(_, bin)| bin.join("initdb").exists())
         .max()
         .map(|(_, bin)| bin)

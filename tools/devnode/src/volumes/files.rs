@@ -205,9 +205,13 @@ mod tests {
 
     #[test]
     fn a_projected_volume_has_the_token() {
-        let token = ServiceAccountTokenProjection { path: "token".into(), ..ServiceAccountTokenProjection::default() };
+        let token = ServiceAccountTokenProjection {
+            path: "token".into(),
+            ..ServiceAccountTokenProjection::default()
+        };
         let source = VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() };
-        let projected = ProjectedVolumeSource { sources: Some(vec![source]), ..ProjectedVolumeSource::default() };
+        let projected =
+            ProjectedVolumeSource { sources: Some(vec![source]), ..ProjectedVolumeSource::default() };
 
         let all = files(&Volume { projected: Some(projected), ..Volume::default() }).unwrap();
 

@@ -25,6 +25,8 @@ use crate::watching::changes;
 
 /// Name of this provisioner in storage classes and volumes.
 pub const NAME: &str = "devnode.saasodoo.io";
+/// Label of volumes with the name of the node that made them.
+const NODE_LABEL: &str = "saasodoo.io/devnode";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// How often a failed step is tried again before the next change of the object is waited for.
 const TRIES: u32 = 30;
@@ -35,14 +37,15 @@ pub struct Provisioner {
     client: Client,
     classes: Vec<String>,
     folder: PathBuf,
+    node: String,
     /// One step at a time for each claim.
     busy: Arc<Mutex<HashMap<String, Arc<Mutex<()>>>>>,
 }
 
 impl Provisioner {
-    /// A provisioner that keeps volumes below `folder`.
-    pub fn new(client: Client, classes: &[String], folder: PathBuf) -> Self {
-        Self { client, classes: classes.to_vec(), folder, busy: Arc::default() }
+    /// The provisioner of `node`, which keeps volumes below `folder`.
+    pub fn new(client: Client, node: &str, classes: &[String], folder: PathBuf) -> Self {
+        Self { client, classes: classes.to_vec(), folder, node: node.to_owned(), busy: Arc::default() }
     }
 
     /// Makes the storage classes that are missing.
@@ -101,7 +104,11 @@ impl Provisioner {
             match result {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::warn!(claim = claim.name_any(), error = format!("{error:#}"), "volume not served yet");
+                    tracing::warn!(
+                        claim = claim.name_any(),
+                        error = format!("{error:#}"),
+                        "volume not served yet"
+                    );
                     tokio::time::sleep(Duration::from_millis(100) * (attempt + 1)).await;
                 }
             }
@@ -117,7 +124,7 @@ impl Provisioner {
         let folder = self.folder.join(&name);
         fs::create_dir_all(&folder)?;
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
-        match volumes.create(&PostParams::default(), &volume(claim, &class, &folder)).await {
+        match volumes.create(&PostParams::default(), &volume(claim, &class, &folder, &self.node)).await {
             Ok(_) => tracing::info!(claim = claim.name_any(), volume = name, "volume made"),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) => return Err(error.into()),
@@ -164,7 +171,8 @@ enum Step {
 
 fn step(claim: &PersistentVolumeClaim) -> Step {
     let spec = claim.spec.clone().unwrap_or_default();
-    let wanted = spec.resources.and_then(|resources| resources.requests).and_then(|mut all| all.remove("storage"));
+    let wanted =
+        spec.resources.and_then(|resources| resources.requests).and_then(|mut all| all.remove("storage"));
     let status = claim.status.clone().unwrap_or_default();
     let has = status.capacity.and_then(|mut capacity| capacity.remove("storage"));
     let Some(volume) = spec.volume_name.filter(|name| !name.is_empty()) else { return Step::Create };
@@ -177,7 +185,8 @@ fn step(claim: &PersistentVolumeClaim) -> Step {
 /// A quantity of storage in bytes; 0 for a text that is none.
 fn bytes(quantity: &Quantity) -> u128 {
     let text = quantity.0.as_str();
-    let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let digits =
+        text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let factor: u128 = match unit {
@@ -221,13 +230,20 @@ fn storage_class(name: &str) -> StorageClass {
     }
 }
 
-fn volume(claim: &PersistentVolumeClaim, class: &StorageClass, folder: &Path) -> PersistentVolume {
+fn volume(
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+    folder: &Path,
+    node: &str,
+) -> PersistentVolume {
     let spec = claim.spec.clone().unwrap_or_default();
-    let size = spec.resources.and_then(|resources| resources.requests).and_then(|mut all| all.remove("storage"));
+    let size =
+        spec.resources.and_then(|resources| resources.requests).and_then(|mut all| all.remove("storage"));
     PersistentVolume {
         metadata: ObjectMeta {
             name: Some(volume_name(claim)),
             annotations: Some(BTreeMap::from([(PROVISIONED_BY.to_owned(), NAME.to_owned())])),
+            labels: Some(BTreeMap::from([(NODE_LABEL.to_owned(), node.to_owned())])),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeSpec {
@@ -305,7 +321,8 @@ mod tests {
 
     #[test]
     fn a_volume_is_tied_to_its_claim_and_keeps_the_policy_of_its_class() {
-        let volume = volume(&claim("1Gi", None), &storage_class("cephfs-quota"), Path::new("/v/pvc-u"));
+        let volume =
+            volume(&claim("1Gi", None), &storage_class("cephfs-quota"), Path::new("/v/pvc-u"), "node");
         let spec = volume.spec.unwrap();
 
         assert_eq!(spec.claim_ref.unwrap().uid.as_deref(), Some("u"));
