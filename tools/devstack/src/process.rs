@@ -223,10 +223,10 @@ impl Process {
                 return Ok(());
             }
             if let Some(status) = self.ended() {
-                bail!("{} ended with {status} before it was ready\n{}", self.spec.name, self.log_tail(20));
+                bail!("{} ended with {status} before it was ready{}", self.spec.name, self.log_note());
             }
             if Instant::now() >= end {
-                bail!("{} was not ready within {deadline:?}\n{}", self.spec.name, self.log_tail(20));
+                bail!("{} was not ready within {deadline:?}{}", self.spec.name, self.log_note());
             }
             thread::sleep(POLL);
         }
@@ -249,6 +249,12 @@ impl Process {
         let all: Vec<&str> = text.lines().collect();
         let from = all.len().saturating_sub(lines);
         all.get(from..).unwrap_or_default().join("\n")
+    }
+
+    /// The last lines of its log, to be put beneath a message.
+    fn log_note(&self) -> String {
+        let tail = self.log_tail(20);
+        if tail.is_empty() { String::new() } else { format!("; the end of its log:\n{tail}") }
     }
 
     /// Asks it to stop, kills its group after the grace time, and waits until nothing of the group is left.

@@ -53,6 +53,9 @@ pub struct Up {
     /// Report a service that does not get ready, and start the others all the same
     #[arg(long)]
     keep_going: bool,
+    /// Run the programs as they are, without building them
+    #[arg(long)]
+    no_build: bool,
     /// More environment for a service, `SERVICE:NAME=VALUE`, or for all of them, `*:NAME=VALUE`; may be repeated
     #[arg(long = "set", value_parser = setting)]
     settings: Vec<(String, String, String)>,
@@ -164,15 +167,22 @@ impl Up {
             extra: by_service(&self.settings),
         };
         let stack = Stack::start(plan, progress, || {
-            progress.stage("build", || workspace::build_programs(self.extent()))
+            if self.no_build {
+                Ok(())
+            } else {
+                progress.stage("build", || workspace::build_programs(self.extent()))
+            }
         })?;
         control::serve(&stack, stack.control_port())?;
         let file = stack.write_file()?;
         for failure in stack.failures() {
-            progress.line(&format!("\n{failure}\n"));
+            progress.line(&failure);
         }
         let demo = if self.extent() == Extent::All {
-            progress.stage("administrator", || create_admin(&stack))?;
+            let administrator = progress.stage("administrator", || create_admin(&stack));
+            if !self.keep_going {
+                administrator?;
+            }
             (!self.empty).then(|| demo::run(&file, &layout.dir, progress))
         } else {
             None
@@ -327,7 +337,8 @@ pub fn status() -> Result<ExitCode> {
         all_well &= ready;
         let state = part.get("state").and_then(serde_json::Value::as_str).unwrap_or_default();
         let state = if state == "running" && !ready { "not ready" } else { state };
-        let pid = part.get("pid").and_then(serde_json::Value::as_i64).unwrap_or_default();
+        let pid =
+            part.get("pid").and_then(serde_json::Value::as_i64).map_or("-".to_owned(), |pid| pid.to_string());
         let restarts = part.get("restarts").and_then(serde_json::Value::as_i64).unwrap_or_default();
         progress.line(&format!("  {name:<22} {state:<10} process {pid:<8} restarts {restarts}"));
     }

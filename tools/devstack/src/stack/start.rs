@@ -199,7 +199,7 @@ impl Stack {
                     .filter(|service| service.migrates)
                     .map(|service| scope.spawn(move || self.run_service(service, &["migrate"], &[], None)))
                     .collect();
-                runs.into_iter().try_for_each(|run| joined(run).map(drop))
+                runs.into_iter().try_for_each(|run| self.tolerate(joined(run).map(drop)))
             })
         })
     }
@@ -237,7 +237,12 @@ impl Stack {
             self.ports_of(service.name)?.http,
         );
         let started = self.launch(service.name, unit);
-        match started {
+        self.tolerate(started)
+    }
+
+    /// Notes a failure of one service and goes on, when the plan says so.
+    fn tolerate(&self, outcome: Result<()>) -> Result<()> {
+        match outcome {
             Err(error) if self.plan.keep_going => {
                 lock(&self.failed).push(format!("{error:#}"));
                 Ok(())
