@@ -1,3 +1,13 @@
-//! Instances, their desired state and operations.
+//! Entry of instance-service: `serve` and `migrate`.
 
-fn main() {}
+use clap::Parser as _;
+use instance_service::config::{Cli, Command};
+use instance_service::serve;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Serve(config) => serve::serve(*config).await,
+        Command::Migrate(config) => serve::migrate(*config).await,
+    }
+}

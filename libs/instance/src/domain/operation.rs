@@ -136,9 +136,10 @@ impl OperationKind {
         matches!(self, Self::Create | Self::Start | Self::Undelete | Self::Backup)
     }
 
-    /// May the customer take it back while nothing was done for it? Suspensions and purges are not the customer's.
+    /// May the customer take it back while nothing was done for it? The others leave a trace in the row that would take effect all the same, or are
+    /// not the customer's.
     pub const fn cancellable_when_queued(self) -> bool {
-        !matches!(self, Self::Suspend | Self::Unsuspend | Self::Purge | Self::Terminate)
+        matches!(self, Self::Create | Self::Start | Self::Stop | Self::Undelete | Self::Backup)
     }
 
     /// May `newer` end it without asking? Terminate ends everything (INS-20); stop and suspend end what only waits for a pod.

@@ -606,6 +606,18 @@ pub async fn due(connection: &mut PgConnection, now: OffsetDateTime, limit: i64)
     Ok(Due { purge: of("purge"), suspend: of("suspend"), unsuspend: of("unsuspend") })
 }
 
+/// Instances that wait for a payment, with their subscriptions, oldest first.
+pub async fn unpaid(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id, subscription_id AS "subscription_id!" FROM instances
+           WHERE status = 'pending_payment' AND subscription_id IS NOT NULL ORDER BY created_at LIMIT $1"#,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.subscription_id)).collect())
+}
+
 /// Terminated instances whose retention has passed, oldest first (dry run of a purge).
 pub async fn expired(
     connection: &mut PgConnection,

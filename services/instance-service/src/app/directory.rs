@@ -1,0 +1,53 @@
+//! Look-ups and commands of other services.
+
+use std::collections::HashMap;
+
+use instance::domain::{Action, ActorKind};
+use instance::store::{Scope, instances};
+use uuid::Uuid;
+
+use super::App;
+use super::act::{self, Wish};
+use super::who::Who;
+use crate::error::Error;
+
+/// Live instances by customer; every customer that was asked for is in the answer.
+pub async fn count(app: &App, customers: &[Uuid]) -> Result<HashMap<Uuid, u32>, Error> {
+    let mut connection = app.pool.acquire().await?;
+    let counted = instances::count_live(&mut connection, customers).await?;
+    let mut counts: HashMap<Uuid, u32> = customers.iter().map(|customer| (*customer, 0)).collect();
+    counts.extend(
+        counted.into_iter().map(|(customer, count)| (customer, u32::try_from(count).unwrap_or(u32::MAX))),
+    );
+    Ok(counts)
+}
+
+/// Terminates every live instance of a closed account (USR-20); again is no error. How many began now.
+pub async fn terminate_all(
+    app: &App,
+    caller: &str,
+    request_id: &str,
+    customer: Uuid,
+    reason: &str,
+) -> Result<u32, Error> {
+    let mut connection = app.pool.acquire().await?;
+    let live = instances::live_of(&mut connection, customer).await?;
+    drop(connection);
+    let who = Who::service(caller, ActorKind::Accounts, request_id);
+    let reason = if reason.is_empty() { "the account was closed" } else { reason };
+    let wish = Wish { reason: Some(reason.chars().take(500).collect()), ..Wish::default() };
+    let mut count = 0;
+    for id in live {
+        if act::act(app, &who, id, Action::Terminate, &wish).await?.changed {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// The instance of a subscription, for billing.
+pub async fn find_by_subscription(app: &App, subscription: Uuid) -> Result<Option<Uuid>, Error> {
+    let mut connection = app.pool.acquire().await?;
+    let found = instances::find_by_subscription(&mut connection, subscription, Scope::All).await?;
+    Ok(found.map(|found| found.instance.id))
+}

@@ -1,0 +1,45 @@
+//! Cancelling an operation (INS-32).
+
+use instance::domain::{ActorKind, Operation};
+use instance::store::{events, instances, operations};
+use uuid::Uuid;
+
+use super::who::Who;
+use super::{App, RACES};
+use crate::error::Error;
+
+/// Takes a queued operation back at once; asks the worker to end and undo one that began.
+pub async fn cancel(app: &App, who: &Who, instance: Uuid, id: Uuid) -> Result<Operation, Error> {
+    for _ in 0..RACES {
+        let now = runtime::clock::now();
+        let mut tx = app.pool.begin().await?;
+        let found =
+            instances::find(&mut tx, instance, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        let operation = operations::find(&mut tx, instance, id, who.scope())
+            .await?
+            .ok_or(Error::NotFound("operation"))?;
+        if who.kind_towards(found.instance.customer_id) == ActorKind::Operator {
+            return Err(Error::Forbidden);
+        }
+        if !operation.is_cancellable() {
+            return Err(Error::NotCancellable);
+        }
+        let back = (operation.status_before, operation.desired_before);
+        let done = match back {
+            (Some(status), Some(desired)) if operation.can_be_taken_back() => {
+                operations::take_back(&mut tx, id, now).await?
+                    && instances::take_back(&mut tx, &found.instance, status, desired, now).await?
+            }
+            _ => operations::request_cancel(&mut tx, id, now).await?,
+        };
+        if !done {
+            continue;
+        }
+        let text = format!("{} is cancelled", operation.kind);
+        events::add(&mut tx, instance, "operation_cancelled", who.cause(), &text, Some(id), now).await?;
+        let operation = operations::find(&mut tx, instance, id, who.scope()).await?;
+        tx.commit().await?;
+        return operation.ok_or(Error::NotFound("operation"));
+    }
+    Err(Error::Conflict)
+}

@@ -1,0 +1,141 @@
+//! Editing an instance (INS-17): texts at once, limits within the plan and by an operation.
+
+use std::collections::BTreeMap;
+
+use instance::domain::{AskedLimits, Event, Instance, OperationKind, Status, names, transition};
+use instance::store::instances::{Current, Found};
+use instance::store::operations::NewOperation;
+use instance::store::{audit, events, instances, operations};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::who::Who;
+use super::{App, RACES};
+use crate::error::{Error, violation};
+
+/// What shall be different; absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// Display name.
+    pub name: Option<String>,
+    /// Display text.
+    pub description: Option<String>,
+    /// Contact only: the login inside of the tenant stays.
+    pub admin_email: Option<String>,
+    /// All labels anew.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// New limits.
+    pub limits: AskedLimits,
+    /// `If-Match`.
+    pub expected_version: Option<i64>,
+}
+
+/// The use case. The operation is there when a rollout follows.
+pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Found, Option<Uuid>), Error> {
+    for _ in 0..RACES {
+        let now = runtime::clock::now();
+        let mut tx = app.pool.begin().await?;
+        let found = instances::find(&mut tx, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        if who.kind_towards(found.instance.customer_id) == instance::domain::ActorKind::Operator {
+            return Err(Error::Forbidden);
+        }
+        if edit.expected_version.is_some_and(|version| version != found.instance.version) {
+            return Err(Error::VersionMismatch);
+        }
+        let edited = edited(app, &found, edit).await?;
+        let Some(operation) = save(&mut tx, who, &found.instance, &edited, now).await? else {
+            if edit.expected_version.is_some() {
+                return Err(Error::VersionMismatch);
+            }
+            continue;
+        };
+        let found = instances::find(&mut tx, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        tx.commit().await?;
+        return Ok((found, operation));
+    }
+    Err(Error::Conflict)
+}
+
+/// The row as it shall be.
+async fn edited(app: &App, found: &Found, edit: &Edit) -> Result<Instance, Error> {
+    let mut edited = found.instance.clone();
+    if edited.status == Status::Purged {
+        return Err(Error::InvalidState(edited.status, Vec::new()));
+    }
+    let mut faults = Vec::new();
+    let mut take =
+        |field: &str, value: &mut String, outcome: Option<Result<String, names::Invalid>>| match outcome {
+            Some(Ok(text)) => *value = text,
+            Some(Err(error)) => faults.push(violation(field, error.to_string())),
+            None => {}
+        };
+    take("name", &mut edited.name, edit.name.as_deref().map(names::display_name));
+    take("description", &mut edited.description, edit.description.as_deref().map(names::description));
+    take("admin_email", &mut edited.admin_email, edit.admin_email.as_deref().map(names::email));
+    match edit.labels.clone().map(names::labels) {
+        Some(Ok(labels)) => edited.labels = labels,
+        Some(Err(error)) => faults.push(violation("labels", error.to_string())),
+        None => {}
+    }
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
+    if !edit.limits.is_empty() {
+        let plan = app.billing.plan(&edited.plan).await?;
+        edited.limits = plan.limits.or(app.rules.fallback).regrant(edited.limits, edit.limits)?;
+    }
+    if edited.limits != found.instance.limits {
+        if let Some(Current { kind, .. }) = found.current {
+            return Err(Error::OperationInProgress(kind));
+        }
+        edited.status = status_of_rollout(&edited)?;
+    }
+    Ok(edited)
+}
+
+/// Where new limits lead. In `error` they are only kept: they take effect with the next start.
+fn status_of_rollout(instance: &Instance) -> Result<Status, Error> {
+    let accepted = Event::Accepted(OperationKind::ApplyResources, instance.desired_state);
+    match instance.status {
+        Status::Error => Ok(Status::Error),
+        status => transition(status, accepted)
+            .map_err(|_| Error::InvalidState(status, status.allowed_actions().to_vec())),
+    }
+}
+
+/// Saves row, operation, event and audit. Outer `None`: a race was lost.
+async fn save(
+    connection: &mut PgConnection,
+    who: &Who,
+    before: &Instance,
+    edited: &Instance,
+    now: OffsetDateTime,
+) -> Result<Option<Option<Uuid>>, Error> {
+    if edited == before {
+        return Ok(Some(None));
+    }
+    if !instances::save_edit(connection, before, edited, now).await? {
+        return Ok(None);
+    }
+    let mut operation = None;
+    let mut text = "edited";
+    if edited.limits != before.limits {
+        text = "limits changed";
+        if edited.status != Status::Error {
+            let new = NewOperation {
+                kind: OperationKind::ApplyResources,
+                requested_by: who.actor.clone(),
+                parameters: serde_json::json!({}),
+                request_id: who.request_id.clone(),
+                can_be_taken_back: false,
+            };
+            operation = Some(operations::insert(connection, before, new, now).await?.id);
+        }
+    }
+    events::add(connection, before.id, "updated", who.cause(), text, operation, now).await?;
+    if who.is_audited_for(before.customer_id) {
+        audit::add(connection, &who.entry("update", Some(before.id), "")).await?;
+    }
+    Ok(Some(operation))
+}

@@ -1,0 +1,118 @@
+//! On whose behalf a use case runs, and which rows that shows (SEC-01).
+
+use instance::domain::ActorKind;
+use instance::store::events::Cause;
+use instance::store::{Scope, audit};
+use runtime::identity::{Caller, Role};
+use uuid::Uuid;
+
+/// The actor of a use case.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// The signed-in user.
+    pub user: Option<Uuid>,
+    /// Its rank, for the rules.
+    pub kind: ActorKind,
+    /// Its rank, for audit rows.
+    pub role: &'static str,
+    /// User id or service name.
+    pub actor: String,
+    /// `X-Request-Id`.
+    pub request_id: String,
+    /// Address of the user.
+    pub client_ip: String,
+}
+
+impl Who {
+    /// The caller of a method that takes a user.
+    pub fn of_user(caller: &Caller) -> Result<Self, tonic::Status> {
+        let user = caller.require_user()?;
+        let kind = match user.role {
+            Role::Customer => ActorKind::Customer,
+            Role::Operator => ActorKind::Operator,
+            Role::Admin | Role::SuperAdmin => ActorKind::Admin,
+        };
+        Ok(Self {
+            user: Some(user.id),
+            kind,
+            role: user.role.as_str(),
+            actor: caller.actor(),
+            request_id: caller.request_id.clone(),
+            client_ip: caller.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        })
+    }
+
+    /// A service that acts for itself.
+    pub fn service(name: &str, kind: ActorKind, request_id: &str) -> Self {
+        Self {
+            user: None,
+            kind,
+            role: "service",
+            actor: name.to_owned(),
+            request_id: request_id.to_owned(),
+            client_ip: String::new(),
+        }
+    }
+
+    /// Our own sweeps.
+    pub fn platform() -> Self {
+        Self::service(contracts::services::INSTANCE, ActorKind::Platform, "")
+    }
+
+    /// Which rows it may read and change: a customer its own, everybody else all.
+    pub fn scope(&self) -> Scope {
+        match (self.kind, self.user) {
+            (ActorKind::Customer, Some(user)) => Scope::Owner(user),
+            (ActorKind::Customer, None) => Scope::Owner(Uuid::nil()),
+            _ => Scope::All,
+        }
+    }
+
+    /// Which rows are its own, whatever its rank. Nobody's without a user.
+    pub fn own(&self) -> Scope {
+        Scope::Owner(self.user.unwrap_or_default())
+    }
+
+    /// Sees names of nodes, servers and objects.
+    pub fn is_privileged(&self) -> bool {
+        self.kind != ActorKind::Customer
+    }
+
+    /// Its rank towards one instance: to its own, an operator is a customer, who may do more with it.
+    pub fn kind_towards(&self, owner: Uuid) -> ActorKind {
+        if self.kind == ActorKind::Operator && self.user == Some(owner) {
+            ActorKind::Customer
+        } else {
+            self.kind
+        }
+    }
+
+    /// What the timeline shows.
+    pub fn cause(&self) -> Cause {
+        match self.kind {
+            ActorKind::Customer => Cause::Customer,
+            ActorKind::Billing => Cause::Billing,
+            ActorKind::Operator | ActorKind::Admin | ActorKind::Accounts | ActorKind::Platform => {
+                Cause::Platform
+            }
+        }
+    }
+
+    /// A row of the audit log.
+    pub fn entry<'a>(&'a self, action: &'a str, instance: Option<Uuid>, reason: &'a str) -> audit::Entry<'a> {
+        audit::Entry {
+            actor: &self.actor,
+            role: self.role,
+            action,
+            instance,
+            reason,
+            request_id: &self.request_id,
+            client_ip: &self.client_ip,
+        }
+    }
+
+    /// Whether its actions on `owner`'s instance are written to the audit log (SEC-17).
+    pub fn is_audited_for(&self, owner: Uuid) -> bool {
+        self.kind != ActorKind::Platform && self.user != Some(owner)
+    }
+}

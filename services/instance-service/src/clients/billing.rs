@@ -1,0 +1,177 @@
+//! Plans and orders in billing-service. Plans are kept for 30 s; orders are idempotent by instance id, so calls are repeated while it is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
+use contracts::billing::v1::order_service_client::OrderServiceClient;
+use contracts::billing::v1::{
+    CancelOrderRequest, GetEntitlementRequest, GetEntitlementResponse, GetPlanRequest, PlaceOrderRequest,
+    Plan as WirePlan,
+};
+use contracts::services::BILLING;
+use instance::domain::{BillingStatus, Limits};
+use moka::future::Cache;
+use runtime::grpc::{Authenticated, Dialer, Refusal, retry_unavailable};
+use tonic::Code;
+use uuid::Uuid;
+
+use super::failure;
+use crate::error::Error;
+
+/// How long a plan is believed.
+const PLAN_LIFE: Duration = Duration::from_secs(30);
+
+/// What a plan gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Name, such as `basic-monthly`.
+    pub name: String,
+    /// basic, standard, premium, enterprise.
+    pub tier: String,
+    /// starter, standard, premium, enterprise.
+    pub db_tier: String,
+    /// shared, dedicated.
+    pub db_type: String,
+    /// Can be bought now.
+    pub available: bool,
+    /// Zero where the plan says nothing.
+    pub limits: Limits,
+}
+
+/// An order that billing took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its subscription.
+    pub subscription_id: Uuid,
+    /// Standing of the subscription.
+    pub billing_status: BillingStatus,
+    /// False: wait for a payment (BIL-13).
+    pub provision_now: bool,
+}
+
+/// An order to place.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Our choice of id; makes the call idempotent.
+    pub instance_id: Uuid,
+    /// Who pays.
+    pub customer_id: Uuid,
+    /// Which plan.
+    pub plan: String,
+    /// Absent: a trial when the customer may have one.
+    pub trial: Option<bool>,
+    /// JSON of the instance's settings.
+    pub settings_json: String,
+}
+
+/// Asks billing-service.
+#[derive(Debug, Clone)]
+pub struct Billing {
+    catalogue: CatalogServiceClient<Authenticated>,
+    orders: OrderServiceClient<Authenticated>,
+    plans: Cache<String, Arc<Plan>>,
+}
+
+impl Billing {
+    /// Connects on the first call.
+    pub fn try_new(dialer: &Dialer, url: &str) -> anyhow::Result<Self> {
+        let channel = dialer.channel(BILLING, url, Duration::from_secs(5))?;
+        Ok(Self {
+            catalogue: CatalogServiceClient::new(channel.clone()),
+            orders: OrderServiceClient::new(channel),
+            plans: Cache::builder().max_capacity(1000).time_to_live(PLAN_LIFE).build(),
+        })
+    }
+
+    /// A plan by its name, at most 30 s old.
+    pub async fn plan(&self, name: &str) -> Result<Arc<Plan>, Error> {
+        if let Some(plan) = self.plans.get(name).await {
+            return Ok(plan);
+        }
+        let request = || {
+            let mut client = self.catalogue.clone();
+            async move { client.get_plan(GetPlanRequest { name: name.to_owned() }).await }
+        };
+        let answer = retry_unavailable(request).await.map_err(|status| {
+            if status.code() == Code::NotFound {
+                Error::PlanUnavailable(name.to_owned())
+            } else {
+                failure("billing", &status)
+            }
+        })?;
+        let plan = answer.into_inner().plan.ok_or_else(|| Error::PlanUnavailable(name.to_owned()))?;
+        let plan = Arc::new(Plan::from(plan));
+        self.plans.insert(name.to_owned(), Arc::clone(&plan)).await;
+        Ok(plan)
+    }
+
+    /// Places an order.
+    pub async fn place(&self, order: &Order) -> Result<Placed, Error> {
+        let request = PlaceOrderRequest {
+            instance_id: order.instance_id.to_string(),
+            customer_id: order.customer_id.to_string(),
+            plan_name: order.plan.clone(),
+            trial: order.trial,
+            settings_json: order.settings_json.clone(),
+        };
+        let call = || {
+            let (mut client, request) = (self.orders.clone(), request.clone());
+            async move { client.place_order(request).await }
+        };
+        let answer = retry_unavailable(call).await.map_err(|status| {
+            match Refusal::from_status(&status).reason.as_str() {
+                "plan_unavailable" => Error::PlanUnavailable(order.plan.clone()),
+                "payment_required" => Error::PaymentRequired,
+                "provider_unavailable" => Error::Unavailable("billing"),
+                _ => failure("billing", &status),
+            }
+        })?;
+        let answer = answer.into_inner();
+        let subscription = answer.subscription.unwrap_or_default();
+        let parsed = Uuid::parse_str(&subscription.id).map_err(anyhow::Error::from);
+        let billing_status = answer.billing_status.parse().map_err(anyhow::Error::from);
+        Ok(Placed {
+            subscription_id: parsed.map_err(Error::Internal)?,
+            billing_status: billing_status.map_err(Error::Internal)?,
+            provision_now: answer.provision_now,
+        })
+    }
+
+    /// Takes an order back. Best effort: billing finds an order without an instance by itself.
+    pub async fn cancel(&self, instance_id: Uuid, reason: &str) {
+        let request = CancelOrderRequest { instance_id: instance_id.to_string(), reason: reason.to_owned() };
+        let call = || {
+            let (mut client, request) = (self.orders.clone(), request.clone());
+            async move { client.cancel_order(request).await }
+        };
+        if let Err(status) = retry_unavailable(call).await {
+            tracing::warn!(instance.id = %instance_id, code = ?status.code(), "an order could not be taken back");
+        }
+    }
+
+    /// May this subscription run now?
+    pub async fn entitlement(&self, subscription: Uuid) -> Result<GetEntitlementResponse, Error> {
+        let request = GetEntitlementRequest { subscription_id: subscription.to_string() };
+        let answer = self.orders.clone().get_entitlement(request).await;
+        Ok(answer.map_err(|status| failure("billing", &status))?.into_inner())
+    }
+}
+
+impl From<WirePlan> for Plan {
+    fn from(plan: WirePlan) -> Self {
+        let limits = plan.limits.unwrap_or_default();
+        Self {
+            name: plan.name,
+            tier: plan.tier,
+            db_tier: plan.db_tier,
+            db_type: plan.db_type,
+            available: plan.available,
+            limits: Limits {
+                cpu_millis: limits.cpu_millis,
+                memory_mib: limits.memory_mib,
+                storage_mib: limits.storage_mib,
+            },
+        }
+    }
+}

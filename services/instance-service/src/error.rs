@@ -1,0 +1,252 @@
+//! Why a call is refused, and how it is told: one table from errors to gRPC codes and reasons (`docs/ERRORS.md`).
+
+use instance::domain::{Action, LimitFault, LimitFaultKind, OperationKind, Refused, Status, SubdomainFault};
+use runtime::grpc::{FieldViolation, Refusal};
+use tonic::Code;
+
+/// Everything that a use case can answer with besides its result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Missing, or somebody else's.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// Fields are not valid.
+    #[error("some fields are not valid")]
+    Invalid(Vec<FieldViolation>),
+    /// The plan does not give it (INS-06).
+    #[error("some limits are above the plan")]
+    ExceedsPlan(Vec<FieldViolation>),
+    /// Storage only grows (INS-29).
+    #[error("storage cannot shrink")]
+    StorageShrink(Vec<FieldViolation>),
+    /// No such plan, or it is not sold (BIL-04).
+    #[error("the plan {0} cannot be bought")]
+    PlanUnavailable(String),
+    /// INS-08.
+    #[error("the subdomain is reserved")]
+    SubdomainReserved,
+    /// INS-07.
+    #[error("the subdomain is taken")]
+    SubdomainTaken,
+    /// INS-13.
+    #[error("{0} instances are the most that this account may have")]
+    QuotaExceeded(u32),
+    /// INS-12.
+    #[error("this Idempotency-Key came with another request before")]
+    IdempotencyMismatch,
+    /// INS-21.
+    #[error("a payment is due first")]
+    PaymentRequired,
+    /// INS-19.
+    #[error("not possible while the instance is {0}")]
+    InvalidState(Status, Vec<Action>),
+    /// INS-20.
+    #[error("the operation {0} is in progress")]
+    OperationInProgress(OperationKind),
+    /// INS-27.
+    #[error("nothing is left of the instance")]
+    Purged,
+    /// INS-38.
+    #[error("the instance is {0}: nothing failed that could be tried again")]
+    NothingToRetry(Status),
+    /// INS-32.
+    #[error("the operation cannot be cancelled any more")]
+    NotCancellable,
+    /// INS-37.
+    #[error("the credentials were shown already")]
+    AlreadyRevealed,
+    /// INS-37.
+    #[error("the credentials can be shown for 7 days only")]
+    RevealExpired,
+    /// INS-26.
+    #[error("confirm must be the subdomain of the instance")]
+    ConfirmMismatch,
+    /// INS-18.
+    #[error("the action is not known")]
+    UnknownAction,
+    /// Comes later.
+    #[error("not available yet")]
+    NotImplemented,
+    /// The role is too low.
+    #[error("not allowed for this account")]
+    Forbidden,
+    /// INS-17: somebody was faster.
+    #[error("the instance has changed since")]
+    VersionMismatch,
+    /// Lost too many races.
+    #[error("the instance changes too often at this moment")]
+    Conflict,
+    /// INS-35.
+    #[error("the instance has no pod")]
+    NoPod,
+    /// Another service does not answer.
+    #[error("{0} does not answer")]
+    Unavailable(&'static str),
+    /// Our fault; the cause is logged where the answer is made.
+    #[error("something went wrong on our side")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// One bad field.
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![violation(field, message)])
+    }
+
+    /// The reason word of the HTTP API.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::Invalid(_) => "validation_failed",
+            Self::ExceedsPlan(_) => "exceeds_plan",
+            Self::StorageShrink(_) => "storage_shrink",
+            Self::PlanUnavailable(_) => "plan_unavailable",
+            Self::SubdomainReserved => "subdomain_reserved",
+            Self::SubdomainTaken => "subdomain_taken",
+            Self::QuotaExceeded(_) => "quota_exceeded",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::PaymentRequired => "payment_required",
+            Self::InvalidState(..) => "invalid_state",
+            Self::OperationInProgress(_) => "operation_in_progress",
+            Self::Purged => "purged",
+            Self::NothingToRetry(_) => "nothing_to_retry",
+            Self::NotCancellable => "not_cancellable",
+            Self::AlreadyRevealed => "already_revealed",
+            Self::RevealExpired => "expired",
+            Self::ConfirmMismatch => "confirm_mismatch",
+            Self::UnknownAction => "unknown_action",
+            Self::NotImplemented => "not_implemented",
+            Self::Forbidden => "forbidden",
+            Self::VersionMismatch => "version_mismatch",
+            Self::Conflict => "conflict",
+            Self::NoPod => "no_pod",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound(_) => Code::NotFound,
+            Self::Invalid(_)
+            | Self::ExceedsPlan(_)
+            | Self::StorageShrink(_)
+            | Self::PlanUnavailable(_)
+            | Self::SubdomainReserved
+            | Self::ConfirmMismatch
+            | Self::UnknownAction => Code::InvalidArgument,
+            Self::SubdomainTaken | Self::QuotaExceeded(_) | Self::IdempotencyMismatch => Code::AlreadyExists,
+            Self::PaymentRequired
+            | Self::InvalidState(..)
+            | Self::OperationInProgress(_)
+            | Self::Purged
+            | Self::NothingToRetry(_)
+            | Self::NotCancellable
+            | Self::AlreadyRevealed
+            | Self::RevealExpired
+            | Self::NoPod => Code::FailedPrecondition,
+            Self::NotImplemented => Code::Unimplemented,
+            Self::Forbidden => Code::PermissionDenied,
+            Self::VersionMismatch | Self::Conflict => Code::Aborted,
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+}
+
+/// One bad field.
+pub fn violation(field: &str, message: impl Into<String>) -> FieldViolation {
+    FieldViolation { field: field.to_owned(), message: message.into() }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed => {
+                tracing::warn!(error = %error, "the database does not answer");
+                Self::Unavailable("the database")
+            }
+            error => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Forbidden => Self::Forbidden,
+            Refused::PaymentRequired => Self::PaymentRequired,
+            Refused::InvalidState(status, allowed) => Self::InvalidState(status, allowed),
+            Refused::OperationInProgress(kind) => Self::OperationInProgress(kind),
+            Refused::Purged => Self::Purged,
+            Refused::NothingToRetry(status) => Self::NothingToRetry(status),
+            Refused::NotImplemented => Self::NotImplemented,
+        }
+    }
+}
+
+impl From<SubdomainFault> for Error {
+    fn from(fault: SubdomainFault) -> Self {
+        match fault {
+            SubdomainFault::Invalid => Self::invalid("subdomain", fault.to_string()),
+            SubdomainFault::Reserved => Self::SubdomainReserved,
+        }
+    }
+}
+
+impl From<Vec<LimitFault>> for Error {
+    /// A limit that no instance may have is the plainer mistake; it is told first, with all others beside it.
+    fn from(faults: Vec<LimitFault>) -> Self {
+        let any = |kind| faults.iter().any(|fault| fault.kind == kind);
+        let (range, shrink) = (any(LimitFaultKind::OutOfRange), any(LimitFaultKind::StorageShrink));
+        let fields = faults.iter().map(|fault| violation(fault.field, fault.message.clone())).collect();
+        if range {
+            Self::Invalid(fields)
+        } else if shrink {
+            Self::StorageShrink(fields)
+        } else {
+            Self::ExceedsPlan(fields)
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        if let Error::Internal(cause) = &error {
+            tracing::error!(error = format!("{cause:#}"), "call failed");
+        }
+        let mut refusal = Self::new(error.code(), error.reason(), error.to_string());
+        match error {
+            Error::Invalid(fields) => return Self::invalid_fields(fields),
+            Error::ExceedsPlan(fields) | Error::StorageShrink(fields) => refusal.fields = fields,
+            Error::PlanUnavailable(_) => refusal = refusal.with_field("plan", "is not sold"),
+            Error::SubdomainReserved => refusal = refusal.with_field("subdomain", "is reserved"),
+            Error::ConfirmMismatch => {
+                refusal = refusal.with_field("confirm", "must be the subdomain of the instance");
+            }
+            Error::UnknownAction => refusal = refusal.with_field("action", "is not known"),
+            Error::InvalidState(status, allowed) => {
+                let words: Vec<&str> = allowed.iter().map(|action| action.as_str()).collect();
+                let list = words.join(", ");
+                refusal.message = if words.is_empty() {
+                    format!("not possible while the instance is {status}")
+                } else {
+                    format!("not possible while the instance is {status}; possible now: {list}")
+                };
+                refusal = refusal
+                    .with_metadata("status", status.as_str())
+                    .with_metadata("allowed", words.join(","));
+            }
+            Error::OperationInProgress(kind) => refusal = refusal.with_metadata("operation", kind.as_str()),
+            Error::Unavailable(_) => refusal = refusal.with_retry_after(std::time::Duration::from_secs(5)),
+            _ => {}
+        }
+        refusal
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Refusal::from(error).into()
+    }
+}

@@ -1,0 +1,159 @@
+//! `InstanceAdminService`: operators' routes.
+
+use contracts::instance::v1 as wire;
+use contracts::instance::v1::instance_admin_service_server::InstanceAdminService;
+use contracts::scalars::timestamp;
+use contracts::worker::v1::ClusterDifference;
+use runtime::identity::Caller;
+use runtime::page::Page;
+use tonic::{Request, Response, Status};
+
+use super::{convert, id};
+use crate::app::App;
+use crate::app::admin;
+use crate::app::monitor::{self, Command, Reconciled};
+use crate::app::who::Who;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Api(pub(super) App);
+
+fn who<T>(request: &Request<T>) -> Result<Who, Status> {
+    Who::of_user(Caller::of(request)?)
+}
+
+/// `object` is `Kind/name` or `Kind name`.
+fn orphan(difference: ClusterDifference) -> wire::OrphanObject {
+    let object = difference.object.replacen(' ', "/", 1);
+    let (kind, name) = object.split_once('/').unwrap_or(("", &object));
+    wire::OrphanObject {
+        kind: kind.to_owned(),
+        namespace: difference.namespace,
+        name: name.to_owned(),
+        instance_id: difference.instance_id,
+    }
+}
+
+#[tonic::async_trait]
+impl InstanceAdminService for Api {
+    async fn list_failed_instances(
+        &self,
+        request: Request<wire::ListFailedInstancesRequest>,
+    ) -> Result<Response<wire::ListFailedInstancesResponse>, Status> {
+        let who = who(&request)?;
+        let page = Page::try_new(request.get_ref().page, request.get_ref().page_size)?;
+        let (found, total) = admin::failed(&self.0, page).await?;
+        let instances = found.into_iter().map(|found| convert::instance(&self.0, &who, found)).collect();
+        Ok(Response::new(wire::ListFailedInstancesResponse { instances, total }))
+    }
+
+    async fn retry_instance(
+        &self,
+        request: Request<wire::RetryInstanceRequest>,
+    ) -> Result<Response<wire::RetryInstanceResponse>, Status> {
+        let who = who(&request)?;
+        let wire::RetryInstanceRequest { instance_id, reason } = request.into_inner();
+        let acted = admin::retry(&self.0, &who, id("instance", &instance_id)?, reason).await?;
+        Ok(Response::new(wire::RetryInstanceResponse { action: Some(convert::acted(acted)) }))
+    }
+
+    async fn get_instance_stats(
+        &self,
+        _: Request<wire::GetInstanceStatsRequest>,
+    ) -> Result<Response<wire::GetInstanceStatsResponse>, Status> {
+        let stats = admin::stats(&self.0).await?;
+        Ok(Response::new(wire::GetInstanceStatsResponse {
+            total: stats.total,
+            by_status: stats.by_status.into_iter().collect(),
+            by_plan: stats.by_plan.into_iter().collect(),
+            by_version: stats.by_version.into_iter().collect(),
+        }))
+    }
+
+    async fn list_orphans(
+        &self,
+        _: Request<wire::ListOrphansRequest>,
+    ) -> Result<Response<wire::ListOrphansResponse>, Status> {
+        let objects = admin::orphans(&self.0).await?.into_iter().map(orphan).collect();
+        Ok(Response::new(wire::ListOrphansResponse { objects }))
+    }
+
+    async fn purge_expired(
+        &self,
+        request: Request<wire::PurgeExpiredRequest>,
+    ) -> Result<Response<wire::PurgeExpiredResponse>, Status> {
+        let who = who(&request)?;
+        let wire::PurgeExpiredRequest { dry_run, reason } = request.into_inner();
+        let ids = admin::purge(&self.0, &who, dry_run, &reason).await?;
+        let instance_ids = ids.iter().map(ToString::to_string).collect();
+        Ok(Response::new(wire::PurgeExpiredResponse { instance_ids }))
+    }
+
+    async fn get_monitoring(
+        &self,
+        _: Request<wire::GetMonitoringRequest>,
+    ) -> Result<Response<wire::GetMonitoringResponse>, Status> {
+        let row = monitor::read(&self.0).await?;
+        let enabled = row.enabled.unwrap_or(false);
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        Ok(Response::new(wire::GetMonitoringResponse {
+            status: monitor::word(enabled).to_owned(),
+            enabled,
+            leader: row.leader,
+            watch_connected: row.watch_connected,
+            last_event_at: row.last_event_at.map(timestamp),
+            last_relist_at: row.last_relist_at.map(timestamp),
+            resource_version: row.resource_version,
+            reconnects: count(row.reconnects),
+            instances_tracked: count(row.instances_tracked),
+            queue_depth: count(row.queue_depth),
+        }))
+    }
+
+    async fn set_monitoring(
+        &self,
+        request: Request<wire::SetMonitoringRequest>,
+    ) -> Result<Response<wire::SetMonitoringResponse>, Status> {
+        let who = who(&request)?;
+        let wire::SetMonitoringRequest { command, reason } = request.into_inner();
+        let (status, changed) = monitor::set(&self.0, &who, Command::parse(&command)?, &reason).await?;
+        let message = match (status, changed) {
+            ("running", true) => "monitoring starts",
+            ("running", false) => "monitoring runs already",
+            (_, true) => "monitoring stops",
+            (_, false) => "monitoring is stopped already",
+        };
+        Ok(Response::new(wire::SetMonitoringResponse {
+            status: status.to_owned(),
+            changed,
+            message: message.to_owned(),
+        }))
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<wire::ReconcileRequest>,
+    ) -> Result<Response<wire::ReconcileResponse>, Status> {
+        let who = who(&request)?;
+        let wire::ReconcileRequest { dry_run, instance_id } = request.into_inner();
+        let instance = instance_id.as_deref().map(|text| id("instance", text)).transpose()?;
+        let answer = match monitor::reconcile(&self.0, &who, instance, dry_run).await? {
+            Reconciled::Task(task) => {
+                wire::ReconcileResponse { task_id: Some(task.to_string()), differences: Vec::new() }
+            }
+            Reconciled::Differences(differences) => wire::ReconcileResponse {
+                task_id: None,
+                differences: differences
+                    .into_iter()
+                    .map(|difference| wire::Difference {
+                        instance_id: difference.instance_id,
+                        object: difference.object,
+                        kind: difference.kind,
+                        detail: difference.detail,
+                    })
+                    .collect(),
+            },
+        };
+        Ok(Response::new(answer))
+    }
+}

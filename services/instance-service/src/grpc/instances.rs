@@ -1,0 +1,263 @@
+//! `InstanceService`: what owners and operators ask for.
+
+use std::pin::Pin;
+
+use contracts::instance::v1 as wire;
+use contracts::instance::v1::instance_service_server::InstanceService;
+use futures::{Stream, StreamExt as _};
+use instance::domain::AskedLimits;
+use runtime::identity::Caller;
+use runtime::page::Page;
+use tonic::{Request, Response, Status};
+
+use super::{convert, field_id, id};
+use crate::app::act::{Wish, act, parse_action};
+use crate::app::create::{CreateInput, Created, create};
+use crate::app::look::{self, ListWish};
+use crate::app::update::{Edit, update};
+use crate::app::who::Who;
+use crate::app::{App, credentials, follow, operate};
+use crate::error::Error;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Api(pub(super) App);
+
+fn who<T>(request: &Request<T>) -> Result<Who, Status> {
+    Who::of_user(Caller::of(request)?)
+}
+
+#[tonic::async_trait]
+impl InstanceService for Api {
+    async fn create_instance(
+        &self,
+        request: Request<wire::CreateInstanceRequest>,
+    ) -> Result<Response<wire::CreateInstanceResponse>, Status> {
+        let who = who(&request)?;
+        let request = request.into_inner();
+        let customer_id =
+            request.customer_id.as_deref().map(|text| field_id("customer_id", text)).transpose()?;
+        let input = CreateInput {
+            name: request.name,
+            odoo_version: request.odoo_version,
+            admin_email: request.admin_email,
+            demo_data: request.demo_data,
+            cpu_millis: request.cpu_millis,
+            memory_mib: request.memory_mib,
+            storage_mib: request.storage_mib,
+            description: request.description,
+            subdomain: request.subdomain,
+            plan: request.plan,
+            trial: request.trial,
+            instance_type: request.instance_type,
+            database_name: request.database_name,
+            labels: request.labels.into_iter().collect(),
+            customer_id,
+        };
+        let Created { found, operation } = create(&self.0, &who, input, &request.idempotency_key).await?;
+        Ok(Response::new(wire::CreateInstanceResponse {
+            instance: Some(convert::instance(&self.0, &who, found)),
+            operation: operation.map(convert::operation),
+        }))
+    }
+
+    async fn get_instance(
+        &self,
+        request: Request<wire::GetInstanceRequest>,
+    ) -> Result<Response<wire::GetInstanceResponse>, Status> {
+        let who = who(&request)?;
+        let found = look::get(&self.0, &who, id("instance", &request.get_ref().instance_id)?).await?;
+        let instance = Some(convert::instance(&self.0, &who, found));
+        Ok(Response::new(wire::GetInstanceResponse { instance }))
+    }
+
+    async fn get_instance_by_subscription(
+        &self,
+        request: Request<wire::GetInstanceBySubscriptionRequest>,
+    ) -> Result<Response<wire::GetInstanceBySubscriptionResponse>, Status> {
+        let who = who(&request)?;
+        let subscription = id("instance", &request.get_ref().subscription_id)?;
+        let found = look::by_subscription(&self.0, &who, subscription).await?;
+        let instance = Some(convert::instance(&self.0, &who, found));
+        Ok(Response::new(wire::GetInstanceBySubscriptionResponse { instance }))
+    }
+
+    async fn list_instances(
+        &self,
+        request: Request<wire::ListInstancesRequest>,
+    ) -> Result<Response<wire::ListInstancesResponse>, Status> {
+        let who = who(&request)?;
+        let request = request.into_inner();
+        let wish = ListWish {
+            status: request.status,
+            query: request.query,
+            sort: request.sort,
+            customer: request.customer_id.as_deref().map(|text| field_id("customer_id", text)).transpose()?,
+            all: request.all_customers,
+            page: Page::try_new(request.page, request.page_size)?,
+        };
+        let (found, total) = look::list(&self.0, &who, wish).await?;
+        let instances = found.into_iter().map(|found| convert::instance(&self.0, &who, found)).collect();
+        Ok(Response::new(wire::ListInstancesResponse { instances, total }))
+    }
+
+    async fn update_instance(
+        &self,
+        request: Request<wire::UpdateInstanceRequest>,
+    ) -> Result<Response<wire::UpdateInstanceResponse>, Status> {
+        let who = who(&request)?;
+        let request = request.into_inner();
+        let edit = Edit {
+            name: request.name,
+            description: request.description,
+            admin_email: request.admin_email,
+            labels: request.labels.map(|map| map.labels.into_iter().collect()),
+            limits: AskedLimits {
+                cpu_millis: request.cpu_millis,
+                memory_mib: request.memory_mib,
+                storage_mib: request.storage_mib,
+            },
+            expected_version: request.expected_version,
+        };
+        let (found, operation) = update(&self.0, &who, id("instance", &request.instance_id)?, &edit).await?;
+        Ok(Response::new(wire::UpdateInstanceResponse {
+            instance: Some(convert::instance(&self.0, &who, found)),
+            operation_id: operation.map(|id| id.to_string()),
+        }))
+    }
+
+    async fn act_on_instance(
+        &self,
+        request: Request<wire::ActOnInstanceRequest>,
+    ) -> Result<Response<wire::ActOnInstanceResponse>, Status> {
+        let who = who(&request)?;
+        let request = request.into_inner();
+        let wish = Wish {
+            reason: request.reason.filter(|reason| !reason.trim().is_empty()),
+            confirm: request.confirm,
+            final_backup: request.final_backup,
+            force: request.force.unwrap_or(false),
+            billing_status: None,
+        };
+        let instance = id("instance", &request.instance_id)?;
+        let action = parse_action(&request.action)?;
+        let acted = act(&self.0, &who, instance, action, &wish).await?;
+        Ok(Response::new(convert::acted(acted)))
+    }
+
+    async fn check_subdomain(
+        &self,
+        request: Request<wire::CheckSubdomainRequest>,
+    ) -> Result<Response<wire::CheckSubdomainResponse>, Status> {
+        let answer = look::check_subdomain(&self.0, &request.get_ref().subdomain).await?;
+        Ok(Response::new(wire::CheckSubdomainResponse {
+            available: answer.available,
+            reason: answer.reason.to_owned(),
+            message: answer.message,
+            suggestion: answer.suggestion,
+        }))
+    }
+
+    async fn get_instance_status(
+        &self,
+        request: Request<wire::GetInstanceStatusRequest>,
+    ) -> Result<Response<wire::GetInstanceStatusResponse>, Status> {
+        let who = who(&request)?;
+        let (found, probe) =
+            look::status(&self.0, &who, id("instance", &request.get_ref().instance_id)?).await?;
+        Ok(Response::new(convert::status(&who, found.instance, probe)))
+    }
+
+    async fn get_instance_logs(
+        &self,
+        request: Request<wire::GetInstanceLogsRequest>,
+    ) -> Result<Response<wire::GetInstanceLogsResponse>, Status> {
+        let who = who(&request)?;
+        let wire::GetInstanceLogsRequest { instance_id, lines, previous } = request.into_inner();
+        let lines = look::logs(&self.0, &who, id("instance", &instance_id)?, lines, previous).await?;
+        let lines =
+            lines.into_iter().map(|line| wire::LogLine { time: line.time, text: line.text }).collect();
+        Ok(Response::new(wire::GetInstanceLogsResponse { lines }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<wire::ListEventsRequest>,
+    ) -> Result<Response<wire::ListEventsResponse>, Status> {
+        let who = who(&request)?;
+        let wire::ListEventsRequest { instance_id, page, page_size } = request.into_inner();
+        let page = Page::try_new(page, page_size)?;
+        let (events, total) = look::timeline(&self.0, &who, id("instance", &instance_id)?, page).await?;
+        let events = events.into_iter().map(convert::event).collect();
+        Ok(Response::new(wire::ListEventsResponse { events, total }))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<wire::ListOperationsRequest>,
+    ) -> Result<Response<wire::ListOperationsResponse>, Status> {
+        let who = who(&request)?;
+        let wire::ListOperationsRequest { instance_id, page, page_size } = request.into_inner();
+        let page = Page::try_new(page, page_size)?;
+        let (operations, total) =
+            look::operations(&self.0, &who, id("instance", &instance_id)?, page).await?;
+        let operations = operations.into_iter().map(convert::operation).collect();
+        Ok(Response::new(wire::ListOperationsResponse { operations, total }))
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<wire::GetOperationRequest>,
+    ) -> Result<Response<wire::GetOperationResponse>, Status> {
+        let who = who(&request)?;
+        let wire::GetOperationRequest { instance_id, operation_id } = request.into_inner();
+        let (instance, operation) = (id("operation", &instance_id)?, id("operation", &operation_id)?);
+        let operation = look::operation(&self.0, &who, instance, operation).await?;
+        Ok(Response::new(wire::GetOperationResponse { operation: Some(convert::operation(operation)) }))
+    }
+
+    type WatchOperationStream =
+        Pin<Box<dyn Stream<Item = Result<wire::WatchOperationResponse, Status>> + Send>>;
+
+    async fn watch_operation(
+        &self,
+        request: Request<wire::WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchOperationStream>, Status> {
+        let who = who(&request)?;
+        let wire::WatchOperationRequest { instance_id, operation_id, after_revision } = request.into_inner();
+        let (instance, operation) = (id("operation", &instance_id)?, id("operation", &operation_id)?);
+        let changes = follow::follow(&self.0, &who, instance, operation, after_revision).await?;
+        let stream = changes.map(|change| {
+            let operation = Some(convert::operation(change?));
+            Ok(wire::WatchOperationResponse { operation })
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<wire::CancelOperationRequest>,
+    ) -> Result<Response<wire::CancelOperationResponse>, Status> {
+        let who = who(&request)?;
+        let wire::CancelOperationRequest { instance_id, operation_id } = request.into_inner();
+        let (instance, operation) = (id("operation", &instance_id)?, id("operation", &operation_id)?);
+        let operation = operate::cancel(&self.0, &who, instance, operation).await?;
+        Ok(Response::new(wire::CancelOperationResponse { operation: Some(convert::operation(operation)) }))
+    }
+
+    async fn reveal_credentials(
+        &self,
+        request: Request<wire::RevealCredentialsRequest>,
+    ) -> Result<Response<wire::RevealCredentialsResponse>, Status> {
+        let who = who(&request)?;
+        let instance = id("instance", &request.get_ref().instance_id)?;
+        let credentials = credentials::reveal(&self.0, &who, instance).await?;
+        if credentials.admin_password.is_empty() {
+            return Err(Error::NotFound("credentials").into());
+        }
+        Ok(Response::new(wire::RevealCredentialsResponse {
+            admin_email: credentials.admin_email,
+            admin_password: credentials.admin_password,
+        }))
+    }
+}

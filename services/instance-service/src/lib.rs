@@ -1,0 +1,14 @@
+//! Instances: what customers have and want, operations, events.
+//!
+//! Owns the database `instance` (together with instance-worker, through the library `instance`). Must not talk to Kubernetes: it writes what is
+//! wanted, the worker makes it so.
+
+pub mod app;
+pub mod clients;
+pub mod config;
+pub mod consumer;
+pub mod error;
+pub mod grpc;
+pub mod http;
+pub mod serve;
+pub mod sweep;

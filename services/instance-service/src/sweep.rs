@@ -1,0 +1,69 @@
+//! What must happen without anybody asking (REL-04): purges after the retention, suspensions and their ends that waited, orders that were paid,
+//! ended keys. Every replica sweeps; each effect is decided on the row as it is then, so two sweeps do no more than one.
+
+use std::time::Duration;
+
+use instance::domain::Action;
+use instance::store::{idempotency, instances};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::act::{self, Wish};
+use crate::app::subscriptions;
+use crate::app::who::Who;
+use crate::error::Error;
+
+/// Pause between sweeps.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Rows of each kind in one sweep.
+const BATCH: i64 = 100;
+
+/// Sweeps until the process stops. A failed sweep is told and repeated.
+pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        if let Err(error) = once(&app).await {
+            tracing::warn!(reason = error.reason(), error = format!("{error:#}"), "a sweep failed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// One sweep.
+pub async fn once(app: &App) -> Result<(), Error> {
+    let now = runtime::clock::now();
+    let mut connection = app.pool.acquire().await?;
+    idempotency::clean(&mut connection, now).await?;
+    let due = instances::due(&mut connection, now, BATCH).await?;
+    let unpaid = instances::unpaid(&mut connection, BATCH).await?;
+    drop(connection);
+    each(app, &due.purge, Action::Purge).await;
+    each(app, &due.suspend, Action::Suspend).await;
+    each(app, &due.unsuspend, Action::Unsuspend).await;
+    for (instance, subscription) in unpaid {
+        if let Err(error) = subscriptions::look_after_unpaid(app, instance, subscription).await {
+            tracing::info!(instance.id = %instance, reason = error.reason(), "an unpaid order was not looked after");
+            if matches!(error, Error::Unavailable(_)) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn each(app: &App, ids: &[Uuid], action: Action) {
+    let who = Who::platform();
+    for id in ids {
+        match act::act(app, &who, *id, action, &Wish::default()).await {
+            Ok(acted) => {
+                tracing::info!(instance.id = %id, action = %action, changed = acted.changed, "swept")
+            }
+            Err(error) => {
+                tracing::info!(instance.id = %id, action = %action, reason = error.reason(), "not swept");
+            }
+        }
+    }
+}
