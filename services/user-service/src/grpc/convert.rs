@@ -36,9 +36,9 @@ pub(super) fn preferences(user: &User) -> Preferences {
         language: user.language.clone(),
         theme: user.theme.clone(),
         notifications: Some(NotificationSwitches {
-            instance: user.notify_instance,
-            backup: user.notify_backup,
-            product: user.notify_product,
+            instance: user.switches.instance,
+            backup: user.switches.backup,
+            product: user.switches.product,
         }),
     }
 }

@@ -28,9 +28,7 @@ pub struct User {
     pub is_active: bool,
     pub verified_at: Option<OffsetDateTime>,
     pub theme: String,
-    pub notify_instance: bool,
-    pub notify_backup: bool,
-    pub notify_product: bool,
+    pub switches: Switches,
     pub max_instances: Option<i32>,
     pub seen_instance_count: i32,
     pub seen_plan: Option<String>,
@@ -41,6 +39,18 @@ pub struct User {
     pub closed_at: Option<OffsetDateTime>,
 }
 
+/// Which kinds of mails a person wants (USR-19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    /// On instances.
+    pub instance: bool,
+    /// On backups.
+    pub backup: bool,
+    /// On the product.
+    pub product: bool,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "one field a column")]
 struct Row {
     id: Uuid,
     email: String,
@@ -92,9 +102,11 @@ impl TryFrom<Row> for User {
             is_active: row.is_active,
             verified_at: row.verified_at,
             theme: row.theme,
-            notify_instance: row.notify_instance,
-            notify_backup: row.notify_backup,
-            notify_product: row.notify_product,
+            switches: Switches {
+                instance: row.notify_instance,
+                backup: row.notify_backup,
+                product: row.notify_product,
+            },
             max_instances: row.max_instances,
             seen_instance_count: row.seen_instance_count,
             seen_plan: row.seen_plan,

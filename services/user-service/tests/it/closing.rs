@@ -1,0 +1,119 @@
+//! Closing an account, to the erasure of the person.
+
+use std::sync::atomic::Ordering;
+
+use contracts::user::v1::CloseAccountRequest;
+use contracts::user::v1::GetCustomerRequest;
+use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
+use runtime::identity::Role;
+use sqlx::PgPool;
+use test_kit::eventually;
+use tonic::{Code, Status};
+use user_service::background;
+
+use crate::world::{PASSWORD, Person, SOON, World, reason};
+
+async fn close(world: &World, person: &Person, password: &str, force: bool) -> Result<i64, Status> {
+    let body = CloseAccountRequest { password: password.into(), force_terminate: force };
+    let answer = world.account().close_account(person.asks(body)).await?.into_inner();
+    Ok(answer.erase_after.unwrap().seconds)
+}
+
+/// USR-20: what stands in the way.
+#[sqlx::test(migrations = "./migrations")]
+async fn debts_and_live_instances_keep_an_account_open(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let person = world.person(Role::Customer).await;
+    let wrong = close(&world, &person, "Wrong-Horse-7", true).await.unwrap_err();
+    assert_eq!((wrong.code(), reason(&wrong).as_str()), (Code::InvalidArgument, "wrong_password"));
+
+    world.neighbours.instances.lock().unwrap().insert(person.id.to_string(), 1);
+    let live = close(&world, &person, PASSWORD, false).await.unwrap_err();
+    assert_eq!((live.code(), reason(&live).as_str()), (Code::FailedPrecondition, "live_instances"));
+    world.neighbours.standing.lock().unwrap().unpaid_invoices = 1;
+    let unpaid = close(&world, &person, PASSWORD, false).await.unwrap_err();
+    assert_eq!((unpaid.code(), reason(&unpaid).as_str()), (Code::FailedPrecondition, "unpaid_invoices"));
+    world.neighbours.directory_away.store(true, Ordering::SeqCst);
+    let unknown = close(&world, &person, PASSWORD, false).await.unwrap_err();
+    assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::Unavailable, "unavailable"));
+    assert!(world.is_live(&person.access).await);
+
+    close(&world, &person, PASSWORD, true).await.unwrap();
+    assert!(!world.is_live(&person.access).await);
+    assert_eq!(reason(&world.login(&person.email, PASSWORD).await.unwrap_err()), "invalid_credentials");
+    assert_eq!(world.events(person.id).await.last().unwrap(), "customer.closed.v1");
+    assert!(world.neighbours.terminated.lock().unwrap().is_empty());
+
+    // instance-service comes back: the termination was not lost.
+    world.neighbours.directory_away.store(false, Ordering::SeqCst);
+    eventually("the instances are terminated", SOON, || async {
+        world.neighbours.terminated.lock().unwrap().contains(&person.id.to_string()).then_some(())
+    })
+    .await;
+}
+
+/// USR-20: after the period the row names nobody; what refers to it still finds it.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_closed_account_is_pseudonymised_after_its_period(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let person = world.person(Role::Customer).await;
+    let erase_after = close(&world, &person, PASSWORD, false).await.unwrap();
+    let days = (erase_after - runtime::clock::now().unix_timestamp() + 60) / 86_400;
+    assert_eq!(days, 30);
+    eventually("the termination is done", SOON, || async {
+        (world.count("SELECT count(*) FROM closures WHERE terminated_at IS NOT NULL").await == 1)
+            .then_some(())
+    })
+    .await;
+
+    background::clean(&world.app).await.unwrap();
+    let email = || async {
+        let email: String = sqlx::query_scalar("SELECT email FROM users WHERE id = $1")
+            .bind(person.id)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        email
+    };
+    assert_eq!(email().await, person.email, "not before its time");
+
+    world.run("UPDATE closures SET erase_after = now() WHERE user_id = $1", person.id).await;
+    assert_eq!(background::clean(&world.app).await.unwrap(), 1);
+    assert_eq!(background::clean(&world.app).await.unwrap(), 0);
+    assert_eq!(email().await, format!("erased-{}@erased.invalid", person.id));
+    let left: String = sqlx::query_scalar("SELECT u::text FROM users u WHERE id = $1")
+        .bind(person.id)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(!left.contains("Ada") && !left.contains(&person.email));
+    assert_eq!(world.count("SELECT count(*) FROM sessions").await, 0);
+    assert_eq!(world.audited(person.id).await.last().unwrap(), "account.erased");
+    let mut directory = CustomerDirectoryServiceClient::new(world.server.channel_as("billing-service"));
+    let gone =
+        directory.get_customer(GetCustomerRequest { customer_id: person.id.to_string() }).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+}
+
+/// USR-20, USR-02: the address of a closed account is free again, for another account.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_closed_address_can_register_anew(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let person = world.person(Role::Customer).await;
+    close(&world, &person, PASSWORD, false).await.unwrap();
+    let anew = world.register(&person.email).await;
+    let token = world.mailed_token(anew, "email_verification", 1).await;
+    world.verify(&token).await.unwrap();
+    let customer = world.login(&person.email, PASSWORD).await.unwrap().customer.unwrap();
+    assert_eq!(customer.id, anew.to_string());
+}
+
+/// USR-22
+#[sqlx::test(migrations = "./migrations")]
+async fn the_last_super_admin_cannot_leave(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let person = world.person(Role::SuperAdmin).await;
+    assert_eq!(reason(&close(&world, &person, PASSWORD, false).await.unwrap_err()), "last_super_admin");
+    world.person(Role::SuperAdmin).await;
+    close(&world, &person, PASSWORD, false).await.unwrap();
+}
