@@ -106,9 +106,6 @@ pub struct ClusterSettings {
     /// Namespace of the ingress controller
     #[arg(long, env = "INGRESS_NAMESPACE", default_value = "kube-system")]
     pub ingress_namespace: String,
-    /// Port of the edge as customers see it; default 80, or 443 with TLS
-    #[arg(long, env = "INGRESS_PUBLIC_PORT")]
-    pub ingress_public_port: Option<u16>,
 }
 
 /// What instances look like.
@@ -135,6 +132,9 @@ pub struct OdooSettings {
     /// User and group of instance pods
     #[arg(long, env = "ODOO_RUN_AS_USER", default_value_t = 1001)]
     pub odoo_run_as_user: i64,
+    /// A ready pod must also answer over HTTP before an instance counts as running; off only where pods are simulated
+    #[arg(long, env = "ODOO_HTTP_CHECK", default_value_t = true, action = clap::ArgAction::Set)]
+    pub odoo_http_check: bool,
     /// Requested CPU as a part of the limit, 0 to 1
     #[arg(long, env = "ODOO_CPU_REQUEST_RATIO", default_value_t = 0.5, value_parser = ratio)]
     pub odoo_cpu_request_ratio: f64,
@@ -158,6 +158,9 @@ pub struct EngineSettings {
     /// Watch and repair begin by themselves when this worker leads, unless an operator said otherwise
     #[arg(long, env = "AUTO_START_MONITORING", default_value_t = true, action = clap::ArgAction::Set)]
     pub auto_start_monitoring: bool,
+    /// Days that data is kept after a terminate
+    #[arg(long, env = "RETENTION_DAYS", default_value_t = 30)]
+    pub retention_days: u32,
     /// Seconds between full comparisons with the cluster
     #[arg(long, env = "RECONCILE_INTERVAL_SECONDS", default_value_t = 600)]
     pub reconcile_interval_seconds: u64,
@@ -205,7 +208,6 @@ impl Config {
             ingress_tls_secret,
             ingress_class,
             ingress_namespace,
-            ingress_public_port,
             ..
         } = self.cluster.clone();
         let OdooSettings {
@@ -218,6 +220,7 @@ impl Config {
             odoo_run_as_user,
             odoo_cpu_request_ratio,
             odoo_memory_request_ratio,
+            ..
         } = self.odoo.clone();
         Ok(Settings {
             tenants: odoo_instances_namespace,
@@ -234,7 +237,6 @@ impl Config {
             tls: tls_enabled,
             tls_secret: ingress_tls_secret,
             ingress_class,
-            public_port: ingress_public_port.unwrap_or(if tls_enabled { 443 } else { 80 }),
         })
     }
 }

@@ -6,3 +6,7 @@
 pub mod cluster;
 pub mod config;
 pub mod objects;
+pub mod operations;
+pub mod peers;
+pub mod watch;
+pub mod worker;

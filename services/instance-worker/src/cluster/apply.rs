@@ -1,10 +1,12 @@
 //! The one `apply` and the one `delete` (style: server-side apply, forced, one field manager; 404 is success).
 
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -131,6 +133,28 @@ impl Cluster {
         let api = self.api::<K>(namespace)?;
         let what = format!("{} {name}", K::kind(&()));
         absent_as_none(self.call("get", &K::kind(&()), &what, api.get(name)).await)
+    }
+
+    /// The object from the watches when they are fresh, else from the server. For kinds that are watched whole.
+    pub async fn look_up<K: Kind>(&self, namespace: &str, name: &str) -> Result<Option<Arc<K>>, Error> {
+        match K::known(self.cache(), namespace, name) {
+            Known::Whole(object) => Ok(Some(object)),
+            Known::Absent => Ok(None),
+            Known::Metadata(_) | Known::Nothing => Ok(self.get(namespace, name).await?.map(Arc::new)),
+        }
+    }
+
+    /// The pods of an instance, those on their way out among them.
+    pub async fn pods_of(&self, namespace: &str, instance: Uuid) -> Result<Vec<Arc<Pod>>, Error> {
+        if self.cache().pods.is_fresh() {
+            let mut pods = self.cache().pods.all();
+            pods.retain(|pod| meta::instance_of(&pod.metadata) == Some(instance));
+            return Ok(pods);
+        }
+        let api = self.api::<Pod>(namespace)?;
+        let parameters = ListParams::default().labels(&meta::selector_text(instance));
+        let pods = self.call("list", "Pod", "pods", api.list(&parameters)).await?;
+        Ok(pods.items.into_iter().map(Arc::new).collect())
     }
 
     /// The paths at which the stored object differs from the wanted one; `None` when it is absent.

@@ -57,15 +57,8 @@ pub fn deployment(tenant: &Tenant, settings: &Settings) -> Deployment {
 }
 
 fn template_annotations(tenant: &Tenant) -> Option<BTreeMap<String, String>> {
-    let mut annotations = BTreeMap::new();
-    for (key, value) in
-        [(meta::RESTARTED_AT, &tenant.restarted_at), (meta::SECRET_HASH, &tenant.secret_hash)]
-    {
-        if let Some(value) = value {
-            annotations.insert(key.to_owned(), value.clone());
-        }
-    }
-    (!annotations.is_empty()).then_some(annotations)
+    let at = tenant.restarted_at.as_ref()?;
+    Some(meta::pairs([(meta::RESTARTED_AT, at.clone())]))
 }
 
 fn pod(tenant: &Tenant, settings: &Settings) -> PodSpec {
@@ -238,6 +231,8 @@ fn probe(settings: &Settings, period: i32, timeout: i32, failures: i32) -> Probe
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
     use crate::objects::catalogue::Catalogue;
     use crate::objects::{settings::tests::settings, tenant::tests::tenant};
@@ -264,7 +259,6 @@ mod tests {
     fn no_password_stands_in_the_pod() {
         let content = crate::objects::secret::tests::content();
         let text = serde_json::to_string(&deployment(&tenant(), &settings())).unwrap();
-        use secrecy::ExposeSecret as _;
         for secret in [&content.database_password, &content.admin_password] {
             assert!(!text.contains(secret.expose_secret()));
         }

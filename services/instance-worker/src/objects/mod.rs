@@ -19,4 +19,4 @@ pub mod volume;
 
 pub use names::Name;
 pub use settings::Settings;
-pub use tenant::{DatabaseAccess, Tenant};
+pub use tenant::{DatabaseAccess, Tenant, Wish};

@@ -42,13 +42,13 @@ impl Name {
     }
 
     /// Deployment, Service, Ingress, NetworkPolicy and Secret of an instance.
-    pub fn tenant(instance: Uuid) -> Self {
-        Self(format!("odoo-{}", instance.hyphenated()))
+    pub fn tenant(id: Uuid) -> Self {
+        Self(instance::domain::workload_name(id).into())
     }
 
     /// The volume claim of an instance (K8S-05).
-    pub fn volume(instance: Uuid) -> Self {
-        Self(format!("odoo-data-{}", instance.hyphenated()))
+    pub fn volume(id: Uuid) -> Self {
+        Self(instance::domain::volume_name(id).into())
     }
 
     /// The text.

@@ -33,29 +33,12 @@ pub struct Settings {
     pub tls_secret: Option<String>,
     /// Class of the Ingress.
     pub ingress_class: String,
-    /// Port of the edge as customers see it.
-    pub public_port: u16,
 }
 
 impl Settings {
     /// Host name of a tenant.
     pub fn host(&self, subdomain: &str) -> String {
         format!("{subdomain}.{}", self.base_domain)
-    }
-
-    /// URL for customers (K8S-13).
-    pub fn external_url(&self, subdomain: &str) -> String {
-        let scheme = if self.tls { "https" } else { "http" };
-        let host = self.host(subdomain);
-        match self.public_port {
-            80 | 443 => format!("{scheme}://{host}"),
-            port => format!("{scheme}://{host}:{port}"),
-        }
-    }
-
-    /// URL inside the cluster (K8S-12).
-    pub fn internal_url(&self, instance: uuid::Uuid) -> String {
-        format!("http://{}.{}.svc.cluster.local:8069", super::Name::tenant(instance), self.tenants)
     }
 }
 
@@ -81,19 +64,6 @@ pub(crate) mod tests {
             tls: false,
             tls_secret: None,
             ingress_class: "traefik".into(),
-            public_port: 80,
         }
-    }
-
-    /// K8S-13
-    #[test]
-    fn the_url_names_the_port_only_when_browsers_need_it() {
-        let mut settings = settings();
-        assert_eq!(settings.external_url("acme"), "http://acme.saasodoo.local");
-        settings.public_port = 8088;
-        assert_eq!(settings.external_url("acme"), "http://acme.saasodoo.local:8088");
-        settings.tls = true;
-        settings.public_port = 443;
-        assert_eq!(settings.external_url("acme"), "https://acme.saasodoo.local");
     }
 }

@@ -1,5 +1,7 @@
 //! What the objects of one instance are made of.
 
+use instance::domain::{DesiredState, Instance};
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 /// Where the instance's database is, as seen from its pod. No secret.
@@ -44,8 +46,53 @@ pub struct Tenant {
     pub routed: bool,
     /// Value of the annotation that makes a new pod (INS-23).
     pub restarted_at: Option<String>,
-    /// Hash of the Secret's content: a changed Secret makes a new pod.
-    pub secret_hash: Option<String>,
+}
+
+/// What shall be reachable and run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// A pod.
+    pub running: bool,
+    /// The host name leads to the instance.
+    pub routed: bool,
+}
+
+impl Wish {
+    /// What a desired state means for the objects.
+    pub fn of(desired: DesiredState) -> Self {
+        match desired {
+            DesiredState::Running => Self { running: true, routed: true },
+            DesiredState::Stopped => Self { running: false, routed: true },
+            DesiredState::Suspended | DesiredState::Terminated => Self { running: false, routed: false },
+        }
+    }
+}
+
+impl Tenant {
+    /// From the row; `None` while it has no database.
+    pub fn of(instance: &Instance, wish: Wish) -> Option<Self> {
+        let database = instance.database.as_ref()?;
+        Some(Self {
+            id: instance.id,
+            customer_id: instance.customer_id,
+            name: instance.name.clone(),
+            version: instance.odoo_version.clone(),
+            cpu_millis: instance.limits.cpu_millis,
+            memory_mib: instance.limits.memory_mib,
+            storage_mib: instance.limits.storage_mib,
+            subdomain: instance.subdomain.clone(),
+            demo_data: instance.demo_data,
+            database: DatabaseAccess {
+                server_id: database.server_id,
+                host: database.host.clone(),
+                port: u16::try_from(database.port).ok()?,
+                name: database.name.clone(),
+            },
+            running: wish.running,
+            routed: wish.routed,
+            restarted_at: instance.restarted_at.and_then(|at| at.format(&Rfc3339).ok()),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +119,6 @@ pub(crate) mod tests {
             running: true,
             routed: true,
             restarted_at: None,
-            secret_hash: None,
         }
     }
 }

@@ -1,0 +1,369 @@
+//! Runs one claimed operation: forward step by step, or backward when its aim is given up, until it ends, is parked, or is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use instance::domain::{ParkedFor, Step, StepState};
+use instance::store::instances;
+use instance::store::lease::{self, Claimed, GivingUp, Progress};
+use instance::store::{Scope, lease::release};
+use rand::RngExt as _;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::conclude::{self, Ending};
+use super::context::Context;
+use super::kinds::{Definition, StepDefinition, TakeBack, definition};
+use super::metrics::Metrics;
+use super::step::{Failure, Outcome};
+use super::steps;
+use crate::worker::Worker;
+
+/// K8S-20
+const TRIES: u32 = 5;
+/// Pauses between tries grow by four: together longer than an API server needs to come back.
+const FIRST_PAUSE: f64 = 2.0;
+const LONGEST_PAUSE: f64 = 60.0;
+
+/// What a worker knows of an operation that it holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hold {
+    /// The lease belongs to somebody else by now: stop at once.
+    pub(super) lost: CancellationToken,
+    /// The customer wants it to end.
+    pub(super) cancel: Arc<AtomicBool>,
+    /// The process stops: hand over at the next border.
+    pub(super) hand_over: CancellationToken,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// In a final state.
+    Finished(&'static str),
+    /// Parked or waiting for another try.
+    Parked,
+    /// Another worker has it, or it was pre-empted.
+    Lost,
+    /// Given up on the way to the stop of the process.
+    HandedOver,
+}
+
+/// What all runs share.
+#[derive(Debug, Clone)]
+pub(super) struct Runner {
+    pub(super) worker: Worker,
+    pub(super) owner: Arc<str>,
+    pub(super) metrics: Metrics,
+    /// `<kind>.<step>` of the tests.
+    pub(super) fail_point: Option<Arc<str>>,
+}
+
+/// One run of one operation.
+struct Run<'a> {
+    runner: &'a Runner,
+    definition: &'static Definition,
+    operation: Claimed,
+    hold: Hold,
+    /// The next step continues a wait: not another try.
+    resumed: bool,
+}
+
+enum Next {
+    Go,
+    End(Ended),
+}
+
+impl Runner {
+    /// Runs until an end. An error is the platform's database: the lease ends by itself and the operation is taken up again.
+    pub(super) async fn run(&self, operation: Claimed, hold: Hold) -> anyhow::Result<Ended> {
+        let id = operation.id;
+        let Some(definition) = definition(operation.kind) else {
+            return conclude::unsupported(self, &operation).await;
+        };
+        let resumed = operation.resumed;
+        let lost = hold.lost.clone();
+        let mut run = Run { runner: self, definition, operation, hold, resumed };
+        let ended = tokio::select! {
+            ended = run.drive() => ended?,
+            () = lost.cancelled() => Ended::Lost,
+        };
+        if ended == Ended::Lost {
+            // Pre-empted: the next operation of the instance waits for this. Lost for good: no row is ours, nothing happens.
+            let mut connection = self.worker.database.acquire().await?;
+            release(&mut connection, &self.owner, id).await?;
+        }
+        Ok(ended)
+    }
+}
+
+impl Run<'_> {
+    async fn drive(&mut self) -> anyhow::Result<Ended> {
+        loop {
+            if self.hold.hand_over.is_cancelled() {
+                let mut connection = self.runner.worker.database.acquire().await?;
+                release(&mut connection, &self.runner.owner, self.operation.id).await?;
+                return Ok(Ended::HandedOver);
+            }
+            let next = if self.operation.giving_up.is_some() {
+                self.backward().await?
+            } else if let Some(why) = self.given_up_by_others() {
+                self.give_up(why, "", None).await?
+            } else {
+                self.forward().await?
+            };
+            if let Next::End(ended) = next {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// A wish of the customer, or the deadline.
+    fn given_up_by_others(&self) -> Option<GivingUp> {
+        let why = |reason: &str, message: &str| GivingUp { reason: reason.into(), message: message.into() };
+        if self.operation.deadline <= runtime::clock::now() {
+            return Some(why("deadline_exceeded", "the operation did not end in time"));
+        }
+        let cancel = self.operation.cancel_requested || self.hold.cancel.load(Ordering::SeqCst);
+        // A first claim may come between the wish and the queue: then nothing was done, and any kind may still end.
+        let may = self.operation.kind.cancellable_when_running() || self.operation.kind.cancellable_when_queued();
+        (cancel && may).then(|| why("cancelled", "cancelled by the customer"))
+    }
+
+    fn current(&self) -> Option<usize> {
+        self.operation
+            .steps
+            .iter()
+            .position(|step| !matches!(step.state, StepState::Succeeded | StepState::Skipped))
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        let step = self.current().map_or("", |index| self.operation.steps[index].name.as_str());
+        Progress { steps: &self.operation.steps, step }
+    }
+
+    async fn context(&self, began: Option<OffsetDateTime>) -> anyhow::Result<Option<Context<'_>>> {
+        let worker = &self.runner.worker;
+        let mut connection = worker.database.acquire().await?;
+        let found = instances::find(&mut connection, self.operation.instance_id, Scope::All).await?;
+        let now = runtime::clock::now();
+        Ok(found.map(|found| Context {
+            worker,
+            operation: &self.operation,
+            instance: found.instance,
+            step_began: began.unwrap_or(now),
+            now,
+        }))
+    }
+
+    async fn forward(&mut self) -> anyhow::Result<Next> {
+        let Some(index) = self.current() else {
+            let ended = conclude::end(self.runner, self.definition, &self.operation, Ending::Success).await?;
+            return Ok(Next::End(ended));
+        };
+        let step = self.definition.steps[index];
+        self.begin(index);
+        // One write for the end of the step before and the beginning of this one.
+        if !self.save().await? {
+            return Ok(Next::End(Ended::Lost));
+        }
+        let Some(mut context) = self.context(self.operation.steps[index].started_at).await? else {
+            return self.give_up(gone(), "the row is gone", Some(index)).await;
+        };
+        let outcome = steps::run(step.run, &mut context).await;
+        drop(context);
+        if matches!(outcome, Ok(Outcome::Done)) {
+            self.fail_point(step);
+        }
+        self.settle(index, outcome).await
+    }
+
+    fn begin(&mut self, index: usize) {
+        let step = &mut self.operation.steps[index];
+        let resumed = std::mem::take(&mut self.resumed);
+        step.state = StepState::Running;
+        step.started_at.get_or_insert_with(runtime::clock::now);
+        if !resumed || step.attempts == 0 {
+            step.attempts += 1;
+        }
+    }
+
+    async fn settle(&mut self, index: usize, outcome: Result<Outcome, Failure>) -> anyhow::Result<Next> {
+        let name = self.operation.steps[index].name.clone();
+        match outcome {
+            Ok(Outcome::Done) => {
+                finish(&mut self.operation.steps[index], StepState::Succeeded, "");
+                tracing::info!(step = name, "step done");
+                Ok(Next::Go)
+            }
+            Ok(Outcome::Skipped(why)) => {
+                finish(&mut self.operation.steps[index], StepState::Skipped, why);
+                tracing::info!(step = name, why, "step not needed");
+                Ok(Next::Go)
+            }
+            Ok(Outcome::Wait(parked_for, pause)) => self.park(parked_for, pause, None).await.map(Next::End),
+            Err(failure) => self.failed(index, failure).await,
+        }
+    }
+
+    async fn failed(&mut self, index: usize, failure: Failure) -> anyhow::Result<Next> {
+        let (name, tries) = (self.operation.steps[index].name.clone(), self.operation.steps[index].attempts);
+        let internal = failure.internal().to_owned();
+        tracing::warn!(step = name, tries, error = internal, "step failed");
+        match failure {
+            Failure::Retry { .. } if tries < TRIES => {
+                self.runner.metrics.retried(self.operation.kind, &name);
+                self.park(None, pause(tries), Some(&internal)).await.map(Next::End)
+            }
+            Failure::Retry { reason, message, .. } => {
+                let why = GivingUp { reason: reason.to_owned(), message: message.to_owned() };
+                self.give_up(why, &internal, Some(index)).await
+            }
+            Failure::Permanent { reason, message, .. } => {
+                self.give_up(GivingUp { reason, message }, &internal, Some(index)).await
+            }
+        }
+    }
+
+    /// Durable from here: another worker that takes over goes on backward.
+    async fn give_up(
+        &mut self,
+        why: GivingUp,
+        internal: &str,
+        failed: Option<usize>,
+    ) -> anyhow::Result<Next> {
+        tracing::warn!(reason = why.reason, "operation gives its aim up");
+        if let Some(index) = failed {
+            finish(&mut self.operation.steps[index], StepState::Failed, "");
+        }
+        let mut connection = self.runner.worker.database.acquire().await?;
+        let (owner, id) = (&self.runner.owner, self.operation.id);
+        if !lease::give_up(&mut connection, owner, id, self.progress(), &why, internal).await? {
+            return Ok(Next::End(Ended::Lost));
+        }
+        self.operation.giving_up = Some(why);
+        Ok(Next::Go)
+    }
+
+    /// Takes back what was begun, last first; then ends the operation.
+    async fn backward(&mut self) -> anyhow::Result<Next> {
+        let why = self.operation.giving_up.clone().unwrap_or_else(gone);
+        let cancelled = why.reason == "cancelled";
+        let undoes = match self.definition.take_back {
+            TakeBack::Always => true,
+            TakeBack::OnCancel => cancelled,
+            TakeBack::Never => false,
+        };
+        let left = self.operation.steps.iter().rposition(|step| {
+            matches!(step.state, StepState::Succeeded | StepState::Running | StepState::Failed)
+                && !step.detail.starts_with(NOT_UNDONE)
+        });
+        let Some(index) = left.filter(|_| undoes) else {
+            let ending = if cancelled { Ending::Cancelled } else { Ending::Failure(&why) };
+            let ended = conclude::end(self.runner, self.definition, &self.operation, ending).await?;
+            return Ok(Next::End(ended));
+        };
+        let step = self.definition.steps[index];
+        let Some(mut context) = self.context(None).await? else {
+            return Ok(Next::End(Ended::Lost));
+        };
+        let outcome = steps::undo(step.undo, &mut context).await;
+        drop(context);
+        self.settle_undo(index, outcome).await
+    }
+
+    async fn settle_undo(
+        &mut self,
+        index: usize,
+        outcome: Result<Outcome, Failure>,
+    ) -> anyhow::Result<Next> {
+        let now = runtime::clock::now();
+        let overdue = now - self.operation.deadline > time::Duration::minutes(10);
+        let step = &mut self.operation.steps[index];
+        match outcome {
+            Ok(Outcome::Wait(parked_for, pause)) => {
+                return self.park(parked_for, pause, None).await.map(Next::End);
+            }
+            Ok(_) if step.state == StepState::Failed => step.detail = NOT_UNDONE.to_owned(),
+            Ok(_) => step.state = StepState::Undone,
+            // What cannot be taken back now is tried for ten minutes after the deadline; then the operation ends and the orphan is reported.
+            Err(failure @ Failure::Retry { .. }) if !overdue => {
+                let internal = failure.internal().to_owned();
+                tracing::warn!(step = step.name, error = internal, "undo failed, trying again");
+                return self.park(None, Duration::from_secs(5), Some(&internal)).await.map(Next::End);
+            }
+            Err(failure) => {
+                tracing::error!(step = step.name, error = failure.internal(), "undo failed for good");
+                step.detail = format!("{NOT_UNDONE}: what it made could not be removed");
+            }
+        }
+        Ok(if self.save().await? { Next::Go } else { Next::End(Ended::Lost) })
+    }
+
+    async fn save(&self) -> anyhow::Result<bool> {
+        let mut connection = self.runner.worker.database.acquire().await?;
+        Ok(lease::save(&mut connection, &self.runner.owner, self.operation.id, self.progress()).await?)
+    }
+
+    async fn park(
+        &self,
+        parked_for: Option<ParkedFor>,
+        pause: Duration,
+        internal: Option<&str>,
+    ) -> anyhow::Result<Ended> {
+        let mut connection = self.runner.worker.database.acquire().await?;
+        let (owner, id) = (&self.runner.owner, self.operation.id);
+        let seconds = pause.as_secs_f64();
+        let kept =
+            lease::park(&mut connection, owner, id, self.progress(), parked_for, seconds, internal).await?;
+        Ok(if kept { Ended::Parked } else { Ended::Lost })
+    }
+
+    /// The tests kill the process here: the effect is there, and nobody has written so.
+    fn fail_point(&self, step: StepDefinition) {
+        let Some(point) = &self.runner.fail_point else { return };
+        let here = format!("{}.{}", self.operation.kind, step.name);
+        if **point == *here && self.operation.attempts == 1 {
+            tracing::warn!(fail_point = here, "fail point reached");
+            std::process::abort();
+        }
+    }
+}
+
+/// Begins the detail of a failed step whose undo was looked after.
+const NOT_UNDONE: &str = "failed";
+
+fn gone() -> GivingUp {
+    GivingUp { reason: "not_found".into(), message: "the instance does not exist".into() }
+}
+
+fn finish(step: &mut Step, state: StepState, detail: &str) {
+    step.state = state;
+    step.finished_at = Some(runtime::clock::now());
+    detail.clone_into(&mut step.detail);
+}
+
+/// Exponential, with a fifth of jitter either way.
+fn pause(tries: u32) -> Duration {
+    let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
+    let plain = (FIRST_PAUSE * 4_f64.powi(exponent)).min(LONGEST_PAUSE);
+    Duration::from_secs_f64(plain * rand::rng().random_range(0.8..1.2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// K8S-20
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        for tries in 1..=TRIES {
+            let wanted = (FIRST_PAUSE * 4_f64.powi(i32::try_from(tries).unwrap() - 1)).min(LONGEST_PAUSE);
+            let got = pause(tries).as_secs_f64();
+            assert!(got >= wanted * 0.8 && got <= wanted * 1.2, "{tries}: {got}");
+        }
+        let outage: f64 = (1..TRIES).map(|tries| pause(tries).as_secs_f64()).sum();
+        assert!(outage > 70.0, "an API server that is away for a minute must not fail an operation: {outage}");
+    }
+}

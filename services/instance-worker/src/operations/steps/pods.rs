@@ -1,0 +1,98 @@
+//! gone and ready: what must be true of the pods. Both park; the leader's watch wakes them, a slow poll stands behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instance::domain::ParkedFor;
+use instance::store::observe;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::super::context::Context;
+use super::super::step::{Failure, Outcome};
+use crate::cluster::{self, Target};
+use crate::objects::deployment::deployment;
+use crate::objects::service::HTTP;
+use crate::objects::{Name, Wish, meta};
+use crate::watch::facts::{self, Sighted};
+
+/// Behind the watch.
+const POLL: Duration = Duration::from_secs(15);
+/// Odoo answers soon after its pod is ready.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// The start-up probe alone may take ten minutes (K8S-09).
+const READY_DEADLINE: Duration = Duration::from_mins(12);
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The instance's pods, those on their way out among them.
+pub(super) async fn of_instance(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, Failure> {
+    Ok(context.worker.cluster.pods_of(context.namespace(), context.instance.id).await?)
+}
+
+pub(super) async fn gone(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let left = of_instance(context).await?;
+    Ok(if left.is_empty() { Outcome::Done } else { Outcome::Wait(Some(ParkedFor::Gone), POLL) })
+}
+
+pub(super) async fn ready(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let tenant = context.tenant(Wish { running: true, ..context.wish() })?;
+    let wanted = deployment(&tenant, &context.worker.settings);
+    let pods = of_instance(context).await?;
+    let current = pods.iter().find(|pod| facts::is_ready(pod) && facts::runs_template(pod, &wanted));
+    if let Some(pod) = current {
+        return answers(context, pod).await;
+    }
+    let sight = facts::sight(pods.iter().map(AsRef::as_ref));
+    if let Some(cause) = facts::hopeless(&sight, seconds_in_state(context, &sight)) {
+        return Err(Failure::permanent(cause.reason, cause.message, format!("pod: {}", sight.reason)));
+    }
+    if context.waited_longer_than(READY_DEADLINE) {
+        return Err(Failure::permanent(
+            "start_timeout",
+            "the instance did not get ready in time",
+            format!("pod: {} {}", sight.phase, sight.reason),
+        ));
+    }
+    Ok(Outcome::Wait(Some(ParkedFor::Ready), POLL))
+}
+
+/// How long the row has said the same as is seen now.
+fn seconds_in_state(context: &Context<'_>, sight: &Sighted) -> i64 {
+    let observed = &context.instance.observed;
+    if observed.phase != sight.phase || observed.reason != sight.reason {
+        return 0;
+    }
+    observed.at.map_or(0, |at| (context.now - at).whole_seconds())
+}
+
+async fn answers(context: &mut Context<'_>, pod: &Pod) -> Result<Outcome, Failure> {
+    let worker = context.worker;
+    if worker.http_check {
+        let service = Name::tenant(context.instance.id).to_string();
+        let host = worker.settings.host(&context.instance.subdomain);
+        let target = Target {
+            namespace: context.namespace(),
+            service: &service,
+            pod: pod.metadata.name.as_deref().unwrap_or_default(),
+            pod_ip: pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).unwrap_or_default(),
+            port: u16::try_from(HTTP).unwrap_or(8069),
+            host: &host,
+        };
+        let probe = cluster::probe(&worker.cluster, worker.addressing, &target, "/", PROBE_DEADLINE).await;
+        let answer = match probe {
+            Ok((200 | 302 | 303, _)) => None,
+            Ok((status, _)) => Some(format!("HTTP {status}")),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(answer) = answer {
+            if context.waited_longer_than(READY_DEADLINE) {
+                return Err(Failure::permanent("no_answer", "the instance does not answer", answer));
+            }
+            tracing::info!(instance.id = %context.instance.id, answer, "pod is ready, Odoo does not answer yet");
+            return Ok(Outcome::Wait(None, PROBE_AGAIN));
+        }
+    }
+    let mut connection = worker.database.acquire().await?;
+    observe::probed(&mut connection, context.instance.id).await?;
+    debug_assert!(pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(meta::INSTANCE_ID)));
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,76 @@
+//! secret: database credentials and the generated password of the tenant's administrator, which is made once and kept (INS-05).
+
+use k8s_openapi::api::core::v1::Secret;
+use rand::RngExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::super::context::Context;
+use super::super::step::{Failure, Outcome};
+use crate::cluster::{Applied, Owner};
+use crate::objects::secret::{Content, keys, secret, value};
+use crate::objects::{Name, Tenant};
+use crate::worker::Worker;
+
+/// Longer than any policy asks for; letters and digits only, so that it survives every form.
+const PASSWORD_LENGTH: usize = 24;
+
+pub(super) async fn ensure(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let tenant = context.tenant(context.wish())?;
+    write(context.worker, &tenant, &context.instance.admin_email).await?;
+    Ok(Outcome::Done)
+}
+
+/// Writes the Secret with the credentials of today; an existing password of the administrator stays.
+pub(crate) async fn write(worker: &Worker, tenant: &Tenant, admin_email: &str) -> Result<Applied, Failure> {
+    let owner = Owner::Instance(tenant.id);
+    let name = Name::tenant(tenant.id);
+    let existing: Option<Secret> = worker.cluster.get(&worker.settings.tenants, name.as_str()).await?;
+    if let Some(existing) = &existing
+        && !owner.owns(&existing.metadata)
+    {
+        return Err(crate::cluster::Error::OwnershipConflict(format!("Secret {name}")).into());
+    }
+    let credentials = worker.peers.credentials(tenant.id).await?;
+    let kept = |key| existing.as_ref().and_then(|existing| value(existing, key));
+    let content = Content {
+        database_user: credentials.user,
+        database_password: credentials.password,
+        // The login is that of the first start; a later change of the contact does not rename it.
+        admin_email: kept(keys::ADMIN_EMAIL)
+            .map_or_else(|| admin_email.to_owned(), |email| email.expose_secret().to_owned()),
+        admin_password: kept(keys::ADMIN_PASSWORD).unwrap_or_else(generate),
+    };
+    Ok(worker.cluster.apply(&secret(tenant, &content, &worker.settings.tenants), owner).await?)
+}
+
+fn generate() -> SecretString {
+    let mut random = rand::rng();
+    let text: String =
+        (0..PASSWORD_LENGTH).map(|_| char::from(random.sample(rand::distr::Alphanumeric))).collect();
+    SecretString::from(text)
+}
+
+pub(super) async fn delete(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let id = context.instance.id;
+    let name = Name::tenant(id);
+    context
+        .worker
+        .cluster
+        .delete::<Secret>(context.namespace(), name.as_str(), Owner::Instance(id), None)
+        .await?;
+    Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// INS-05
+    #[test]
+    fn generated_passwords_are_long_and_differ() {
+        let (first, second) = (generate(), generate());
+        assert!(first.expose_secret().len() >= 20);
+        assert!(first.expose_secret().chars().all(|c| c.is_ascii_alphanumeric()));
+        assert_ne!(first.expose_secret(), second.expose_secret());
+    }
+}

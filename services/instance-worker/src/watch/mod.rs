@@ -1,0 +1,3 @@
+//! Follows the cluster: who leads, what is there, what it means for the rows.
+
+pub mod facts;
