@@ -41,7 +41,7 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// `data_key` is base64 of 32 bytes.
     pub fn try_new(data_key: &SecretString) -> anyhow::Result<Self> {
-        let bytes = STANDARD.decode(data_key.expose_secret().trim()).context("DATA_KEY is no base64")?;
+        let bytes = STANDARD.decode(data_key.expose_secret().trim()).ok().context("DATA_KEY is no base64")?;
         ensure!(bytes.len() == 32, "DATA_KEY must be 32 bytes in base64");
         ensure!(bytes.iter().any(|byte| *byte != bytes[0]), "DATA_KEY is a known-weak secret: generate one");
         let key_id = hex::encode(&Sha256::digest(&bytes)[..6]);

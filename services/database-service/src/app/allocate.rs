@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{App, tenant_error};
+use super::{App, external_id, tenant_error};
 use crate::domain::AllocationState;
 use crate::domain::names::{ExternalId, TenantName};
 use crate::domain::placement::PlanTier;
@@ -44,14 +44,10 @@ pub struct Wanted {
 impl Wanted {
     /// Checks what a caller sent.
     pub fn parse(instance: &str, customer: &str, tier: &str, require_dedicated: bool) -> Result<Self, Error> {
-        let id = |field, text: &str| {
-            let message = "must be a UUID or 1 to 63 characters of A-Z, a-z, 0-9, _ and -";
-            ExternalId::try_new(text).ok_or(Error::Invalid { field, message })
-        };
         let tier: PlanTier = tier.parse().map_err(|_| Error::PlanTierUnknown)?;
         Ok(Self {
-            instance: id("instance_id", instance)?,
-            customer: id("customer_id", customer)?,
+            instance: external_id("instance_id", instance)?,
+            customer: external_id("customer_id", customer)?,
             tier,
             placement: tier.placement(require_dedicated)?,
         })

@@ -15,6 +15,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 
+use crate::domain::names::ExternalId;
 use crate::error::Error;
 use crate::metrics::ServiceMetrics;
 use crate::secrets::Vault;
@@ -59,7 +60,7 @@ pub struct App {
 }
 
 impl App {
-    /// All parts together. Work on tenants' servers takes at most two thirds of the own connections.
+    /// All parts together. Work on tenants' servers takes at most half of the own connections.
     pub fn new(pool: &PgPool, vault: Vault, settings: Settings, metrics: ServiceMetrics) -> Self {
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(10);
         Self {
@@ -68,7 +69,7 @@ impl App {
             tenants: Arc::new(Tenants::new()),
             settings: Arc::new(settings),
             metrics,
-            remote: Arc::new(Semaphore::new((connections * 2 / 3).max(1))),
+            remote: Arc::new(Semaphore::new((connections / 2).max(1))),
         }
     }
 
@@ -90,6 +91,12 @@ impl App {
             secret_hash,
         })
     }
+}
+
+/// An id that a caller sent in `field`.
+pub fn external_id(field: &'static str, text: &str) -> Result<ExternalId, Error> {
+    let message = "must be a UUID or 1 to 63 characters of A-Z, a-z, 0-9, _ and -";
+    ExternalId::try_new(text).ok_or(Error::Invalid { field, message })
 }
 
 fn server_error(server: &str, cause: anyhow::Error) -> Error {

@@ -9,9 +9,9 @@ use contracts::scalars::timestamp;
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
-use super::{allocation_message, instance_id};
-use crate::app::App;
+use super::allocation_message;
 use crate::app::allocate::{Outcome, RETRY_AFTER, Wanted};
+use crate::app::{App, external_id};
 use crate::error::Error;
 
 pub(super) struct Api(pub(super) App);
@@ -45,7 +45,8 @@ impl AllocationService for Api {
         &self,
         request: Request<GetCredentialsRequest>,
     ) -> Result<Response<GetCredentialsResponse>, Status> {
-        let found = self.0.credentials(&instance_id(&request.into_inner().instance_id)?).await?;
+        let found =
+            self.0.credentials(&external_id("instance_id", &request.into_inner().instance_id)?).await?;
         Ok(Response::new(GetCredentialsResponse {
             allocation: Some(allocation_message(&found.allocation, &found.server)),
             password: found.password.expose_secret().to_owned(),
@@ -58,7 +59,7 @@ impl AllocationService for Api {
             .mode
             .parse()
             .map_err(|_| Error::Invalid { field: "mode", message: "must be soft or purge" })?;
-        let released = self.0.release(&instance_id(&request.instance_id)?, mode).await?;
+        let released = self.0.release(&external_id("instance_id", &request.instance_id)?, mode).await?;
         Ok(Response::new(ReleaseResponse {
             status: released.status.into(),
             purge_after: released.purge_after.map(timestamp),
@@ -66,7 +67,8 @@ impl AllocationService for Api {
     }
 
     async fn reclaim(&self, request: Request<ReclaimRequest>) -> Result<Response<ReclaimResponse>, Status> {
-        let (allocation, server) = self.0.reclaim(&instance_id(&request.into_inner().instance_id)?).await?;
+        let (allocation, server) =
+            self.0.reclaim(&external_id("instance_id", &request.into_inner().instance_id)?).await?;
         Ok(Response::new(ReclaimResponse { allocation: Some(allocation_message(&allocation, &server)) }))
     }
 }

@@ -15,8 +15,6 @@ use runtime::identity::Role;
 use tonic::service::Routes;
 
 use crate::app::App;
-use crate::domain::names::ExternalId;
-use crate::error::Error;
 use crate::store::allocations::Allocation;
 use crate::store::servers::Server;
 
@@ -47,11 +45,6 @@ pub fn routes(app: &App) -> Routes {
     Routes::new(AllocationServiceServer::new(allocation::Api(app.clone())))
         .add_service(PoolWorkServiceServer::new(pool_work::Api(app.clone())))
         .add_service(DatabaseAdminServiceServer::new(admin::Api(app.clone())))
-}
-
-fn instance_id(text: &str) -> Result<ExternalId, Error> {
-    let message = "must be a UUID or 1 to 63 characters of A-Z, a-z, 0-9, _ and -";
-    ExternalId::try_new(text).ok_or(Error::Invalid { field: "instance_id", message })
 }
 
 fn unsigned(number: i32) -> u32 {

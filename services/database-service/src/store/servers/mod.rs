@@ -1,0 +1,177 @@
+//! Table `db_servers`. [`save`] is the only way to change a row: it counts the version up and announces the change in the same transaction.
+
+mod row;
+mod supply;
+
+use contracts::events::topics::{POOL_CHANGED, POOL_REQUESTED};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use self::row::Row;
+use crate::domain::names::{ExternalId, pool_name};
+use crate::domain::pool::{PoolStatus, ServerType};
+
+pub use row::{Resources, Server};
+pub use supply::{
+    last_failed_order, lock_dedicated, lock_growth, lock_open_in_the_making, lock_with_room, supply,
+};
+
+/// One server.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Server>> {
+    let row = sqlx::query_as!(Row, "SELECT * FROM db_servers WHERE id = $1", id).fetch_optional(conn).await?;
+    row.map(Server::try_from).transpose()
+}
+
+/// One server by its name.
+pub async fn find_by_name(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<Server>> {
+    let row =
+        sqlx::query_as!(Row, "SELECT * FROM db_servers WHERE name = $1", name).fetch_optional(conn).await?;
+    row.map(Server::try_from).transpose()
+}
+
+/// One server, locked until the end of the transaction.
+pub async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Server>> {
+    let row = sqlx::query_as!(Row, "SELECT * FROM db_servers WHERE id = $1 FOR UPDATE", id)
+        .fetch_optional(conn)
+        .await?;
+    row.map(Server::try_from).transpose()
+}
+
+/// Servers whose objects the worker looks after: all but the platform's own and those that are gone.
+pub async fn managed(conn: &mut PgConnection) -> sqlx::Result<Vec<Server>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT * FROM db_servers WHERE server_type <> 'platform' AND status <> 'deprovisioned' ORDER BY created_at, id"
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Server::try_from).collect()
+}
+
+/// A page of the operators' list; an absent filter takes all. Newest first.
+pub async fn list(
+    conn: &mut PgConnection,
+    status: Option<PoolStatus>,
+    server_type: Option<ServerType>,
+    limit: i64,
+    offset: i64,
+) -> sqlx::Result<(Vec<Server>, i64)> {
+    let (status, server_type) = (status.map(PoolStatus::as_str), server_type.map(ServerType::as_str));
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT * FROM db_servers WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR server_type = $2)
+         ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4",
+        status,
+        server_type,
+        limit,
+        offset
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM db_servers WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR server_type = $2)"#,
+        status,
+        server_type
+    )
+    .fetch_one(conn)
+    .await?;
+    let servers: sqlx::Result<Vec<Server>> = rows.into_iter().map(Server::try_from).collect();
+    Ok((servers?, total))
+}
+
+/// Writes what may change, counts the version up, announces the new row. The caller holds the row's lock. Gives the row as it is now: the
+/// trigger may have changed the number of tenants.
+pub async fn save(conn: &mut PgConnection, server: &Server) -> sqlx::Result<Server> {
+    let row = sqlx::query_as!(
+        Row,
+        "UPDATE db_servers SET status = $2, health_status = $3, host = $4, port = $5, platform_host = $6, platform_port = $7,
+             postgres_version = $8, observed = $9, node = $10, last_error = $11, health_check_failures = $12, last_health_check = $13,
+             booked_out = $14, generation = $15, provisioned_at = $16, last_allocated_at = $17, status_since = $18,
+             version = version + 1, updated_at = now()
+         WHERE id = $1 RETURNING *",
+        server.id,
+        server.status.as_str(),
+        server.health.as_str(),
+        server.host,
+        server.port,
+        server.platform_host,
+        server.platform_port,
+        server.postgres_version,
+        server.observed.as_str(),
+        server.node,
+        server.last_error,
+        server.failures,
+        server.last_health_check,
+        server.booked_out,
+        server.generation,
+        server.provisioned_at,
+        server.last_allocated_at,
+        server.status_since,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let saved = Server::try_from(row)?;
+    messaging::outbox::enqueue(&mut *conn, POOL_CHANGED, saved.id, &saved.fact()).await?;
+    Ok(saved)
+}
+
+/// Asks the worker to make (or remove) the objects of a server.
+pub async fn request_objects(conn: &mut PgConnection, server: &Server) -> sqlx::Result<()> {
+    messaging::outbox::enqueue(conn, POOL_REQUESTED, server.id, &server.fact()).await?;
+    Ok(())
+}
+
+/// What an ordered server is made of.
+#[derive(Debug, Clone)]
+pub struct Order<'a> {
+    /// Tenants at most.
+    pub max_instances: i32,
+    /// Image of the pod.
+    pub image: &'a str,
+    /// Requests and limits.
+    pub resources: &'a Resources,
+    /// The tenant of a dedicated server.
+    pub instance: Option<&'a ExternalId>,
+}
+
+/// Adds a server in `provisioning` with the next number of its kind (DBS-26), and announces it. The secret is the caller's to add.
+pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateTime) -> sqlx::Result<Server> {
+    let (server_type, number) = if order.instance.is_some() {
+        let number = sqlx::query_scalar!(r#"SELECT nextval('dedicated_pool_number') AS "number!""#);
+        (ServerType::Dedicated, number.fetch_one(&mut *conn).await?)
+    } else {
+        let number = sqlx::query_scalar!(r#"SELECT nextval('shared_pool_number') AS "number!""#);
+        (ServerType::Shared, number.fetch_one(&mut *conn).await?)
+    };
+    let row = sqlx::query_as!(
+        Row,
+        "INSERT INTO db_servers (id, name, server_type, status, max_instances, image, cpu_request, cpu_limit, memory_request, memory_limit,
+             storage_size, instance_id, status_since, created_at)
+         VALUES ($1, $2, $3, 'provisioning', $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) RETURNING *",
+        Uuid::now_v7(),
+        pool_name(server_type, number),
+        server_type.as_str(),
+        order.max_instances,
+        order.image,
+        order.resources.cpu_request,
+        order.resources.cpu_limit,
+        order.resources.memory_request,
+        order.resources.memory_limit,
+        order.resources.storage,
+        order.instance.map(ExternalId::as_str),
+        now,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let server = Server::try_from(row)?;
+    messaging::outbox::enqueue(&mut *conn, POOL_CHANGED, server.id, &server.fact()).await?;
+    request_objects(conn, &server).await?;
+    Ok(server)
+}
+
+/// Wakes the leader's activation loop in whichever replica it runs.
+pub async fn wake_leader(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SELECT pg_notify('pool_work', '')::text").fetch_one(conn).await?;
+    Ok(())
+}
