@@ -1,32 +1,97 @@
-//! `bench`: builds and runs a benchmark of the workspace with optimisation.
+//! `bench`: builds everything with optimisation, starts a stack of its own for the benchmark, runs it, and stops the stack.
 
-use std::process::ExitCode;
+use std::collections::BTreeMap;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
+use devstack::control;
+use devstack::given::Given;
+use devstack::progress::Progress;
+use devstack::stack::{Extent, Plan, Stack};
 
-use crate::workspace::{cargo, root, succeeds};
+use crate::signals::{self, First};
+use crate::test::{Scratch, clean, keep_logs};
+use crate::workspace::{self, cargo, root, run, succeeds, target};
+use crate::{install, up};
 
 /// Measure
 #[derive(Debug, Args)]
 pub struct Bench {
+    /// Use the unoptimised programs that `up` and `test` use: quicker to begin with, and the figures say less
+    #[arg(long)]
+    dev: bool,
     /// Which benchmark, such as `provision`
     name: String,
-    /// Arguments of the benchmark
+    /// Options of the benchmark
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
+/// Settings of the stack that is measured: limits that are no part of the measurement are out of reach, and the local node simulates
+/// the pods of an image that it does not know.
+const SETTINGS: [(&str, &str); 9] = [
+    ("RATE_LIMIT_PER_MINUTE", "1000000"),
+    ("RATE_LIMIT_BURST", "1000000"),
+    ("RATE_LIMIT_ANONYMOUS_PER_MINUTE", "1000000"),
+    ("RATE_LIMIT_AUTH_PER_MINUTE", "1000000"),
+    ("MAX_EMAILS_PER_MINUTE", "1000000"),
+    ("MAX_EMAILS_PER_HOUR", "1000000"),
+    ("ODOO_IMAGE", "local/simulated:{version}"),
+    ("ODOO_IMAGE_FLAVOUR", "bitnami"),
+    ("LOG_LEVEL", "warn"),
+];
+
 impl Bench {
     /// Runs it.
     pub fn run(self) -> Result<ExitCode> {
-        if !root().join("tools/bench").exists() {
-            bail!("there are no benchmarks yet");
+        let progress = Progress::new(std::io::stderr());
+        let given = Given::default();
+        install::servers(&given, &progress)?;
+        let scratch = Scratch::make()?;
+        let mut layout = scratch.layout.clone();
+        if !self.dev {
+            layout.programs = target()?.join("release");
         }
-        let mut command = cargo();
-        command
-            .args(["run", "--release", "--quiet", "--package", "bench", "--", &self.name])
-            .args(&self.args);
-        Ok(if succeeds(&mut command)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        install::go(&layout)?;
+        let abandoned = layout.clone();
+        let watch = signals::watch(First::End, move || clean(&abandoned, false));
+
+        let settings =
+            SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let plan = Plan {
+            layout: layout.clone(),
+            durable: true,
+            extent: Extent::All,
+            keep_going: false,
+            given,
+            extra: BTreeMap::from([("*".to_owned(), settings)]),
+        };
+        let outcome =
+            Stack::start(plan, &progress, || progress.stage("build", || self.build())).and_then(|stack| {
+                control::serve(&stack, stack.control_port())?;
+                up::create_admin(&stack)?;
+                let file = stack.write_file()?;
+                watch.set(First::Tell);
+                let mut bench = Command::new(layout.program("bench"));
+                bench.current_dir(root()).arg("--stack").arg(stack.layout().stack_file());
+                bench.arg("--out").arg(target()?.join("bench")).arg(&self.name).args(&self.args);
+                bench.env("KUBECONFIG", &file.kubeconfig);
+                let passed = succeeds(&mut bench);
+                stack.stop(true).and(passed)
+            });
+        if !matches!(outcome, Ok(true)) {
+            keep_logs(&layout)?;
+        }
+        drop(scratch);
+        clean(&layout, false);
+        Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn build(&self) -> Result<()> {
+        if self.dev {
+            return workspace::build_programs(Extent::All);
+        }
+        run(cargo().args(["build", "--quiet", "--workspace", "--bins", "--release"]))
     }
 }

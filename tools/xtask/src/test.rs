@@ -232,7 +232,7 @@ fn owned(env: Vec<(&str, String)>) -> Vec<(String, String)> {
 }
 
 /// The log files of a run that failed, for a person to read.
-fn keep_logs(layout: &Layout) -> Result<()> {
+pub fn keep_logs(layout: &Layout) -> Result<()> {
     let kept = target()?.join("test-logs");
     drop(fs::remove_dir_all(&kept));
     fs::create_dir_all(&kept).with_context(|| format!("create {}", kept.display()))?;
