@@ -160,9 +160,6 @@ pub struct Rules {
     /// Start of our keys in Redis, so that several platforms can share one
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "saasodoo:user")]
     pub redis_key_prefix: String,
-    /// Base of the links in mails
-    #[arg(long, env = "FRONTEND_URL", default_value = "http://app.saasodoo.local")]
-    pub frontend_url: String,
 }
 
 impl Rules {
@@ -174,11 +171,6 @@ impl Rules {
     /// `SESSION_TIMEOUT`, unless it is off.
     pub fn idle_limit(&self) -> Option<Duration> {
         (self.session_timeout > 0).then(|| Duration::seconds(i64::from(self.session_timeout)))
-    }
-
-    /// A page of the front end with a token in its query (SEC-15: no part of it comes from a request).
-    pub fn link(&self, page: &str, token: &str) -> String {
-        format!("{}/{page}?token={token}", self.frontend_url.trim_end_matches('/'))
     }
 }
 

@@ -60,3 +60,21 @@ impl UserMetrics {
         self.closures_pending.set(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_counted_by_outcome() {
+        let metrics = Metrics::new();
+        let ours = UserMetrics::new(&metrics);
+        ours.login("ok");
+        ours.login("invalid_credentials");
+        ours.login("invalid_credentials");
+        ours.set_mails_pending(3);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("logins_total{outcome=\"invalid_credentials\"} 2"), "{text}");
+        assert!(text.contains("mail_requests_pending 3"), "{text}");
+    }
+}

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use contracts::services::USER;
 use messaging::{Broker, Relay};
 use runtime::admin::Health;
-use runtime::config::{Environment, require_strong};
+use runtime::config::require_strong;
 use runtime::grpc::{Dialer, Server};
 use runtime::identity::{ServiceKeys, ServiceSigner};
 use runtime::process::Process;
@@ -27,12 +27,6 @@ fn check_secrets(settings: &Settings) -> anyhow::Result<()> {
     require_strong(environment, "DB_SERVICE_PASSWORD", &settings.postgres.db_service_password)?;
     require_strong(environment, "RABBITMQ_PASSWORD", &settings.rabbit.rabbitmq_password)?;
     require_strong(environment, "REDIS_PASSWORD", &settings.redis.redis_password)?;
-    if environment == Environment::Production {
-        anyhow::ensure!(
-            settings.rules.frontend_url.starts_with("https://"),
-            "FRONTEND_URL must be https in production: links in mails carry tokens"
-        );
-    }
     Ok(())
 }
 

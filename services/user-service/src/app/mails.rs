@@ -41,16 +41,12 @@ impl App {
             let mut db = self.pool.acquire().await?;
             mails::add_token(&mut db, mail.id, &token.hash(), now + mail.kind.life(), now).await?;
         }
-        let (template, page, url) = match mail.kind {
-            Kind::Verification => ("email_verification", "verify-email", "verification_url"),
-            Kind::PasswordReset => ("password_reset", "reset-password", "reset_url"),
+        let template = match mail.kind {
+            Kind::Verification => "email_verification",
+            Kind::PasswordReset => "password_reset",
         };
-        let variables = json!({
-            "first_name": mail.first_name,
-            url: self.rules.link(page, token.expose()),
-            "token": token.expose(),
-            "expires_hours": mail.kind.life().whole_hours(),
-        });
+        // notification-service makes the link (SEC-15) and knows the salutation.
+        let variables = json!({ "token": token.expose(), "valid_hours": mail.kind.life().whole_hours() });
         let sent = self.peers.send_template(mail.id, mail.user_id, template, &variables).await;
         let mut db = self.pool.acquire().await?;
         match sent {

@@ -77,8 +77,6 @@ pub struct Due {
     pub attempts: i32,
     /// Tries end here.
     pub expires_at: OffsetDateTime,
-    /// For the salutation.
-    pub first_name: String,
     /// Is the mail of use still?
     pub of_use: bool,
 }
@@ -95,7 +93,7 @@ pub async fn claim(
                SELECT id FROM mail_requests WHERE state = 'pending' AND next_try <= $1 ORDER BY next_try LIMIT $2 FOR UPDATE SKIP LOCKED)
            UPDATE mail_requests m SET attempts = attempts + 1, next_try = $3
            FROM due, users u WHERE m.id = due.id AND u.id = m.user_id
-           RETURNING m.id, m.user_id, m.kind, m.attempts, m.expires_at, u.first_name,
+           RETURNING m.id, m.user_id, m.kind, m.attempts, m.expires_at,
                (u.is_active AND (m.kind <> 'verification' OR u.verified_at IS NULL)) AS "of_use!""#,
         now,
         limit,
@@ -109,7 +107,6 @@ pub async fn claim(
         kind: if row.kind == Kind::Verification.word() { Kind::Verification } else { Kind::PasswordReset },
         attempts: row.attempts,
         expires_at: row.expires_at,
-        first_name: row.first_name,
         of_use: row.of_use,
     });
     Ok(due.collect())

@@ -102,14 +102,7 @@ async fn a_verification_token_works_once(pool: PgPool) {
     let id = world.register("ada@example.com").await;
     let token = world.mailed_token(id, "email_verification", 1).await;
     let mail = world.mails(id, "email_verification").remove(0);
-    assert_eq!(
-        variables(&mail)["verification_url"],
-        format!("https://app.example.com/verify-email?token={token}")
-    );
-    assert_eq!(
-        (variables(&mail)["first_name"].as_str(), variables(&mail)["expires_hours"].as_i64()),
-        (Some("Ada"), Some(24))
-    );
+    assert_eq!(variables(&mail), serde_json::json!({ "token": token, "valid_hours": 24 }));
     assert_eq!(token_of(&mail).len(), 43, "32 random bytes");
 
     assert_eq!(reason(&world.verify("nonsense").await.unwrap_err()), "invalid_token");

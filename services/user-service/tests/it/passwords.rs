@@ -100,11 +100,7 @@ async fn a_reset_token_works_once_and_ends_all_sessions(pool: PgPool) {
     ask_for_reset(&world, &person.email).await;
     let token = world.mailed_token(person.id, "password_reset", 1).await;
     let mail = world.mails(person.id, "password_reset").remove(0);
-    assert_eq!(
-        variables(&mail)["reset_url"],
-        format!("https://app.example.com/reset-password?token={token}")
-    );
-    assert_eq!(variables(&mail)["expires_hours"], 1);
+    assert_eq!(variables(&mail), serde_json::json!({ "token": token, "valid_hours": 1 }));
 
     complete(&world, &token, NEW).await.unwrap();
     assert!(!world.is_live(&person.access).await);

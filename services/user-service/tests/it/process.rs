@@ -179,19 +179,85 @@ async fn a_missing_or_weak_secret_stops_the_start_and_is_named() {
     let mut weak_database = start();
     weak_database.env("ENVIRONMENT", "staging").env("DB_SERVICE_PASSWORD", "password");
     let mut no_private_key = start();
-    no_private_key.env("ENVIRONMENT", "production").env("FRONTEND_URL", "https://app.example.com");
-    let mut plain_links = start();
-    plain_links.env("ENVIRONMENT", "production").env("FRONTEND_URL", "http://app.example.com");
+    no_private_key.env("ENVIRONMENT", "production");
     for (command, name) in [
         (missing, "JWT_SECRET_KEY"),
         (weak_jwt, "JWT_SECRET_KEY"),
         (weak_redis, "REDIS_PASSWORD"),
         (weak_database, "DB_SERVICE_PASSWORD"),
         (no_private_key, "JWT_PRIVATE_KEY"),
-        (plain_links, "FRONTEND_URL"),
     ] {
         let output = run(command).await;
         assert_eq!(output.status.code(), Some(1), "{name}");
         assert!(errors(&output).contains(name), "{}", errors(&output));
+    }
+}
+
+/// USR-06, REL-02: the whole program on its real servers; a registration through its port reaches the broker.
+#[sqlx::test(migrations = "./migrations")]
+async fn the_program_serves_and_announces_a_registration(pool: PgPool) {
+    use contracts::user::v1::auth_service_client::AuthServiceClient;
+    let keys = Keyring::new();
+    let (http, grpc) = (free_port(), free_port());
+    let amqp = url_parts(&test_kit::environment::amqp_url());
+    let redis = url_parts(&test_kit::environment::redis_url());
+    let mut command = with_database(serve(&keys, http, grpc), &pool);
+    command
+        .env("RABBITMQ_HOST", amqp.host)
+        .env("RABBITMQ_PORT", amqp.port)
+        .env("RABBITMQ_USER", amqp.user)
+        .env("RABBITMQ_PASSWORD", amqp.password)
+        .env("RABBITMQ_VHOST", amqp.path)
+        .env("REDIS_HOST", redis.host)
+        .env("REDIS_PORT", redis.port);
+    if !redis.password.is_empty() {
+        command.env("REDIS_PASSWORD", redis.password);
+    }
+    let _served = Served(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    eventually("the program is ready", Duration::from_secs(20), || async {
+        page(http, "/health/ready").filter(|line| line.contains("200"))
+    })
+    .await;
+
+    let url = format!("http://127.0.0.1:{grpc}");
+    let channel = keys.dialer("gateway").channel("user-service", &url, Duration::from_secs(10)).unwrap();
+    let answer = AuthServiceClient::new(channel)
+        .register(crate::world::registration("ada@example.com"))
+        .await
+        .unwrap();
+    let id: uuid::Uuid = answer.into_inner().customer_id.parse().unwrap();
+    eventually("the broker has the event", Duration::from_secs(20), || async {
+        sqlx::query_scalar::<_, bool>("SELECT sent_at IS NOT NULL FROM outbox WHERE aggregate_id = $1")
+            .bind(id)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+            .then_some(())
+    })
+    .await;
+}
+
+struct UrlParts {
+    user: String,
+    password: String,
+    host: String,
+    port: String,
+    path: String,
+}
+
+/// `scheme://user:password@host:port/path`, all but host and port optional.
+fn url_parts(url: &str) -> UrlParts {
+    let rest = url.split_once("://").unwrap().1;
+    let (login, rest) = rest.split_once('@').unwrap_or(("", rest));
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (host, port) = authority.split_once(':').unwrap();
+    let decode = |text: &str| text.replace("%2F", "/").replace("%2f", "/");
+    UrlParts {
+        user: decode(user),
+        password: decode(password),
+        host: host.into(),
+        port: port.into(),
+        path: decode(path),
     }
 }

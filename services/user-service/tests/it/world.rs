@@ -190,7 +190,6 @@ pub fn rules() -> Rules {
         login_max_failures: 5,
         login_max_failures_per_address: 1000,
         redis_key_prefix: format!("test:{}", Uuid::now_v7().simple()),
-        frontend_url: "https://app.example.com/".into(),
     }
 }
 
