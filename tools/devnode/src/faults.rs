@@ -2,7 +2,7 @@
 
 pub mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +124,8 @@ pub struct Fault {
     pub container: Option<String>,
     /// How often it still happens; without an end when absent.
     pub left: Option<u32>,
+    /// Falls on each pod once; those that it fell on.
+    pub once: Option<HashSet<String>>,
     /// Until when it lasts; without an end when absent.
     pub until: Option<Instant>,
     /// Exit code that a crash reports.
@@ -206,10 +208,17 @@ impl Faults {
     pub fn take_blow(&self, kinds: &[Kind], pod: &Pod, container: &str) -> Option<Fault> {
         let now = Instant::now();
         let mut list = self.lock();
-        let fault = list
-            .iter_mut()
-            .find(|fault| kinds.contains(&fault.kind) && !fault.is_over(now) && fault.hits(pod, container))?;
+        let id = format!("{}/{container}", pod.metadata.uid.as_deref().unwrap_or_default());
+        let fault = list.iter_mut().find(|fault| {
+            kinds.contains(&fault.kind)
+                && !fault.is_over(now)
+                && fault.once.as_ref().is_none_or(|fell_on| !fell_on.contains(&id))
+                && fault.hits(pod, container)
+        })?;
         fault.left = fault.left.map(|left| left.saturating_sub(1));
+        if let Some(fell_on) = &mut fault.once {
+            fell_on.insert(id);
+        }
         Some(fault.clone())
     }
 
@@ -259,6 +268,7 @@ mod tests {
             namespace,
             container: None,
             left,
+            once: None,
             until: None,
             exit_code: 137,
             delay: Duration::ZERO,
@@ -292,6 +302,18 @@ mod tests {
         assert!(faults.take_blow(&[Kind::Crash], &pod, "main").is_some());
         assert!(faults.take_blow(&[Kind::Crash], &pod, "main").is_none());
         assert!(faults.list().is_empty());
+    }
+
+    #[test]
+    fn a_blow_for_each_pod_falls_on_none_twice() {
+        let faults = Faults::default();
+        faults.add(Fault { once: Some(HashSet::new()), ..fault(Kind::Crash, "a", Some(2)) });
+        let mut one = pod("a-1", &[]);
+        one.metadata.uid = Some("1".into());
+
+        assert!(faults.take_blow(&[Kind::Crash], &one, "main").is_some());
+        assert!(faults.take_blow(&[Kind::Crash], &one, "main").is_none());
+        assert!(faults.take_blow(&[Kind::Crash], &pod("a-2", &[]), "main").is_some());
     }
 
     #[test]

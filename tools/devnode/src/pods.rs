@@ -2,6 +2,8 @@
 
 pub mod backoff;
 mod container;
+mod containers;
+mod probing;
 pub mod registry;
 mod start;
 pub mod state;

@@ -1,5 +1,6 @@
 //! The fault switch: a small HTTP API on loopback for tests and for people.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -59,6 +60,7 @@ async fn add(State(context): State<Shared>, Json(wish): Json<Wish>) -> Response 
         namespace: wish.namespace.or(namespace),
         container: wish.container,
         left: wish.count,
+        once: None,
         until: wish.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.max(0.0))),
         exit_code: wish.exit_code.unwrap_or(137),
         delay: Duration::from_secs_f64(wish.delay_seconds.unwrap_or(30.0).max(0.0)),
@@ -68,6 +70,7 @@ async fn add(State(context): State<Shared>, Json(wish): Json<Wish>) -> Response 
     // A blow without a number falls once on each pod that is there, or on the first one to come.
     if fault.kind.is_blow() && fault.left.is_none() && fault.until.is_none() {
         fault.left = Some(u32::try_from(hit.max(1)).unwrap_or(u32::MAX));
+        fault.once = Some(HashSet::new());
     }
     let id = context.faults.add(fault);
     tracing::info!(id, selector = wish.selector, kind = ?wish.fault, pods = hit, "fault added");

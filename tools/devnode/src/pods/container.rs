@@ -1,9 +1,9 @@
-//! The life of one container: pull, start, probes, end, back-off, start again; and what faults do to it.
+//! The life of one container: pull, start, end, back-off, start again; and what faults do to it. Its probes are in `probing`.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::Container;
 use nix::sys::signal::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,16 +14,11 @@ use super::start::{Failure, Starter};
 use super::state::{Ended, Phase};
 use crate::faults::Kind;
 use crate::kubelet_api::exec;
-use crate::probes::{Counter, Prober, Question, Timing, question};
 use crate::process::{Exit, Run};
 use crate::status::RestartPolicy;
 
 /// How soon a container is tried again that lacks something of its configuration.
 const CONFIG_RETRY: Duration = Duration::from_secs(1);
-/// First wait between early attempts of a startup probe; see [`Life::attempt_period`].
-const EAGER_FIRST: Duration = Duration::from_millis(20);
-/// Longest wait between early attempts.
-const EAGER_MAX: Duration = Duration::from_millis(400);
 
 /// How a pod wants its containers to end: with the grace time once it is asked to.
 #[derive(Debug, Clone)]
@@ -80,11 +75,11 @@ impl Life {
         }
     }
 
-    fn container(&self) -> &Container {
+    pub(super) fn container(&self) -> &Container {
         &self.starter.container
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.starter.container.name
     }
 
@@ -341,189 +336,10 @@ impl Life {
             () = self.ending.token.cancelled() => None,
         }
     }
-
-    /// Asks the probes without end; ends only when the container must be started again, with the reason.
-    async fn probe(&self, run: &Run) -> String {
-        if run.is_simulated() {
-            let delay = self.starter.context.config.simulate_delay;
-            if !self.starter.finite && !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-        }
-        if let Some(probe) = &self.container().startup_probe
-            && let Err(message) = self.startup(probe, run).await
-        {
-            return message;
-        }
-        self.set_started();
-        let readiness = async {
-            match &self.container().readiness_probe {
-                Some(probe) => self.readiness(probe, run).await,
-                None => self.ready_without_probe().await,
-            }
-        };
-        let liveness = async {
-            match &self.container().liveness_probe {
-                Some(probe) => self.liveness(probe, run).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            message = liveness => message,
-            () = readiness => std::future::pending().await,
-        }
-    }
-
-    async fn startup(&self, probe: &Probe, run: &Run) -> Result<(), String> {
-        let timing = Timing::of(probe);
-        let mut counter = Counter::new(timing);
-        tokio::time::sleep(timing.initial_delay).await;
-        loop {
-            let result = self.attempt_period(probe, timing, run).await;
-            match counter.observe(result.is_ok()) {
-                Some(true) => return Ok(()),
-                Some(false) => return Err(self.unhealthy("Startup", &result).unwrap_or_default()),
-                None => drop(self.unhealthy("Startup", &result)),
-            }
-        }
-    }
-
-    /// One period of a startup probe. A failure counts once a period as it should, but is found to be over early: the
-    /// question is asked again after short waits, so that a process which needs 50 ms is not seen only after 2 s.
-    async fn attempt_period(&self, probe: &Probe, timing: Timing, run: &Run) -> Result<(), String> {
-        let end = Instant::now() + timing.period;
-        let mut wait = EAGER_FIRST;
-        loop {
-            let result = self.ask(probe, timing, run).await;
-            if result.is_ok() {
-                return result;
-            }
-            let now = Instant::now();
-            if now + wait >= end {
-                tokio::time::sleep_until(end).await;
-                return result;
-            }
-            tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).min(EAGER_MAX);
-        }
-    }
-
-    async fn readiness(&self, probe: &Probe, run: &Run) {
-        let timing = Timing::of(probe);
-        let mut counter = Counter::new(timing);
-        let mut changes = self.starter.context.faults.changes();
-        if self.container().startup_probe.is_none() {
-            tokio::time::sleep(timing.initial_delay).await;
-        }
-        let mut ever = false;
-        loop {
-            let result = if ever {
-                self.ask(probe, timing, run).await
-            } else {
-                self.attempt_period(probe, timing, run).await
-            };
-            ever |= result.is_ok();
-            if let Some(verdict) = counter.observe(result.is_ok()) {
-                self.set_ready(verdict);
-            }
-            if result.is_err() {
-                drop(self.unhealthy("Readiness", &result));
-            }
-            if !ever {
-                continue;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(timing.period) => {}
-                _ = changes.changed() => {}
-            }
-        }
-    }
-
-    /// A container without a readiness probe is ready when it runs, unless a fault says otherwise.
-    async fn ready_without_probe(&self) {
-        let Starter { context, entry, .. } = &self.starter;
-        let mut changes = context.faults.changes();
-        loop {
-            let fault = context.faults.lasting(Kind::NeverReady, &entry.pod(), self.name());
-            self.set_ready(fault.is_none());
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = until(fault.and_then(|fault| fault.until)) => {}
-            }
-        }
-    }
-
-    async fn liveness(&self, probe: &Probe, run: &Run) -> String {
-        let timing = Timing::of(probe);
-        let mut counter = Counter::new(timing);
-        if self.container().startup_probe.is_none() {
-            tokio::time::sleep(timing.initial_delay).await;
-        }
-        loop {
-            let result = self.ask(probe, timing, run).await;
-            let verdict = counter.observe(result.is_ok());
-            let message = self.unhealthy("Liveness", &result);
-            if verdict == Some(false) {
-                return message.unwrap_or_default();
-            }
-            tokio::time::sleep(timing.period).await;
-        }
-    }
-
-    /// Tells a failed probe as an event; gives the words for what follows.
-    fn unhealthy(&self, kind: &str, result: &Result<(), String>) -> Option<String> {
-        let error = result.as_ref().err()?;
-        let Starter { context, entry, .. } = &self.starter;
-        let message = format!("{kind} probe failed: {error}");
-        context.events.warning(&entry.pod(), Some(self.name()), "Unhealthy", message);
-        Some(format!("{} probe", kind.to_lowercase()))
-    }
-
-    async fn ask(&self, probe: &Probe, timing: Timing, run: &Run) -> Result<(), String> {
-        let Starter { context, entry, .. } = &self.starter;
-        let pod = entry.pod();
-        let asks_health =
-            self.container().liveness_probe.as_ref().is_none_or(|liveness| !std::ptr::eq(liveness, probe));
-        if asks_health && context.faults.lasting(Kind::NeverReady, &pod, self.name()).is_some() {
-            return Err("fault switch: never ready".to_owned());
-        }
-        if run.is_simulated() {
-            let hangs = context.faults.lasting(Kind::Hang, &pod, self.name()).is_some();
-            return if hangs { Err("fault switch: hang".to_owned()) } else { Ok(()) };
-        }
-        match question(probe, self.container(), entry.ip) {
-            Question::Http { address, path, headers } => {
-                context.prober.http(address, &path, &headers, timing.timeout).await
-            }
-            Question::Tcp(address) => Prober::tcp(address, timing.timeout).await,
-            Question::Exec(command) => {
-                let shell = entry.runtime(self.name(), |runtime| runtime.shell.clone());
-                let Some(shell) = shell else { return Ok(()) };
-                exec::run(&shell, &command, timing.timeout).await
-            }
-            Question::Nothing => Ok(()),
-        }
-    }
-
-    fn set_started(&self) {
-        self.starter.entry.change(|state| {
-            if let Some(container) = state.container_mut(self.name()) {
-                container.started = true;
-            }
-        });
-    }
-
-    fn set_ready(&self, ready: bool) {
-        self.starter.entry.change(|state| {
-            if let Some(container) = state.container_mut(self.name()) {
-                container.ready = ready;
-            }
-        });
-    }
 }
 
 /// Sleeps until a moment; without end when there is none.
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,

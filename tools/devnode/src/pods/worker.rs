@@ -1,14 +1,12 @@
 //! The life of one pod: volumes, init containers, containers, its status in the API, its end.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -17,23 +15,19 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Ending, Life};
+use super::container::Ending;
+use super::containers::Containers;
 use super::registry::Entry;
-use super::start::Starter;
 use super::state::Verdict;
 use crate::context::Shared;
 use crate::faults::Kind;
 use crate::process;
-use crate::simulated;
 use crate::status::{RestartPolicy, pod_status};
-use crate::volumes;
 
 /// Longest time of one request to the API.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Longest wait before a failed report is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(3);
-/// Wait before missing volumes are tried again, at first.
-const VOLUME_RETRY: Duration = Duration::from_millis(250);
 
 /// Runs a pod from its first sight until its object is gone.
 pub async fn run(context: Shared, entry: Arc<Entry>) {
@@ -321,96 +315,6 @@ async fn ended(containers: &mut Option<JoinHandle<()>>) {
 async fn sleep_until(moment: Option<Instant>) {
     if let Some(moment) = moment {
         tokio::time::sleep_until(moment).await;
-    }
-}
-
-/// The containers of a pod.
-struct Containers {
-    context: Shared,
-    entry: Arc<Entry>,
-    pod_dir: PathBuf,
-    ending: Ending,
-}
-
-impl Containers {
-    async fn run(self) {
-        let Some(volumes) = self.prepare().await else { return };
-        let volumes = Arc::new(volumes);
-        self.entry.change(|state| state.prepared = true);
-        let spec = self.entry.pod().spec.clone().unwrap_or_default();
-        let policy = RestartPolicy::of(&self.entry.pod());
-
-        let mut sidecars = Vec::new();
-        for container in spec.init_containers.iter().flatten() {
-            if container.restart_policy.as_deref() == Some("Always") {
-                let life = self.life(container, &volumes, RestartPolicy::Always, false);
-                sidecars.push(tokio::spawn(life.run()));
-                continue;
-            }
-            // An init container that failed is tried again unless the pod never restarts.
-            let own =
-                if policy == RestartPolicy::Never { RestartPolicy::Never } else { RestartPolicy::OnFailure };
-            let code = self.life(container, &volumes, own, true).run().await;
-            if code != Some(0) {
-                self.ending.token.cancel();
-                join_all(sidecars).await;
-                return;
-            }
-        }
-
-        let _responder = simulated::Responder::open(&self.context, &self.entry, &spec.containers).await;
-        let lives =
-            spec.containers.iter().map(|container| self.life(container, &volumes, policy, false).run());
-        join_all(lives).await;
-        if !sidecars.is_empty() {
-            self.ending.token.cancel();
-            join_all(sidecars).await;
-        }
-    }
-
-    fn life(
-        &self,
-        container: &Container,
-        volumes: &Arc<BTreeMap<String, PathBuf>>,
-        policy: RestartPolicy,
-        finite: bool,
-    ) -> Life {
-        let starter = Starter {
-            context: self.context.clone(),
-            entry: self.entry.clone(),
-            container: Arc::new(container.clone()),
-            volumes: volumes.clone(),
-            pod_dir: self.pod_dir.clone(),
-            finite,
-        };
-        Life { starter, policy, ending: self.ending.clone() }
-    }
-
-    /// Makes the volumes; waits for what is missing. None when the pod ends meanwhile.
-    async fn prepare(&self) -> Option<BTreeMap<String, PathBuf>> {
-        if self.context.config.simulate {
-            return Some(BTreeMap::new());
-        }
-        let mut wait = VOLUME_RETRY;
-        loop {
-            let pod = self.entry.pod();
-            let error = match volumes::prepare(&self.context.client, &pod, self.entry.ip, &self.pod_dir).await
-            {
-                Ok(volumes) => return Some(volumes),
-                Err(error) => error,
-            };
-            self.context.events.warning(
-                &pod,
-                None,
-                "FailedMount",
-                format!("MountVolume.SetUp failed: {error}"),
-            );
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.ending.token.cancelled() => return None,
-            }
-            wait = wait.saturating_mul(2).min(Duration::from_secs(5));
-        }
     }
 }
 
