@@ -211,7 +211,7 @@ async fn the_delay_grows_and_success_resets_it(pool: PgPool) {
         world.login(&person.email, "Wrong-Horse-7").await.unwrap_err();
     }
     for (wait, most) in waits.iter().zip([30, 60, 120, 240, 480, 900, 900]) {
-        assert!(*wait <= most && *wait + 3 > most, "{waits:?}");
+        assert!(*wait <= most && *wait + 10 > most, "{waits:?}");
     }
 }
 
