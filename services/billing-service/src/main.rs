@@ -1,3 +1,13 @@
-//! Plans, subscriptions, trials.
+//! Entry of billing-service: `serve` and `migrate`.
 
-fn main() {}
+use billing_service::config::{Cli, Command};
+use billing_service::serve;
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Serve(config) => serve::serve(*config).await,
+        Command::Migrate(config) => serve::migrate(*config).await,
+    }
+}

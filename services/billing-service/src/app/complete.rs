@@ -1,0 +1,93 @@
+//! The second half of an order: account and subscription at the provider, then our row. Each step may have been done before.
+
+use contracts::events::{SubscriptionFact, topics};
+use messaging::outbox;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::Desk;
+use super::place_order::Failed;
+use crate::domain::plan::Plan;
+use crate::domain::subscription::begin;
+use crate::error::Error;
+use crate::provider::NewSubscription;
+use crate::store::customers;
+use crate::store::orders::{self, Order};
+use crate::store::subscriptions::{self, NewRow, Subscription};
+
+/// Makes the subscription of a placed order; exactly one, however often it is called and wherever it was cut off.
+pub async fn complete(
+    desk: &Desk,
+    order: &Order,
+    plan: &Plan,
+    now: OffsetDateTime,
+) -> Result<Subscription, Failed> {
+    if customers::provider_account(&desk.pool, order.customer_id).await?.is_none() {
+        let account = desk.provider.create_account(order.customer_id).await.map_err(Failed::Provider)?;
+        customers::set_provider_account(&desk.pool, order.customer_id, &account).await?;
+    }
+    let trial_days = if order.trial { plan.trial() } else { None };
+    // A trial begins when it was ordered, also if the order was completed later.
+    let beginning = begin(order.created_at, plan.billing_period, trial_days, desk.policy);
+    let wanted = NewSubscription {
+        id: order.subscription_id,
+        customer_id: order.customer_id,
+        plan_name: &plan.name,
+        billing_period: plan.billing_period,
+        price: plan.price,
+        beginning,
+    };
+    let provider_id = desk.provider.create_subscription(&wanted).await.map_err(Failed::Provider)?;
+
+    let mut tx = desk.pool.begin().await?;
+    if !orders::mark_subscribed(&mut tx, order.id, order.created_at + desk.confirm_within).await? {
+        // Taken back in the meantime; the sweep tells the provider.
+        return Err(Failed::Error(Error::Conflict));
+    }
+    let row = NewRow {
+        id: order.subscription_id,
+        order_id: order.id,
+        customer_id: order.customer_id,
+        instance_id: order.instance_id,
+        plan_name: &plan.name,
+        entitlement_version: order.entitlement_version,
+        billing_period: plan.billing_period,
+        price: plan.price,
+        beginning,
+        provider: desk.provider.name().as_str(),
+        provider_id: &provider_id,
+        created_at: order.created_at,
+    };
+    let first = subscriptions::insert(&mut tx, &row).await?;
+    let subscription = subscriptions::find(&mut *tx, order.subscription_id)
+        .await?
+        .ok_or(Failed::Error(Error::NotFound("subscription")))?;
+    if first {
+        announce(&mut tx, topics::SUBSCRIPTION_CREATED, &subscription, None, now).await?;
+    }
+    tx.commit().await?;
+    if first {
+        desk.metrics.ordered(order.trial);
+        tracing::info!(subscription.id = %subscription.id, plan = plan.name, trial = order.trial, "subscription made");
+    }
+    Ok(subscription)
+}
+
+/// Adds a fact on a subscription to the outbox.
+pub(super) async fn announce(
+    connection: &mut PgConnection,
+    topic: &str,
+    subscription: &Subscription,
+    reason: Option<&str>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    let fact = SubscriptionFact {
+        subscription_id: subscription.id,
+        customer_id: subscription.customer_id,
+        instance_id: subscription.instance_id,
+        billing_status: subscription.status.billing_status().as_str().to_owned(),
+        reason: reason.map(ToOwned::to_owned),
+        occurred_at: now,
+    };
+    outbox::enqueue(connection, topic, subscription.id, &fact).await.map(drop)
+}

@@ -1,0 +1,195 @@
+//! Places an order: row first, then the provider, then the subscription (BIL-08). Idempotent by instance: whoever asks again, or the sweep
+//! after a crash, goes on where the first one stopped.
+
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{Desk, complete, take_back, tell_provider};
+use crate::domain::plan::Plan;
+use crate::domain::trial::{Eligibility, EmailHash, eligibility};
+use crate::error::Error;
+use crate::provider::ProviderError;
+use crate::store::orders::{self, Order, OrderState};
+use crate::store::subscriptions::Subscription;
+use crate::store::{customers, plans, subscriptions};
+
+/// The sweep takes an order over when its own call has not finished it by then.
+const TAKE_OVER: Duration = Duration::seconds(20);
+
+/// What is ordered.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// For which instance.
+    pub instance_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// Plan.
+    pub plan_name: String,
+    /// A trial: wanted, not wanted, or when possible.
+    pub trial: Option<bool>,
+    /// The instance's settings.
+    pub settings: Value,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// The plan as it was bought.
+    pub plan: Plan,
+    /// Why there is no trial, when there could have been one.
+    pub trial_reason: &'static str,
+}
+
+/// Places the order, or finds the one that is there.
+pub async fn place_order(desk: &Desk, wish: Wish, now: OffsetDateTime) -> Result<Answer, Error> {
+    let mut trial_reason = "";
+    // The second round finds the order of a call that was faster.
+    for _ in 0..2 {
+        if let Some(order) = orders::find_live(&desk.pool, wish.instance_id).await? {
+            if order.customer_id != wish.customer_id {
+                return Err(Error::NotFound("instance"));
+            }
+            return finish(desk, &order, trial_reason, now).await;
+        }
+        let plan = plans::find(&desk.pool, &wish.plan_name, None)
+            .await?
+            .filter(|plan| plan.active)
+            .ok_or_else(|| Error::PlanUnavailable(wish.plan_name.clone()))?;
+        let (hash, reason) = wants_trial(desk, &wish, &plan).await?;
+        trial_reason = reason;
+        if let Some((order, reason)) = write(desk, &wish, &plan, hash, now).await? {
+            return finish(desk, &order, if reason.is_empty() { trial_reason } else { reason }, now).await;
+        }
+    }
+    Err(Error::Conflict)
+}
+
+/// Hash of the address when a trial shall be tried; else why not.
+async fn wants_trial(
+    desk: &Desk,
+    wish: &Wish,
+    plan: &Plan,
+) -> Result<(Option<EmailHash>, &'static str), Error> {
+    match (wish.trial, plan.trial()) {
+        (Some(false), _) | (None, None) => return Ok((None, "")),
+        (Some(true), None) => return Ok((None, "no_trial_on_plan")),
+        (None | Some(true), Some(_)) => {}
+    }
+    if let Some(hash) = customers::email_hash(&desk.pool, wish.customer_id).await? {
+        return Ok((Some(hash), ""));
+    }
+    // Nobody is charged because a look-up failed: the order is refused, and can be placed again.
+    let hash = desk.peers.email_hash(wish.customer_id).await.map_err(|status| {
+        tracing::warn!(code = ?status.code(), "no address for the trial rule");
+        Error::TrialUnchecked
+    })?;
+    Ok((Some(hash), ""))
+}
+
+/// The transaction of the order: account, trial, order. `None`: another call has placed it.
+async fn write(
+    desk: &Desk,
+    wish: &Wish,
+    plan: &Plan,
+    hash: Option<EmailHash>,
+    now: OffsetDateTime,
+) -> Result<Option<(Order, &'static str)>, Error> {
+    let mut tx = desk.pool.begin().await?;
+    customers::open(&mut *tx, wish.customer_id, hash).await?;
+    let subscription_id = Uuid::now_v7();
+    let mut reason = "";
+    let mut trial = false;
+    if let Some(hash) = hash {
+        let facts = customers::trial_facts(&mut *tx, wish.customer_id, hash).await?;
+        let mut answer = eligibility(Some(facts));
+        if answer == Eligibility::Eligible {
+            trial =
+                customers::grant_trial(&mut tx, subscription_id, wish.customer_id, hash, &plan.name).await?;
+            if !trial {
+                answer = Eligibility::AlreadyUsed;
+            }
+        }
+        if !trial {
+            reason = answer.as_str();
+        }
+    }
+    let order = Order {
+        id: Uuid::now_v7(),
+        instance_id: wish.instance_id,
+        customer_id: wish.customer_id,
+        subscription_id,
+        plan_name: plan.name.clone(),
+        entitlement_version: plan.entitlement_version,
+        trial,
+        state: OrderState::Placed,
+        confirmed_at: None,
+        provider_cancel_due: false,
+        created_at: now,
+    };
+    if !orders::place(&mut tx, &order, &wish.settings, TAKE_OVER).await? {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    tx.commit().await?;
+    Ok(Some((order, reason)))
+}
+
+/// Makes the subscription if it is not there, and answers.
+async fn finish(
+    desk: &Desk,
+    order: &Order,
+    trial_reason: &'static str,
+    now: OffsetDateTime,
+) -> Result<Answer, Error> {
+    let plan = plans::find(&desk.pool, &order.plan_name, Some(order.entitlement_version))
+        .await?
+        .ok_or(Error::NotFound("plan"))?;
+    let subscription = if order.state == OrderState::Placed {
+        match complete(desk, order, &plan, now).await {
+            Ok(subscription) => subscription,
+            Err(Failed::Provider(error)) => {
+                tracing::error!(order.id = %order.id, error = format!("{error:#}"), "the provider took no order");
+                give_up(desk, order, now).await?
+            }
+            Err(Failed::Error(error)) => return Err(error),
+        }
+    } else {
+        subscriptions::find(&desk.pool, order.subscription_id)
+            .await?
+            .ok_or(Error::NotFound("subscription"))?
+    };
+    Ok(Answer { subscription, plan, trial_reason })
+}
+
+/// The provider is down: new purchases are refused (BIL-35), and nothing of this one stays, also if the provider has done its part. Unless
+/// another call of the same order was luckier: then its subscription is the answer.
+async fn give_up(desk: &Desk, order: &Order, now: OffsetDateTime) -> Result<Subscription, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let present = orders::lock(&mut tx, order.id).await?.ok_or(Error::Conflict)?;
+    if present.state == OrderState::Subscribed {
+        return subscriptions::find(&mut *tx, order.subscription_id).await?.ok_or(Error::Conflict);
+    }
+    take_back(&mut tx, &present, "provider_unavailable", now).await?;
+    tx.commit().await?;
+    // Very likely in vain now; the sweep tells it again.
+    tell_provider(desk, order, now).await;
+    Err(Error::ProviderUnavailable)
+}
+
+/// Why the second half of an order failed.
+#[derive(Debug)]
+pub enum Failed {
+    /// The provider.
+    Provider(ProviderError),
+    /// Ours.
+    Error(Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Error(error.into())
+    }
+}

@@ -1,0 +1,91 @@
+//! The end of orders and subscriptions: our rows first, in one transaction with the announcement; the provider is told after it, until it
+//! has heard.
+
+use contracts::events::topics;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Desk;
+use super::complete::announce;
+use crate::error::Error;
+use crate::store::orders::{self, Order};
+use crate::store::{customers, subscriptions};
+
+/// Takes back the order of an instance that could not be stored. Unknown or taken back before: success.
+pub async fn cancel_order(
+    desk: &Desk,
+    instance: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let mut tx = desk.pool.begin().await?;
+    let Some(live) = orders::find_live(&mut *tx, instance).await? else { return Ok(()) };
+    let Some(order) = orders::lock(&mut tx, live.id).await? else { return Ok(()) };
+    if order.confirmed_at.is_some() {
+        // A late compensation must not take the ground from under an instance that exists.
+        return Err(Error::Confirmed);
+    }
+    take_back(&mut tx, &order, reason, now).await?;
+    tx.commit().await?;
+    tell_provider(desk, &order, now).await;
+    Ok(())
+}
+
+/// Takes an order back with its subscription and its trial, as if it had never been placed.
+pub async fn take_back(
+    connection: &mut PgConnection,
+    order: &Order,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    if !orders::cancel(connection, order.id, reason, now).await? {
+        return Ok(());
+    }
+    customers::return_trial(connection, order.subscription_id).await?;
+    if let Some(ended) = subscriptions::end(connection, order.subscription_id, reason, now).await? {
+        announce(connection, topics::SUBSCRIPTION_ENDED, &ended, Some(reason), now).await?;
+    }
+    tracing::info!(order.id = %order.id, reason, "order taken back");
+    Ok(())
+}
+
+/// Ends a subscription that was used; a trial stays used.
+pub async fn end_subscription(
+    connection: &mut PgConnection,
+    subscription: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    if let Some(ended) = subscriptions::end(connection, subscription, reason, now).await? {
+        orders::set_provider_cancel_due(&mut *connection, ended.order_id, true, now).await?;
+        announce(connection, topics::SUBSCRIPTION_ENDED, &ended, Some(reason), now).await?;
+        tracing::info!(subscription.id = %subscription, reason, "subscription ended");
+    }
+    Ok(())
+}
+
+/// The instance came back within its retention: so does its subscription.
+pub async fn undelete(
+    connection: &mut PgConnection,
+    subscription: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    if let Some(back) = subscriptions::revive(connection, subscription, now).await? {
+        orders::set_provider_cancel_due(&mut *connection, back.order_id, false, now).await?;
+        announce(connection, topics::SUBSCRIPTION_RESUMED, &back, Some("undeleted"), now).await?;
+        tracing::info!(subscription.id = %subscription, "subscription is back");
+    }
+    Ok(())
+}
+
+/// Tells the provider that a subscription ended; when it does not hear, the sweep tells it again.
+pub async fn tell_provider(desk: &Desk, order: &Order, now: OffsetDateTime) {
+    if let Err(error) = desk.provider.cancel(order.subscription_id).await {
+        tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "the provider does not know of the end yet");
+        return;
+    }
+    if let Err(error) = orders::set_provider_cancel_due(&desk.pool, order.id, false, now).await {
+        tracing::warn!(order.id = %order.id, error = %error, "the provider will be told again");
+    }
+}

@@ -1,0 +1,219 @@
+//! Settings of billing-service: one clap struct, names of requirements part 14.
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use runtime::config::{Common, Postgres, Rabbit, ServiceIdentity, UserTokens, require_strong};
+use runtime::database::Owned;
+
+use crate::domain::catalogue::Catalogue;
+use crate::domain::subscription::ProvisionPolicy;
+use crate::provider;
+
+/// Database and role that this service owns.
+pub const OWNED: Owned = Owned { database: "billing", role: "billing_service" };
+
+/// Plans, orders, subscriptions, trials.
+#[derive(Debug, Parser)]
+#[command(name = "billing-service", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until stopped
+    Serve(Box<Config>),
+    /// Apply the database migrations and the catalogue, and end
+    Migrate(Box<Migrate>),
+}
+
+/// Settings of `migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    /// Shared settings.
+    pub common: Common,
+    #[command(flatten)]
+    /// Own database.
+    pub postgres: Postgres,
+    #[command(flatten)]
+    /// What is sold.
+    pub selling: Selling,
+}
+
+/// Settings of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    /// Shared settings.
+    pub common: Common,
+    #[command(flatten)]
+    /// Own database.
+    pub postgres: Postgres,
+    #[command(flatten)]
+    /// The message broker.
+    pub rabbit: Rabbit,
+    #[command(flatten)]
+    /// Verification of access tokens.
+    pub users: UserTokens,
+    #[command(flatten)]
+    /// Identity between services.
+    pub identity: ServiceIdentity,
+    /// Port of /health, /health/ready and /metrics
+    #[arg(long, env = "HTTP_PORT", default_value_t = 8004)]
+    pub http_port: u16,
+    /// gRPC address of user-service
+    #[arg(long, env = "USER_SERVICE_URL", default_value = "http://user-service:50051")]
+    pub user_service_url: String,
+    /// gRPC address of instance-service
+    #[arg(long, env = "INSTANCE_SERVICE_URL", default_value = "http://instance-service:50051")]
+    pub instance_service_url: String,
+    #[command(flatten)]
+    /// What is sold.
+    pub selling: Selling,
+    /// Who keeps the books; killbill is not available yet
+    #[arg(long, env = "BILLING_PROVIDER", value_enum, default_value = "ledger")]
+    pub billing_provider: provider::Name,
+    /// When provisioning may begin; default on_invoice, in production on_payment
+    #[arg(long, env = "BILLING_PROVISION_POLICY", value_enum)]
+    pub billing_provision_policy: Option<ProvisionPolicy>,
+    /// What happens when a trial cannot be checked: it is not given
+    #[arg(long, env = "TRIAL_ELIGIBILITY_FAIL_BEHAVIOR", value_enum, default_value = "closed")]
+    pub trial_eligibility_fail_behavior: FailBehavior,
+    #[command(flatten)]
+    /// Times of orders.
+    pub orders: Orders,
+}
+
+/// What is sold.
+#[derive(Debug, Clone, Args)]
+pub struct Selling {
+    /// JSON file of plans and entitlements; default: the catalogue that comes with the program
+    #[arg(long, env = "CATALOG_FILE")]
+    pub catalog_file: Option<std::path::PathBuf>,
+    /// Plan of an order that names none; must be for sale
+    #[arg(long, env = "DEFAULT_PLAN", default_value = "basic-monthly")]
+    pub default_plan: String,
+    /// Length of a trial, for plans that have one
+    #[arg(long, env = "DEFAULT_TRIAL_DAYS", default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..=365))]
+    pub default_trial_days: u16,
+}
+
+/// Times of orders.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Orders {
+    /// Minutes until an order whose instance was not announced is looked into
+    #[arg(long, env = "ORDER_CONFIRM_MINUTES", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pub order_confirm_minutes: u32,
+    /// Days that an unpaid order waits for its payment (policy on_payment)
+    #[arg(long, env = "ORDER_PAYMENT_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub order_payment_days: u32,
+    /// Seconds between two looks for unfinished orders
+    #[arg(long, env = "ORDER_SWEEP_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pub order_sweep_seconds: u32,
+}
+
+/// There is one value, so that nobody opens the door by a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailBehavior {
+    /// No trial.
+    Closed,
+}
+
+impl Selling {
+    /// Reads the catalogue and checks it whole, also that the default plan is in it.
+    pub fn catalogue(&self) -> anyhow::Result<Catalogue> {
+        let catalogue = match &self.catalog_file {
+            None => Catalogue::shipped(self.default_trial_days)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("CATALOG_FILE: cannot read {}", path.display()))?;
+                Catalogue::parse(&text, self.default_trial_days)
+                    .with_context(|| format!("CATALOG_FILE {}", path.display()))?
+            }
+        };
+        if !catalogue.plans.iter().any(|plan| plan.name == self.default_plan) {
+            bail!("DEFAULT_PLAN {:?} is not in the catalogue", self.default_plan);
+        }
+        Ok(catalogue)
+    }
+}
+
+impl Config {
+    /// What clap cannot check: fails with the name of the setting.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let environment = self.common.environment;
+        require_strong(environment, "DB_SERVICE_PASSWORD", &self.postgres.db_service_password)?;
+        require_strong(environment, "RABBITMQ_PASSWORD", &self.rabbit.rabbitmq_password)?;
+        if self.billing_provider == provider::Name::Killbill {
+            bail!("BILLING_PROVIDER=killbill is not available yet: set BILLING_PROVIDER=ledger");
+        }
+        Ok(())
+    }
+
+    /// The policy in force (BIL-13).
+    pub fn provision_policy(&self) -> ProvisionPolicy {
+        self.billing_provision_policy.unwrap_or(if self.common.is_production() {
+            ProvisionPolicy::OnPayment
+        } else {
+            ProvisionPolicy::OnInvoice
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(more: &[&str]) -> Config {
+        let least = [
+            "billing-service",
+            "serve",
+            "--db-service-password",
+            "0123456789abcdef",
+            "--rabbitmq-password",
+            "0123456789abcdef",
+            "--service-token-private-key",
+            "x",
+            "--service-token-public-keys",
+            "x",
+        ];
+        match Cli::try_parse_from(least.iter().chain(more)).unwrap().command {
+            Command::Serve(config) => *config,
+            Command::Migrate(_) => panic!("serve was asked for"),
+        }
+    }
+
+    /// BIL-13
+    #[test]
+    fn production_waits_for_payment_unless_told_otherwise() {
+        assert_eq!(parse(&[]).provision_policy(), ProvisionPolicy::OnInvoice);
+        assert_eq!(parse(&["--environment", "production"]).provision_policy(), ProvisionPolicy::OnPayment);
+        let told = parse(&["--environment", "production", "--billing-provision-policy", "on_invoice"]);
+        assert_eq!(told.provision_policy(), ProvisionPolicy::OnInvoice);
+    }
+
+    /// BIL-05: the second provider is named, and not there yet.
+    #[test]
+    fn kill_bill_stops_the_start_with_a_clear_message() {
+        let error = parse(&["--billing-provider", "killbill"]).check().unwrap_err();
+        assert!(error.to_string().contains("not available yet"));
+        assert!(parse(&[]).check().is_ok());
+    }
+
+    /// BIL-10: the door cannot be opened by a setting.
+    #[test]
+    fn the_trial_check_fails_closed_only() {
+        let open = ["billing-service", "serve", "--trial-eligibility-fail-behavior", "open"];
+        assert!(Cli::try_parse_from(open).is_err());
+    }
+}

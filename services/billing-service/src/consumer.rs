@@ -1,0 +1,87 @@
+//! Facts of accounts and instances that billing acts on, each in the transaction of its inbox row.
+
+use contracts::events::{CustomerFact, InstanceFact, topics};
+use messaging::{Consumer, Failure, Handler, Message};
+use runtime::clock;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::app::{self, Desk, end_subscription, undelete};
+use crate::store::{customers, orders};
+
+/// Facts that billing acts on.
+pub const TOPICS: &[&str] = &[
+    topics::CUSTOMER_REGISTERED,
+    topics::CUSTOMER_CLOSED,
+    topics::INSTANCE_CREATED,
+    topics::INSTANCE_PROVISIONING_FAILED,
+    topics::INSTANCE_TERMINATED,
+    topics::INSTANCE_UNDELETED,
+];
+
+/// The queue of this service.
+pub const CONSUMER: Consumer = Consumer { queue: "billing-service.facts", topics: TOPICS };
+
+/// Acts on facts.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Use cases.
+    pub desk: Desk,
+}
+
+impl Handler for Facts {
+    async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
+        let now = clock::now();
+        match message.topic.as_str() {
+            topics::CUSTOMER_REGISTERED => {
+                let fact: CustomerFact = message.payload()?;
+                // Only saves the first order a look-up; without it the order asks.
+                let hash = self.desk.peers.email_hash(fact.customer_id).await.ok();
+                customers::open(connection, fact.customer_id, hash).await?;
+            }
+            topics::CUSTOMER_CLOSED => {
+                let fact: CustomerFact = message.payload()?;
+                customers::close(connection, fact.customer_id, fact.occurred_at).await?;
+            }
+            topics::INSTANCE_CREATED => {
+                let fact: InstanceFact = message.payload()?;
+                orders::confirm(connection, fact.instance_id, now).await?;
+            }
+            topics::INSTANCE_PROVISIONING_FAILED => {
+                let fact: InstanceFact = message.payload()?;
+                take_back(connection, fact.instance_id, now).await?;
+            }
+            topics::INSTANCE_TERMINATED => {
+                let fact: InstanceFact = message.payload()?;
+                if let Some(subscription) = subscription(&fact) {
+                    end_subscription(connection, subscription, "terminated", now).await?;
+                }
+            }
+            topics::INSTANCE_UNDELETED => {
+                let fact: InstanceFact = message.payload()?;
+                if let Some(subscription) = subscription(&fact) {
+                    undelete(connection, subscription, now).await?;
+                }
+            }
+            other => tracing::debug!(topic = other, "nothing to do for billing"),
+        }
+        Ok(())
+    }
+}
+
+fn subscription(fact: &InstanceFact) -> Option<Uuid> {
+    if fact.subscription_id.is_none() {
+        tracing::warn!(instance.id = %fact.instance_id, "an instance without a subscription");
+    }
+    fact.subscription_id
+}
+
+/// Provisioning ended without an instance: nothing is charged, and a trial is given back.
+async fn take_back(
+    connection: &mut PgConnection,
+    instance: Uuid,
+    now: time::OffsetDateTime,
+) -> sqlx::Result<()> {
+    let Some(order) = orders::find_live(&mut *connection, instance).await? else { return Ok(()) };
+    app::take_back(connection, &order, "provisioning_failed", now).await
+}

@@ -1,0 +1,88 @@
+//! Why billing said no, and how callers hear it.
+
+use std::time::Duration;
+
+use runtime::grpc::Refusal;
+use tonic::{Code, Status};
+
+/// Failure of a use case.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Unknown, or not for sale (BIL-04).
+    #[error("plan {0:?} is not available")]
+    PlanUnavailable(String),
+    /// Missing or hidden.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// A field of the request.
+    #[error("{field} {message}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What it must be.
+        message: &'static str,
+    },
+    /// The provider does not work now (BIL-35).
+    #[error("orders cannot be taken now")]
+    ProviderUnavailable,
+    /// It could not be found out whether a trial may be given; nothing was bought instead (BIL-10).
+    #[error("the trial cannot be checked now")]
+    TrialUnchecked,
+    /// The order is past the point where it could be taken back.
+    #[error("the order has its instance already")]
+    Confirmed,
+    /// Two calls changed the same thing.
+    #[error("the order was changed at the same time, try again")]
+    Conflict,
+    /// Another service did not answer.
+    #[error("{0} does not answer")]
+    PeerAway(&'static str),
+    /// Anything else.
+    #[error("internal error")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl Error {
+    /// Reason word of the API.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PlanUnavailable(_) => "plan_unavailable",
+            Self::NotFound(_) => "not_found",
+            Self::Field { .. } => "validation_failed",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::TrialUnchecked | Self::PeerAway(_) => "unavailable",
+            Self::Confirmed => "invalid_state",
+            Self::Conflict => "conflict",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let (reason, message) = (error.reason(), error.to_string());
+        let refusal = match &error {
+            Error::PlanUnavailable(_) => {
+                Refusal::new(Code::InvalidArgument, reason, message.as_str()).with_field("plan", message)
+            }
+            Error::NotFound(thing) => Refusal::not_found(thing),
+            Error::Field { field, message } => Refusal::invalid(*field, *message),
+            Error::ProviderUnavailable | Error::TrialUnchecked | Error::PeerAway(_) => {
+                Refusal::new(Code::Unavailable, reason, message).with_retry_after(Duration::from_secs(10))
+            }
+            Error::Confirmed => Refusal::new(Code::FailedPrecondition, reason, message),
+            Error::Conflict => Refusal::new(Code::Aborted, reason, message),
+            Error::Internal(cause) => {
+                tracing::error!(error = format!("{cause:#}"), "call failed");
+                Refusal::internal()
+            }
+        };
+        refusal.into()
+    }
+}

@@ -1,0 +1,82 @@
+//! gRPC of this service: who may call, messages ⇄ use cases.
+
+mod convert;
+mod customer;
+mod order;
+mod plans;
+
+use contracts::billing::v1::billing_directory_service_server::BillingDirectoryServiceServer;
+use contracts::billing::v1::billing_service_server::BillingServiceServer;
+use contracts::billing::v1::catalog_service_server::CatalogServiceServer;
+use contracts::billing::v1::order_service_server::OrderServiceServer;
+use contracts::services::{GATEWAY, INSTANCE, USER, WORKER};
+use runtime::grpc::{Allow, MethodPolicy, Needs};
+use runtime::identity::Role;
+use tonic::service::Routes;
+
+use crate::app::Desk;
+
+const ORDERS: &[Allow] = &[Allow { caller: INSTANCE, needs: Needs::Nothing }];
+const CATALOGUE: &[Allow] = &[
+    Allow { caller: GATEWAY, needs: Needs::Nothing },
+    Allow { caller: INSTANCE, needs: Needs::Nothing },
+    Allow { caller: WORKER, needs: Needs::Nothing },
+];
+const CUSTOMER: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Customer) }];
+
+/// Everybody else is refused.
+pub const POLICIES: &[MethodPolicy] = &[
+    MethodPolicy { method: "/saasodoo.billing.v1.CatalogService/ListPlans", allow: CATALOGUE },
+    MethodPolicy { method: "/saasodoo.billing.v1.CatalogService/GetPlan", allow: CATALOGUE },
+    MethodPolicy { method: "/saasodoo.billing.v1.OrderService/PlaceOrder", allow: ORDERS },
+    MethodPolicy { method: "/saasodoo.billing.v1.OrderService/CancelOrder", allow: ORDERS },
+    MethodPolicy {
+        method: "/saasodoo.billing.v1.OrderService/GetEntitlement",
+        allow: &[
+            Allow { caller: INSTANCE, needs: Needs::Nothing },
+            Allow { caller: WORKER, needs: Needs::Nothing },
+        ],
+    },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetTrialEligibility", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/ListSubscriptions", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetSubscription", allow: CUSTOMER },
+    MethodPolicy {
+        method: "/saasodoo.billing.v1.BillingService/GetProviderHealth",
+        allow: &[Allow { caller: GATEWAY, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
+        method: "/saasodoo.billing.v1.BillingDirectoryService/GetCustomerStanding",
+        allow: &[Allow { caller: USER, needs: Needs::Nothing }],
+    },
+];
+
+/// Behind all services.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Use cases.
+    pub desk: Desk,
+}
+
+/// The services of this process.
+pub fn routes(api: &Api) -> Routes {
+    let mut routes = Routes::builder();
+    routes
+        .add_service(CatalogServiceServer::new(api.clone()))
+        .add_service(OrderServiceServer::new(api.clone()))
+        .add_service(BillingServiceServer::new(api.clone()))
+        .add_service(BillingDirectoryServiceServer::new(api.clone()));
+    routes.routes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-02, GTW-05
+    #[test]
+    fn every_method_says_who_may_call_it() {
+        let undeclared =
+            runtime::grpc::undeclared_methods(contracts::DESCRIPTOR_SET, "saasodoo.billing.v1", POLICIES);
+        assert!(undeclared.is_empty(), "{undeclared:?}");
+    }
+}

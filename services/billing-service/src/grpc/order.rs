@@ -1,0 +1,78 @@
+//! `OrderService`: orders of instance-service.
+
+use contracts::billing::v1 as proto;
+use contracts::billing::v1::order_service_server::OrderService;
+use runtime::clock;
+use serde_json::Value;
+use tonic::{Request, Response, Status};
+
+use super::{Api, convert};
+use crate::app::{self, Wish};
+use crate::error::Error;
+
+#[tonic::async_trait]
+impl OrderService for Api {
+    async fn place_order(
+        &self,
+        request: Request<proto::PlaceOrderRequest>,
+    ) -> Result<Response<proto::PlaceOrderResponse>, Status> {
+        let start = std::time::Instant::now();
+        let wish = wish(request.into_inner())?;
+        let desk = self.desk.clone();
+        // A caller that hangs up must not cut the order in two.
+        let placed = tokio::spawn(async move { app::place_order(&desk, wish, clock::now()).await });
+        let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
+        self.desk.metrics.order_took(start.elapsed());
+        let status = answer.subscription.status;
+        Ok(Response::new(proto::PlaceOrderResponse {
+            billing_status: status.billing_status().as_str().into(),
+            provision_now: status.may_run().is_ok(),
+            subscription: Some(convert::subscription(answer.subscription)),
+            plan: Some(convert::plan(answer.plan)),
+            trial_reason: answer.trial_reason.into(),
+        }))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<proto::CancelOrderRequest>,
+    ) -> Result<Response<proto::CancelOrderResponse>, Status> {
+        let request = request.into_inner();
+        let instance = convert::uuid("instance_id", &request.instance_id)?;
+        let reason = if request.reason.is_empty() { "cancelled" } else { &request.reason };
+        app::cancel_order(&self.desk, instance, reason, clock::now()).await?;
+        Ok(Response::new(proto::CancelOrderResponse {}))
+    }
+
+    async fn get_entitlement(
+        &self,
+        request: Request<proto::GetEntitlementRequest>,
+    ) -> Result<Response<proto::GetEntitlementResponse>, Status> {
+        let id = convert::uuid("subscription_id", &request.get_ref().subscription_id)?;
+        let entitled = app::entitlement(&self.desk, id).await?;
+        let status = entitled.subscription.status;
+        Ok(Response::new(proto::GetEntitlementResponse {
+            may_run: status.may_run().is_ok(),
+            billing_status: status.billing_status().as_str().into(),
+            plan: Some(convert::plan(entitled.plan)),
+            reason: status.may_run().err().unwrap_or_default().into(),
+        }))
+    }
+}
+
+fn wish(request: proto::PlaceOrderRequest) -> Result<Wish, Error> {
+    let settings = match request.settings_json.as_str() {
+        "" => Value::Object(serde_json::Map::new()),
+        text => serde_json::from_str(text)
+            .ok()
+            .filter(Value::is_object)
+            .ok_or(Error::Field { field: "settings_json", message: "must be a JSON object" })?,
+    };
+    Ok(Wish {
+        instance_id: convert::uuid("instance_id", &request.instance_id)?,
+        customer_id: convert::uuid("customer_id", &request.customer_id)?,
+        plan_name: request.plan_name,
+        trial: request.trial,
+        settings,
+    })
+}

@@ -1,0 +1,67 @@
+//! Metrics of orders and their sweep, registered in one place.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use telemetry::metrics::Metrics;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+/// What orders and sweeps measure.
+#[derive(Debug, Clone)]
+pub struct BillingMetrics {
+    orders: Family<Kind, Counter>,
+    differences: Family<Kind, Counter>,
+    order_seconds: Histogram,
+    last_sweep: Gauge<i64, AtomicI64>,
+}
+
+impl BillingMetrics {
+    /// Registers all of them.
+    pub fn new(metrics: &Metrics) -> Self {
+        let this = Self {
+            orders: Family::default(),
+            differences: Family::default(),
+            order_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
+            last_sweep: Gauge::default(),
+        };
+        metrics.register(|registry| {
+            registry.register("billing_subscriptions", "Subscriptions made, by kind: trial, paid", this.orders.clone());
+            registry.register(
+                "billing_sweep_differences",
+                "What the sweep had to mend, by kind: resumed, confirmed, taken_back, told_provider, unpaid, account",
+                this.differences.clone(),
+            );
+            registry.register("billing_order_seconds", "Time of placing an order", this.order_seconds.clone());
+            registry.register("billing_last_sweep_timestamp", "When the last sweep ended", this.last_sweep.clone());
+        });
+        this
+    }
+
+    /// A subscription was made.
+    pub fn ordered(&self, trial: bool) {
+        self.orders.get_or_create(&Kind { kind: if trial { "trial" } else { "paid" } }).inc();
+    }
+
+    /// The sweep mended something.
+    pub fn mended(&self, kind: &'static str) {
+        self.differences.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// An order was placed.
+    pub fn order_took(&self, took: std::time::Duration) {
+        self.order_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A sweep ended.
+    pub fn swept(&self, now: time::OffsetDateTime) {
+        self.last_sweep.set(now.unix_timestamp());
+    }
+}

@@ -1,0 +1,63 @@
+//! Questions to other services: the address of a customer (for the trial rule), the instance of an order.
+
+use std::time::Duration;
+
+use contracts::instance::v1::FindBySubscriptionRequest;
+use contracts::instance::v1::instance_directory_service_client::InstanceDirectoryServiceClient;
+use contracts::services::{INSTANCE, USER};
+use contracts::user::v1::GetCustomerRequest;
+use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
+use runtime::grpc::{Authenticated, Dialer};
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::domain::trial::EmailHash;
+
+/// Longest wait for an answer; an order waits for the first of them.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Clients of user-service and instance-service.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    customers: CustomerDirectoryServiceClient<Authenticated>,
+    instances: InstanceDirectoryServiceClient<Authenticated>,
+}
+
+impl Peers {
+    /// Connects on the first question.
+    pub fn try_new(dialer: &Dialer, user_url: &str, instance_url: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            customers: CustomerDirectoryServiceClient::new(dialer.channel(USER, user_url, DEADLINE)?),
+            instances: InstanceDirectoryServiceClient::new(dialer.channel(
+                INSTANCE,
+                instance_url,
+                DEADLINE,
+            )?),
+        })
+    }
+
+    /// Hash of the address of a customer.
+    pub async fn email_hash(&self, customer: Uuid) -> Result<EmailHash, Status> {
+        let request = GetCustomerRequest { customer_id: customer.to_string() };
+        let answer = in_time(self.customers.clone().get_customer(request)).await?;
+        let customer = answer.into_inner().customer.unwrap_or_default();
+        if customer.email.is_empty() {
+            return Err(Status::not_found("the customer has no address"));
+        }
+        Ok(EmailHash::of(&customer.email))
+    }
+
+    /// Does an instance have this subscription?
+    pub async fn instance_exists(&self, subscription: Uuid) -> Result<bool, Status> {
+        let request = FindBySubscriptionRequest { subscription_id: subscription.to_string() };
+        let answer = in_time(self.instances.clone().find_by_subscription(request)).await?;
+        Ok(answer.into_inner().found)
+    }
+}
+
+/// The deadline on the wire is the other side's; this one also holds while there is no connection.
+async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(DEADLINE, call)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+}

@@ -1,0 +1,97 @@
+//! Wires the process together: catalogue, connections, tasks, servers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backon::{ConstantBuilder, Retryable as _};
+use contracts::services::BILLING;
+use messaging::{Broker, Relay};
+use runtime::admin::{self, Health};
+use runtime::database;
+use runtime::grpc::{Dialer, Server};
+use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
+use runtime::process::Process;
+use sqlx::PgPool;
+
+use crate::MIGRATOR;
+use crate::app::{self, Desk};
+use crate::config::{Config, Migrate, OWNED};
+use crate::consumer::{CONSUMER, Facts};
+use crate::domain::catalogue::Catalogue;
+use crate::grpc::{Api, POLICIES, routes};
+use crate::metrics::BillingMetrics;
+use crate::peers::Peers;
+use crate::provider::{Guarded, Ledger};
+use crate::sweep;
+
+/// `billing-service migrate`: the tables, then the catalogue.
+pub async fn migrate(config: Migrate) -> anyhow::Result<()> {
+    let process = Process::try_new(BILLING, &config.common)?;
+    let catalogue = config.selling.catalogue()?;
+    database::migrate(&config.postgres, OWNED, process.name(), &MIGRATOR).await?;
+    let pool = database::pool(&config.postgres, OWNED, BILLING);
+    app::apply_catalogue(&pool, &catalogue, true).await?;
+    app::check_catalogue(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// `billing-service serve`.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    config.check()?;
+    let catalogue = config.selling.catalogue()?;
+    let process = Process::try_new(BILLING, &config.common)?;
+    let pool = database::pool(&config.postgres, OWNED, BILLING);
+    prepare(&pool, &catalogue).await?;
+    let health = Health::new(BILLING).with_database(&pool);
+    let metrics = process.metrics().clone();
+    let stop = process.stopping();
+
+    let desk = desk(&config, &pool, BillingMetrics::new(&metrics))?;
+    let broker = Broker::new(&config.rabbit, BILLING);
+    process.spawn("relay", Relay::new(&pool, &broker, &metrics).run(stop.clone()));
+    let facts = Facts { desk: desk.clone() };
+    process.spawn("consumer", CONSUMER.run(broker, pool.clone(), facts, metrics.clone(), stop.clone()));
+    let pause = Duration::from_secs(config.orders.order_sweep_seconds.into());
+    process.spawn("sweep", sweep::run(desk.clone(), pause, stop.clone()));
+
+    let server = Server::try_new(
+        &config.common,
+        POLICIES,
+        ServiceKeys::try_new(BILLING, &config.identity)?,
+        Some(UserVerifier::try_new(&config.users, config.common.environment)?),
+        &health,
+        &metrics,
+    )?;
+    process.spawn("grpc", server.serve(config.common.grpc_address(), routes(&Api { desk }), stop.clone()));
+    let address = SocketAddr::new(config.common.bind_address, config.http_port);
+    process.spawn("http", admin::serve(address, admin::router(&health, &metrics), stop));
+    process.run(&health).await
+}
+
+/// Applies a changed catalogue and refuses to sell from a broken one. Waits for the database up to a minute.
+async fn prepare(pool: &PgPool, catalogue: &Catalogue) -> anyhow::Result<()> {
+    let reach = || database::ping(pool);
+    reach
+        .retry(ConstantBuilder::default().with_delay(Duration::from_secs(1)).with_max_times(60))
+        .await
+        .context("cannot reach the database")?;
+    app::apply_catalogue(pool, catalogue, false).await?;
+    app::check_catalogue(pool).await
+}
+
+fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Result<Desk> {
+    let signer = ServiceSigner::try_new(BILLING, &config.identity)?;
+    let dialer = Dialer::try_new(signer, &config.common.grpc_tls)?;
+    Ok(Desk {
+        pool: pool.clone(),
+        provider: Guarded::new(Ledger::new(pool)),
+        peers: Peers::try_new(&dialer, &config.user_service_url, &config.instance_service_url)?,
+        policy: config.provision_policy(),
+        confirm_within: time::Duration::minutes(config.orders.order_confirm_minutes.into()),
+        pay_within: time::Duration::days(config.orders.order_payment_days.into()),
+        trial_days: config.selling.default_trial_days,
+        metrics,
+    })
+}

@@ -1,0 +1,20 @@
+//! All SQL of billing, one file for each thing that it keeps.
+
+pub mod customers;
+pub mod orders;
+pub mod plans;
+pub mod subscriptions;
+
+/// A row that breaks a rule which the CHECKs should hold.
+pub(crate) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}
+
+/// A number that the CHECKs keep in range.
+pub(crate) fn number<To, From>(value: From) -> sqlx::Result<To>
+where
+    To: TryFrom<From>,
+    To::Error: std::error::Error + Send + Sync + 'static,
+{
+    To::try_from(value).map_err(corrupt)
+}

@@ -1,0 +1,112 @@
+//! Billing accounts and the trials that were granted.
+
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::domain::trial::{EmailHash, Facts};
+
+/// Opens the account when it is not there (BIL-07). A hash that is known now is kept.
+pub async fn open(db: impl PgExecutor<'_>, customer: Uuid, hash: Option<EmailHash>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO customers (id, email_hash) VALUES ($1, $2)
+         ON CONFLICT (id) DO UPDATE SET email_hash = excluded.email_hash
+         WHERE customers.email_hash IS NULL AND excluded.email_hash IS NOT NULL",
+        customer,
+        hash.map(|hash| hash.0.to_vec()),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The stored hash of the customer's address.
+pub async fn email_hash(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<EmailHash>> {
+    let stored = sqlx::query_scalar!("SELECT email_hash FROM customers WHERE id = $1", customer)
+        .fetch_optional(db)
+        .await?
+        .flatten();
+    Ok(stored.and_then(|bytes| bytes.try_into().ok()).map(EmailHash))
+}
+
+/// What the trial rule must know.
+pub async fn trial_facts(db: impl PgExecutor<'_>, customer: Uuid, hash: EmailHash) -> sqlx::Result<Facts> {
+    sqlx::query_as!(
+        Facts,
+        r#"SELECT EXISTS (SELECT FROM trial_grants WHERE customer_id = $1 OR email_hash = $2) AS "granted_before!",
+                  EXISTS (SELECT FROM subscriptions WHERE customer_id = $1 AND status NOT IN ('ended', 'trialing')) AS "has_paid!""#,
+        customer,
+        &hash.0[..],
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Grants the trial, unless customer or address had one: two orders at once wait for each other here (BIL-09).
+pub async fn grant_trial(
+    connection: &mut PgConnection,
+    subscription: Uuid,
+    customer: Uuid,
+    hash: EmailHash,
+    plan: &str,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO trial_grants (subscription_id, customer_id, email_hash, plan_name) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        subscription,
+        customer,
+        &hash.0[..],
+        plan,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives a trial back whose instance never came to be.
+pub async fn return_trial(connection: &mut PgConnection, subscription: Uuid) -> sqlx::Result<bool> {
+    let done = sqlx::query!("DELETE FROM trial_grants WHERE subscription_id = $1", subscription)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The provider's id of the account.
+pub async fn provider_account(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<String>> {
+    let found = sqlx::query_scalar!("SELECT provider_account_id FROM customers WHERE id = $1", customer)
+        .fetch_optional(db)
+        .await?;
+    Ok(found.flatten())
+}
+
+/// Remembers the provider's id of the account.
+pub async fn set_provider_account(
+    db: impl PgExecutor<'_>,
+    customer: Uuid,
+    account: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE customers SET provider_account_id = $2 WHERE id = $1 AND provider_account_id IS NULL",
+        customer,
+        account,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Accounts that the provider does not have yet.
+pub async fn without_provider_account(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT id FROM customers WHERE provider_account_id IS NULL AND closed_at IS NULL ORDER BY created_at LIMIT $1",
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The customer closed the account (USR-20); the books stay.
+pub async fn close(db: impl PgExecutor<'_>, customer: Uuid, at: time::OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE customers SET closed_at = $2 WHERE id = $1 AND closed_at IS NULL", customer, at)
+        .execute(db)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Subscriptions.
+
+use runtime::page::Page;
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::corrupt;
+use crate::domain::catalogue::Tier;
+use crate::domain::money::Money;
+use crate::domain::period::BillingPeriod;
+use crate::domain::subscription::{Beginning, Status};
+
+/// A subscription as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Our id.
+    pub id: Uuid,
+    /// Order that made it.
+    pub order_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// For which instance.
+    pub instance_id: Uuid,
+    /// Plan.
+    pub plan_name: String,
+    /// What the plan gave when it was bought.
+    pub entitlement_version: i64,
+    /// How often it is billed.
+    pub billing_period: BillingPeriod,
+    /// Price of a period.
+    pub price: Money,
+    /// Where it stands.
+    pub status: Status,
+    /// End of the trial.
+    pub trial_ends_at: Option<OffsetDateTime>,
+    /// Present period.
+    pub current_period_start: Option<OffsetDateTime>,
+    /// Present period.
+    pub current_period_end: Option<OffsetDateTime>,
+    /// Runs until then.
+    pub cancel_at: Option<OffsetDateTime>,
+    /// Over since.
+    pub ended_at: Option<OffsetDateTime>,
+    /// Why it ended.
+    pub end_reason: Option<String>,
+    /// Who keeps it.
+    pub provider: String,
+    /// The keeper's own id.
+    pub provider_id: String,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+}
+
+struct Row {
+    id: Uuid,
+    order_id: Uuid,
+    customer_id: Uuid,
+    instance_id: Uuid,
+    plan_name: String,
+    entitlement_version: i64,
+    billing_period: String,
+    price_minor: i64,
+    currency: String,
+    status: String,
+    trial_ends_at: Option<OffsetDateTime>,
+    current_period_start: Option<OffsetDateTime>,
+    current_period_end: Option<OffsetDateTime>,
+    cancel_at: Option<OffsetDateTime>,
+    ended_at: Option<OffsetDateTime>,
+    end_reason: Option<String>,
+    provider: String,
+    provider_id: String,
+    created_at: OffsetDateTime,
+}
+
+impl TryFrom<Row> for Subscription {
+    type Error = sqlx::Error;
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            billing_period: row.billing_period.parse().map_err(corrupt)?,
+            price: Money::new(row.price_minor, row.currency.parse().map_err(corrupt)?),
+            status: row.status.parse().map_err(corrupt)?,
+            id: row.id,
+            order_id: row.order_id,
+            customer_id: row.customer_id,
+            instance_id: row.instance_id,
+            plan_name: row.plan_name,
+            entitlement_version: row.entitlement_version,
+            trial_ends_at: row.trial_ends_at,
+            current_period_start: row.current_period_start,
+            current_period_end: row.current_period_end,
+            cancel_at: row.cancel_at,
+            ended_at: row.ended_at,
+            end_reason: row.end_reason,
+            provider: row.provider,
+            provider_id: row.provider_id,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// A subscription to be written.
+#[derive(Debug, Clone)]
+pub struct NewRow<'a> {
+    /// Our id.
+    pub id: Uuid,
+    /// Order that makes it.
+    pub order_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// For which instance.
+    pub instance_id: Uuid,
+    /// Plan.
+    pub plan_name: &'a str,
+    /// What the plan gives now.
+    pub entitlement_version: i64,
+    /// How often it is billed.
+    pub billing_period: BillingPeriod,
+    /// Price of a period.
+    pub price: Money,
+    /// How it begins.
+    pub beginning: Beginning,
+    /// Who keeps it.
+    pub provider: &'a str,
+    /// The keeper's own id.
+    pub provider_id: &'a str,
+    /// Now.
+    pub created_at: OffsetDateTime,
+}
+
+/// Writes it; `false`: it is there already.
+pub async fn insert(connection: &mut PgConnection, new: &NewRow<'_>) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO subscriptions (id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor, currency, status,
+             trial_ends_at, anchor_day, current_period_start, current_period_end, provider, provider_id, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
+         ON CONFLICT (id) DO NOTHING",
+        new.id,
+        new.order_id,
+        new.customer_id,
+        new.instance_id,
+        new.plan_name,
+        new.entitlement_version,
+        new.billing_period.as_str(),
+        new.price.minor(),
+        new.price.currency().to_string(),
+        new.beginning.status.as_str(),
+        new.beginning.trial_ends_at,
+        i16::from(new.beginning.anchor_day),
+        new.beginning.period.map(|(start, _)| start),
+        new.beginning.period.map(|(_, end)| end),
+        new.provider,
+        new.provider_id,
+        new.created_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// By its id.
+pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Subscription>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
+                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
+                  provider_id, created_at
+           FROM subscriptions WHERE id = $1"#,
+        id,
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(Subscription::try_from).transpose()
+}
+
+/// Of one customer, newest first, and the number of all.
+pub async fn of_customer(
+    pool: &PgPool,
+    customer: Uuid,
+    page: Page,
+) -> sqlx::Result<(Vec<Subscription>, i64)> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
+                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
+                  provider_id, created_at
+           FROM subscriptions WHERE customer_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"#,
+        customer,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM subscriptions WHERE customer_id = $1"#,
+        customer
+    )
+    .fetch_one(pool)
+    .await?;
+    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Subscription::try_from).collect();
+    Ok((rows?, total))
+}
+
+/// State, tier and plan of each live subscription of a customer.
+pub async fn live_of_customer(
+    db: impl PgExecutor<'_>,
+    customer: Uuid,
+) -> sqlx::Result<Vec<(Status, Tier, String)>> {
+    let rows = sqlx::query!(
+        "SELECT s.status, p.tier, p.name FROM subscriptions s JOIN plans p ON p.name = s.plan_name
+         WHERE s.customer_id = $1 AND s.status <> 'ended' ORDER BY s.created_at",
+        customer,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((row.status.parse().map_err(corrupt)?, row.tier.parse().map_err(corrupt)?, row.name)))
+        .collect()
+}
+
+/// Ends it now. `None`: there is none, or it had ended.
+pub async fn end(
+    connection: &mut PgConnection,
+    id: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<Subscription>> {
+    let done = sqlx::query!(
+        "UPDATE subscriptions SET status = 'ended', ended_at = $3, end_reason = $2, version = version + 1, updated_at = $3
+         WHERE id = $1 AND status <> 'ended'",
+        id,
+        reason,
+        now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
+    find(connection, id).await
+}
+
+/// Brings one back that had ended with its instance, unless the instance has another one by now.
+pub async fn revive(
+    connection: &mut PgConnection,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<Subscription>> {
+    let done = sqlx::query!(
+        "UPDATE subscriptions s SET status = CASE WHEN trial_ends_at > $2 THEN 'trialing' ELSE 'active' END, ended_at = NULL, end_reason = NULL,
+                version = version + 1, updated_at = $2
+         WHERE id = $1 AND status = 'ended' AND end_reason = 'terminated'
+           AND NOT EXISTS (SELECT FROM subscriptions o WHERE o.instance_id = s.instance_id AND o.status <> 'ended')",
+        id,
+        now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
+    find(connection, id).await
+}
+
+/// Orders that wait for their first payment since before `before` (BIL-13).
+pub async fn pending_since(
+    db: impl PgExecutor<'_>,
+    before: OffsetDateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT id FROM subscriptions WHERE status = 'pending' AND created_at < $1 ORDER BY created_at LIMIT $2",
+        before,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,105 @@
+//! Finds in SQL what a crash, a lost message or a provider's outage left open, and finishes it (REL-04, BIL-08).
+
+use std::time::Duration;
+
+use runtime::clock;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Desk, Failed, cancel_order, complete, end_subscription, take_back, tell_provider};
+use crate::error::Error;
+use crate::provider::ProviderError;
+use crate::store::orders::{self, Order, OrderState};
+use crate::store::{customers, plans, subscriptions};
+
+/// Rows in one round.
+const BATCH: i64 = 100;
+/// How long a claimed order is ours.
+const HOLD: time::Duration = time::Duration::seconds(60);
+
+/// Sweeps each `pause` until `stop`.
+pub async fn run(desk: Desk, pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        if let Err(error) = sweep(&desk, clock::now()).await {
+            tracing::warn!(error = format!("{error:#}"), "sweep failed, trying again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One round over everything that is due at `now`.
+pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
+    for order in orders::claim_open(&desk.pool, now, HOLD, BATCH).await? {
+        if let Err(error) = mend(desk, &order, now).await {
+            tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "order is not finished yet");
+        }
+    }
+    for id in subscriptions::pending_since(&desk.pool, now - desk.pay_within, BATCH).await? {
+        let mut tx = desk.pool.begin().await?;
+        end_subscription(&mut tx, id, "payment_timeout", now).await?;
+        tx.commit().await?;
+        desk.metrics.mended("unpaid");
+    }
+    for id in customers::without_provider_account(&desk.pool, BATCH).await? {
+        match desk.provider.create_account(id).await {
+            Ok(account) => {
+                customers::set_provider_account(&desk.pool, id, &account).await?;
+                desk.metrics.mended("account");
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "accounts cannot be made at the provider now");
+                break;
+            }
+        }
+    }
+    desk.metrics.swept(now);
+    Ok(())
+}
+
+async fn mend(desk: &Desk, order: &Order, now: OffsetDateTime) -> anyhow::Result<()> {
+    if order.provider_cancel_due {
+        tell_provider(desk, order, now).await;
+        desk.metrics.mended("told_provider");
+        return Ok(());
+    }
+    match order.state {
+        OrderState::Placed => {
+            let plan = plans::find(&desk.pool, &order.plan_name, Some(order.entitlement_version)).await?;
+            let plan = plan.ok_or_else(|| anyhow::anyhow!("plan {} is gone", order.plan_name))?;
+            match complete(desk, order, &plan, now).await {
+                Ok(_) => desk.metrics.mended("resumed"),
+                Err(Failed::Provider(ProviderError::Refused(reason))) => {
+                    tracing::error!(order.id = %order.id, reason, "the provider will never take this order");
+                    let mut tx = desk.pool.begin().await?;
+                    take_back(&mut tx, order, "provider_refused", now).await?;
+                    tx.commit().await?;
+                    desk.metrics.mended("taken_back");
+                }
+                Err(Failed::Provider(error)) => return Err(error.into()),
+                Err(Failed::Error(error)) => return Err(error.into()),
+            }
+        }
+        OrderState::Subscribed if order.confirmed_at.is_none() => ask_for_instance(desk, order, now).await?,
+        OrderState::Subscribed | OrderState::Cancelled => {}
+    }
+    Ok(())
+}
+
+/// The announcement of the instance never came: is there an instance?
+async fn ask_for_instance(desk: &Desk, order: &Order, now: OffsetDateTime) -> anyhow::Result<()> {
+    if desk.peers.instance_exists(order.subscription_id).await? {
+        orders::confirm(&desk.pool, order.instance_id, now).await?;
+        desk.metrics.mended("confirmed");
+        return Ok(());
+    }
+    match cancel_order(desk, order.instance_id, "instance_missing", now).await {
+        // Confirmed in this very moment.
+        Ok(()) | Err(Error::Confirmed) => {}
+        Err(error) => return Err(error.into()),
+    }
+    desk.metrics.mended("taken_back");
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! billing-service against a real PostgreSQL, a real RabbitMQ, and a provider that misbehaves.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+mod bus;
+mod catalogue;
+mod customers;
+mod faults;
+mod orders;
+mod source;
+mod world;

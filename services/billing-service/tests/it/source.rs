@@ -1,0 +1,41 @@
+//! Rules that the source itself must keep.
+
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// BIL-06: no floats anywhere near money. Metrics and pauses have them; nothing else may.
+#[test]
+fn there_are_no_floats_in_billing() {
+    let mut found = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 20);
+    for path in found.iter().filter(|path| !path.ends_with("metrics.rs")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        for word in ["f32", "f64", "double precision", "::float"] {
+            assert!(!text.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
+/// BIL-06: amounts are NUMERIC in SQL.
+#[test]
+fn amounts_are_numeric_in_sql() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for line in text.lines().filter(|line| line.contains("_minor ")) {
+            assert!(line.contains("numeric(20, 0)"), "{line}");
+        }
+        assert!(!text.contains("double precision") && !text.contains(" real"));
+    }
+}

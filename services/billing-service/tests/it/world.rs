@@ -1,0 +1,333 @@
+//! Everything around billing: a directory of customers, a directory of instances, a provider with faults, the gRPC API.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use billing_service::app::{self, Desk};
+use billing_service::domain::catalogue::Catalogue;
+use billing_service::domain::subscription::ProvisionPolicy;
+use billing_service::grpc::{Api, POLICIES, routes};
+use billing_service::metrics::BillingMetrics;
+use billing_service::peers::Peers;
+use billing_service::provider::{Guarded, Name, NewSubscription, Provider, ProviderError, Pulled};
+use contracts::billing::v1 as proto;
+use contracts::billing::v1::billing_service_client::BillingServiceClient;
+use contracts::billing::v1::order_service_client::OrderServiceClient;
+use contracts::instance::v1 as instance;
+use contracts::instance::v1::instance_directory_service_server::{
+    InstanceDirectoryService, InstanceDirectoryServiceServer,
+};
+use contracts::services::{BILLING, INSTANCE, USER};
+use contracts::user::v1 as user;
+use contracts::user::v1::customer_directory_service_server::{
+    CustomerDirectoryService, CustomerDirectoryServiceServer,
+};
+use runtime::grpc::{Allow, Authenticated, MethodPolicy, Needs, on_behalf_of};
+use runtime::identity::Role;
+use sqlx::PgPool;
+use telemetry::metrics::Metrics;
+use test_kit::grpc::Running;
+use test_kit::identity::Keyring;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// user-service as the tests want it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Directory {
+    addresses: Arc<Mutex<HashMap<String, String>>>,
+    away: Arc<AtomicBool>,
+}
+
+impl Directory {
+    pub(crate) fn add(&self, email: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        self.addresses.lock().unwrap().insert(id.to_string(), email.to_owned());
+        id
+    }
+
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+}
+
+#[tonic::async_trait]
+impl CustomerDirectoryService for Directory {
+    async fn get_customer(
+        &self,
+        request: Request<user::GetCustomerRequest>,
+    ) -> Result<Response<user::GetCustomerResponse>, Status> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("away"));
+        }
+        let id = request.into_inner().customer_id;
+        let email = self.addresses.lock().unwrap().get(&id).cloned();
+        let email = email.ok_or_else(|| Status::not_found("customer"))?;
+        let customer = Some(user::Customer { id, email, ..Default::default() });
+        Ok(Response::new(user::GetCustomerResponse { customer }))
+    }
+
+    async fn batch_get_customers(
+        &self,
+        _: Request<user::BatchGetCustomersRequest>,
+    ) -> Result<Response<user::BatchGetCustomersResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+}
+
+/// instance-service as the tests want it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Instances {
+    subscriptions: Arc<Mutex<HashSet<String>>>,
+    away: Arc<AtomicBool>,
+}
+
+impl Instances {
+    pub(crate) fn add(&self, subscription: &str) {
+        self.subscriptions.lock().unwrap().insert(subscription.to_owned());
+    }
+
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+}
+
+#[tonic::async_trait]
+impl InstanceDirectoryService for Instances {
+    async fn count_instances(
+        &self,
+        _: Request<instance::CountInstancesRequest>,
+    ) -> Result<Response<instance::CountInstancesResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn terminate_all(
+        &self,
+        _: Request<instance::TerminateAllRequest>,
+    ) -> Result<Response<instance::TerminateAllResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn find_by_subscription(
+        &self,
+        request: Request<instance::FindBySubscriptionRequest>,
+    ) -> Result<Response<instance::FindBySubscriptionResponse>, Status> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("away"));
+        }
+        let found = self.subscriptions.lock().unwrap().contains(&request.get_ref().subscription_id);
+        Ok(Response::new(instance::FindBySubscriptionResponse { found, ..Default::default() }))
+    }
+}
+
+const USER_POLICIES: &[MethodPolicy] = &[MethodPolicy {
+    method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer",
+    allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+}];
+const INSTANCE_POLICIES: &[MethodPolicy] = &[MethodPolicy {
+    method: "/saasodoo.instance.v1.InstanceDirectoryService/FindBySubscription",
+    allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+}];
+
+/// Where a call to the provider goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Never answers to the account.
+    HangAtAccount,
+    /// Never answers, and has done nothing.
+    HangBefore,
+    /// Does it, and never answers.
+    HangAfter,
+    /// Fails, and has done nothing.
+    FailBefore,
+    /// Does it, and then fails.
+    FailAfter,
+    /// Understands, and never will.
+    Refuse,
+}
+
+/// A remote provider that remembers.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    fault: Arc<Mutex<Fault>>,
+    pub(crate) accounts: Arc<Mutex<HashSet<Uuid>>>,
+    /// Live subscriptions.
+    pub(crate) live: Arc<Mutex<HashSet<Uuid>>>,
+}
+
+impl Remote {
+    pub(crate) fn new() -> Self {
+        Self { fault: Arc::new(Mutex::new(Fault::None)), accounts: Arc::default(), live: Arc::default() }
+    }
+
+    pub(crate) fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.lock().unwrap().len()
+    }
+
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap()
+    }
+}
+
+fn down() -> ProviderError {
+    ProviderError::Unavailable(anyhow::anyhow!("down"))
+}
+
+#[tonic::async_trait]
+impl Provider for Remote {
+    fn name(&self) -> Name {
+        Name::Killbill
+    }
+
+    async fn create_account(&self, customer_id: Uuid) -> Result<String, ProviderError> {
+        if self.fault() == Fault::HangAtAccount {
+            std::future::pending::<()>().await;
+        }
+        self.accounts.lock().unwrap().insert(customer_id);
+        Ok(format!("remote-{customer_id}"))
+    }
+
+    async fn create_subscription(&self, wanted: &NewSubscription<'_>) -> Result<String, ProviderError> {
+        let fault = self.fault();
+        match fault {
+            Fault::HangBefore => std::future::pending().await,
+            Fault::FailBefore => return Err(down()),
+            Fault::Refuse => return Err(ProviderError::Refused("no such plan".into())),
+            _ => {}
+        }
+        self.live.lock().unwrap().insert(wanted.id);
+        match fault {
+            Fault::HangAfter => std::future::pending().await,
+            Fault::FailAfter => Err(down()),
+            _ => Ok(format!("remote-{}", wanted.id)),
+        }
+    }
+
+    async fn cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
+        if self.fault() != Fault::None {
+            return Err(down());
+        }
+        self.live.lock().unwrap().remove(&subscription_id);
+        Ok(())
+    }
+
+    async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError> {
+        let live = self.live.lock().unwrap().contains(&subscription_id);
+        Ok(live.then(|| Pulled { provider_id: format!("remote-{subscription_id}"), ended_at: None }))
+    }
+
+    async fn health(&self) -> Result<(), ProviderError> {
+        if self.fault() == Fault::None { Ok(()) } else { Err(down()) }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) pool: PgPool,
+    pub(crate) directory: Directory,
+    pub(crate) instances: Instances,
+    pub(crate) remote: Remote,
+    pub(crate) desk: Desk,
+    pub(crate) api: Running,
+}
+
+impl World {
+    pub(crate) async fn start(pool: &PgPool) -> Self {
+        Self::start_with(pool, ProvisionPolicy::OnInvoice).await
+    }
+
+    pub(crate) async fn start_with(pool: &PgPool, policy: ProvisionPolicy) -> Self {
+        app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
+        let keys = Keyring::new();
+        let (directory, instances, remote) = (Directory::default(), Instances::default(), Remote::new());
+        let mut users = Routes::builder();
+        users.add_service(CustomerDirectoryServiceServer::new(directory.clone()));
+        let users = test_kit::grpc::serve(USER, USER_POLICIES, &keys, users.routes()).await;
+        let mut found = Routes::builder();
+        found.add_service(InstanceDirectoryServiceServer::new(instances.clone()));
+        let found = test_kit::grpc::serve(INSTANCE, INSTANCE_POLICIES, &keys, found.routes()).await;
+        let desk = Desk {
+            pool: pool.clone(),
+            provider: Guarded::new(remote.clone()),
+            peers: Peers::try_new(&keys.dialer(BILLING), &users.url, &found.url).unwrap(),
+            policy,
+            confirm_within: time::Duration::minutes(15),
+            pay_within: time::Duration::days(7),
+            trial_days: 14,
+            metrics: BillingMetrics::new(&Metrics::new()),
+        };
+        let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
+        Self { pool: pool.clone(), directory, instances, remote, desk, api }
+    }
+
+    pub(crate) fn orders(&self) -> OrderServiceClient<Authenticated> {
+        OrderServiceClient::new(self.api.channel_as(INSTANCE))
+    }
+
+    pub(crate) async fn order(
+        &self,
+        customer: Uuid,
+        instance: Uuid,
+    ) -> Result<proto::PlaceOrderResponse, Status> {
+        self.order_plan(customer, instance, "basic-monthly", None).await
+    }
+
+    pub(crate) async fn order_plan(
+        &self,
+        customer: Uuid,
+        instance: Uuid,
+        plan: &str,
+        trial: Option<bool>,
+    ) -> Result<proto::PlaceOrderResponse, Status> {
+        let request = proto::PlaceOrderRequest {
+            instance_id: instance.to_string(),
+            customer_id: customer.to_string(),
+            plan_name: plan.into(),
+            trial,
+            settings_json: r#"{"name": "Shop"}"#.into(),
+        };
+        Ok(self.orders().place_order(request).await?.into_inner())
+    }
+
+    pub(crate) async fn cancel(&self, instance: Uuid) -> Result<(), Status> {
+        let request =
+            proto::CancelOrderRequest { instance_id: instance.to_string(), reason: "not_stored".into() };
+        self.orders().cancel_order(request).await.map(drop)
+    }
+
+    pub(crate) async fn entitlement(&self, subscription: &str) -> proto::GetEntitlementResponse {
+        let request = proto::GetEntitlementRequest { subscription_id: subscription.into() };
+        self.orders().get_entitlement(request).await.unwrap().into_inner()
+    }
+
+    pub(crate) fn billing(&self) -> BillingServiceClient<Authenticated> {
+        BillingServiceClient::new(self.api.channel())
+    }
+
+    pub(crate) fn by<T>(&self, user: Uuid, role: Role, message: T) -> Request<T> {
+        on_behalf_of(message, Some(&self.api.keys.user_token(user, role)), "test", None)
+    }
+
+    pub(crate) async fn eligibility(&self, customer: Uuid) -> proto::GetTrialEligibilityResponse {
+        let request = proto::GetTrialEligibilityRequest { customer_id: None };
+        let request = self.by(customer, Role::Customer, request);
+        self.billing().get_trial_eligibility(request).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn count(&self, what: &str) -> i64 {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {what}")))
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Topics of all announcements so far, in order.
+    pub(crate) async fn announced(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT topic FROM outbox ORDER BY id").fetch_all(&self.pool).await.unwrap()
+    }
+}
