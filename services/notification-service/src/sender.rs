@@ -84,6 +84,8 @@ impl Sender {
         let mut work = JoinSet::new();
         let mut cleaned = Instant::now();
         let mut listener = None;
+        let mut tick = tokio::time::interval(SWEEP);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             if listener.is_none() {
                 listener = self.listen().await;
@@ -99,7 +101,7 @@ impl Sender {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(SWEEP) => self.measure().await,
+                _ = tick.tick() => self.measure().await,
                 Some(ended) = work.join_next() => ended.context("a sender panicked")?,
                 lost = woken(&mut listener) => if lost { listener = None; tokio::time::sleep(Duration::from_millis(200)).await; },
             }
