@@ -138,8 +138,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts all parts and waits until the API server is ready.
     pub fn start(options: Options) -> Result<Self> {
-        fs::create_dir_all(&options.dir)
-            .with_context(|| format!("cannot make {}", options.dir.display()))?;
+        fs::create_dir_all(&options.dir).with_context(|| format!("cannot make {}", options.dir.display()))?;
         let dir = fs::canonicalize(&options.dir)?;
         for folder in ["bin", "log", "run", "etcd"] {
             fs::create_dir_all(dir.join(folder))?;
@@ -198,7 +197,9 @@ impl ControlPlane {
     pub fn ended_parts(&mut self) -> Vec<Part> {
         Part::ALL
             .into_iter()
-            .filter(|part| self.running[*part as usize].as_mut().is_some_and(|process| process.ended().is_some()))
+            .filter(|part| {
+                self.running[*part as usize].as_mut().is_some_and(|process| process.ended().is_some())
+            })
             .collect()
     }
 

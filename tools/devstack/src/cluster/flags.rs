@@ -58,7 +58,8 @@ pub(super) fn api_server(options: &Options, ports: Ports, certificates: &Certifi
         format!("--service-account-signing-key-file={}", certificates.path("service-account.key")),
         format!("--service-cluster-ip-range={SERVICE_RANGE}"),
         "--authorization-mode=RBAC".to_owned(),
-        "--enable-admission-plugins=PodSecurity,ResourceQuota,LimitRanger,ValidatingAdmissionPolicy".to_owned(),
+        "--enable-admission-plugins=PodSecurity,ResourceQuota,LimitRanger,ValidatingAdmissionPolicy"
+            .to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
         // An outage in a test must end when the server is back, not after a grace time.
         "--shutdown-delay-duration=0s".to_owned(),
@@ -111,7 +112,8 @@ mod tests {
         let options = Options::new(dir.path(), "devcluster");
         let ports = Ports { etcd_client: 1, etcd_peer: 2, api_server: 3 };
 
-        let flags = [etcd(&options, ports, &certificates), api_server(&options, ports, &certificates)].concat();
+        let flags =
+            [etcd(&options, ports, &certificates), api_server(&options, ports, &certificates)].concat();
 
         let open: Vec<_> = flags.iter().filter(|flag| flag.contains("0.0.0.0")).collect();
         assert!(open.is_empty(), "{open:?}");
