@@ -44,6 +44,13 @@ pub struct Service {
     pub needs: &'static [Need],
 }
 
+impl Service {
+    /// Whether its HTTP port is public, so that readiness and metrics have a port of their own.
+    pub fn is_public(&self) -> bool {
+        self.name == "gateway"
+    }
+}
+
 const fn service(name: &'static str, database: Database, needs: &'static [Need]) -> Service {
     Service { name, database: Some(database), migrates: true, needs }
 }
@@ -105,8 +112,10 @@ impl HostPort {
 /// Ports of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServicePorts {
-    /// Health, metrics and, for the gateway, the public API.
+    /// HTTP: health and metrics, or the gateway's public API.
     pub http: u16,
+    /// Readiness and metrics: the same port, but for the gateway, which keeps them from the public.
+    pub admin: u16,
     /// gRPC.
     pub grpc: u16,
 }
@@ -183,6 +192,9 @@ pub fn environment(
     set("LOG_LEVEL", "info".to_owned());
     set("BIND_ADDRESS", "127.0.0.1".to_owned());
     set("HTTP_PORT", ports.http.to_string());
+    if ports.admin != ports.http {
+        set("ADMIN_PORT", ports.admin.to_string());
+    }
     set("GRPC_PORT", ports.grpc.to_string());
     set("SERVICE_TOKEN_PRIVATE_KEY", secrets.service_key(service.name)?.to_owned());
     set("SERVICE_TOKEN_PUBLIC_KEYS", secrets.public_keys()?);
@@ -262,7 +274,9 @@ mod tests {
             ingress_port: 5,
             base_domain: "localhost".to_owned(),
             ports: ports
-                .map(|(port, service)| (service.name.to_owned(), ServicePorts { http: port, grpc: port + 1 }))
+                .map(|(port, service)| {
+                    (service.name.to_owned(), ServicePorts { http: port, admin: port, grpc: port + 1 })
+                })
                 .collect(),
             storage_class: None,
             extra: BTreeMap::new(),

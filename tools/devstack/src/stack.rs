@@ -189,16 +189,15 @@ impl Stack {
             let shown = addresses.services.iter().filter(|_| self.plan.extent >= Extent::All);
             shown.map(pair).collect::<BTreeMap<String, String>>()
         };
-        let services = urls(|ports| ports.http);
         StackFile {
-            api: services.get("gateway").cloned().unwrap_or_default(),
+            api: urls(|ports| ports.http).remove("gateway").unwrap_or_default(),
             base_domain: BASE_DOMAIN.to_owned(),
             ingress: addresses.ingress.clone(),
             kubectl,
             kubeconfig,
             mail: addresses.mail.clone(),
             admin: Login { email: ADMIN_EMAIL.to_owned(), password: secrets.admin.clone() },
-            services,
+            services: urls(|ports| ports.admin),
             grpc: urls(|ports| ports.grpc),
             control: format!("http://127.0.0.1:{}", addresses.control),
             devnode: if self.plan.given.cluster.is_some() {

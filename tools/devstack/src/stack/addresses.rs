@@ -54,8 +54,10 @@ pub(super) fn choose_addresses(plan: &Plan) -> Result<Addresses> {
         .iter()
         .map(|service| {
             let http = ports.choose(&format!("{}-http", service.name))?;
+            let admin =
+                if service.is_public() { ports.choose(&format!("{}-admin", service.name))? } else { http };
             let grpc = ports.choose(&format!("{}-grpc", service.name))?;
-            Ok((service.name.to_owned(), ServicePorts { http, grpc }))
+            Ok((service.name.to_owned(), ServicePorts { http, admin, grpc }))
         })
         .collect::<Result<BTreeMap<_, _>>>()?;
     if services.len() != services::ALL.len() {

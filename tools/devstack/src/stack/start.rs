@@ -234,7 +234,7 @@ impl Stack {
             service.name,
             service,
             self.environment(service)?,
-            self.ports_of(service.name)?.http,
+            self.ports_of(service.name)?.admin,
         );
         let started = self.launch(service.name, unit);
         self.tolerate(started)
@@ -256,10 +256,10 @@ impl Stack {
         name: &str,
         service: &Service,
         env: BTreeMap<String, String>,
-        http: u16,
+        admin: u16,
     ) -> Unit {
         let layout = &self.plan.layout;
-        let url = format!("http://127.0.0.1:{http}/health/ready");
+        let url = format!("http://127.0.0.1:{admin}/health/ready");
         let spec = Spec::new(name, layout.program(service.name), &layout.logs())
             .arg("serve")
             .envs(env)
