@@ -22,9 +22,9 @@ pub struct Logs {
 
 impl Logs {
     /// Prints the file, and follows it if wanted.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self, stack: &str) -> Result<ExitCode> {
         signals::unblock();
-        let layout = workspace::dev_layout()?;
+        let layout = workspace::named_layout(stack)?;
         let path = layout
             .log_of(&self.name)
             .with_context(|| format!("{} has no log in {}", self.name, layout.logs().display()))?;

@@ -24,6 +24,9 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
+    /// Name of the stack, which is also its folder in `target`; another name is another stack beside the first
+    #[arg(long, global = true, default_value = "dev", value_parser = workspace::stack_name)]
+    stack: String,
     #[command(subcommand)]
     command: Task,
 }
@@ -51,11 +54,12 @@ enum Task {
 fn main() -> ExitCode {
     // Before any thread: every thread inherits which signals are blocked.
     signals::block();
-    let outcome = match Cli::parse().command {
-        Task::Up(task) => task.run(),
-        Task::Down(task) => task.run(),
-        Task::Status => up::status(),
-        Task::Logs(task) => task.run(),
+    let Cli { stack, command } = Cli::parse();
+    let outcome = match command {
+        Task::Up(task) => task.run(&stack),
+        Task::Down(task) => task.run(&stack),
+        Task::Status => up::status(&stack),
+        Task::Logs(task) => task.run(&stack),
         Task::Test(task) => task.run(),
         Task::Lint(task) => Ok(task.run()),
         Task::Bench(task) => task.run(),

@@ -99,8 +99,8 @@ fn ready_file(layout: &Layout) -> std::path::PathBuf {
 
 impl Up {
     /// Starts the stack.
-    pub fn run(self) -> Result<ExitCode> {
-        let layout = workspace::dev_layout()?;
+    pub fn run(self, stack: &str) -> Result<ExitCode> {
+        let layout = workspace::named_layout(stack)?;
         fs::create_dir_all(layout.logs()).with_context(|| format!("create {}", layout.dir.display()))?;
         let progress = Progress::new(std::io::stdout());
         if let Some(supervisor) = running(&layout)? {
@@ -295,9 +295,9 @@ fn read_file(layout: &Layout) -> Result<StackFile> {
 
 impl Down {
     /// Stops the stack.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self, stack: &str) -> Result<ExitCode> {
         signals::unblock();
-        let layout = workspace::dev_layout()?;
+        let layout = workspace::named_layout(stack)?;
         let progress = Progress::new(std::io::stdout());
         match running(&layout)? {
             Some(supervisor) => {
@@ -321,9 +321,9 @@ impl Down {
 }
 
 /// Prints the parts of the running stack.
-pub fn status() -> Result<ExitCode> {
+pub fn status(stack: &str) -> Result<ExitCode> {
     signals::unblock();
-    let layout = workspace::dev_layout()?;
+    let layout = workspace::named_layout(stack)?;
     let progress = Progress::new(std::io::stdout());
     if running(&layout)?.is_none() {
         progress.line("no stack runs");

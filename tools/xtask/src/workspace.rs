@@ -38,9 +38,23 @@ pub fn layout(dir: PathBuf) -> Result<Layout> {
     Ok(Layout { workspace: root(), dir, programs, cache: cache() })
 }
 
-/// The layout of the developer's stack.
-pub fn dev_layout() -> Result<Layout> {
-    layout(target()?.join("dev"))
+/// The layout of the developer's stack of this name.
+pub fn named_layout(stack: &str) -> Result<Layout> {
+    layout(target()?.join(stack))
+}
+
+/// A name that cannot be taken for a folder of cargo or of the tests.
+pub fn stack_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty()
+        || !text.chars().all(plain)
+        || ["debug", "release", "test", "test-logs", "bench", "tmp", "doc"].contains(&text)
+    {
+        return Err(
+            "a stack's name has lower-case letters, digits and hyphens, and is no folder of cargo".to_owned()
+        );
+    }
+    Ok(text.to_owned())
 }
 
 /// Crates whose SQL is checked at compile time: those with a `sqlx.toml`.

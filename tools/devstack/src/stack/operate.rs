@@ -57,13 +57,15 @@ impl Stack {
         let mut ports = Ports::load(&self.plan.layout.dir.join("replica-ports.json"));
         let (http, grpc) =
             (ports.choose(&format!("{replica}-http"))?, ports.choose(&format!("{replica}-grpc"))?);
+        let admin = if service.is_public() { ports.choose(&format!("{replica}-admin"))? } else { http };
         let mut env = self.environment(service)?;
         env.extend([
             ("HTTP_PORT".to_owned(), http.to_string()),
+            ("ADMIN_PORT".to_owned(), admin.to_string()),
             ("GRPC_PORT".to_owned(), grpc.to_string()),
             ("WORKER_ID".to_owned(), replica.clone()),
         ]);
-        let unit = self.service_unit(&replica, service, env, http);
+        let unit = self.service_unit(&replica, service, env, admin);
         self.launch(&replica, unit)?;
         Ok(true)
     }
