@@ -5,8 +5,14 @@
 
 pub mod cluster;
 pub mod config;
+pub mod consumer;
+pub mod grpc;
 pub mod objects;
 pub mod operations;
 pub mod peers;
+pub mod reconcile;
+mod serve;
 pub mod watch;
 pub mod worker;
+
+pub use serve::serve;

@@ -71,7 +71,7 @@ fn failed(service: &'static str) -> impl Fn(Status) -> Error {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Placement {
     /// It is there.
-    Allocated(database::Allocation),
+    Allocated(Box<database::Allocation>),
     /// A server is being made.
     Provisioning,
 }
@@ -133,7 +133,7 @@ impl Peers {
         .map_err(failed(services::DATABASE))?
         .into_inner();
         match (answer.status.as_str(), answer.allocation) {
-            ("allocated", Some(allocation)) => Ok(Placement::Allocated(allocation)),
+            ("allocated", Some(allocation)) => Ok(Placement::Allocated(Box::new(allocation))),
             ("allocated", None) => {
                 Err(Error::Broken { service: services::DATABASE, missing: "an allocation" })
             }

@@ -98,3 +98,8 @@ pub async fn reconciled(connection: &mut PgConnection, task: Uuid) -> sqlx::Resu
     .await
     .map(drop)
 }
+
+/// Tells the leader, whichever worker it is, that a pool should be looked at.
+pub async fn notify_pools(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SELECT pg_notify('pools', '')").execute(connection).await.map(drop)
+}

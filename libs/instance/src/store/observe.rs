@@ -273,3 +273,15 @@ pub async fn workload_stands(connection: &mut PgConnection, instance_id: Uuid) -
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Locks the row of an instance that is at rest and unchanged since `version`, until the transaction ends: no decision is made meanwhile.
+pub async fn lock_at_rest(connection: &mut PgConnection, instance_id: Uuid, version: i64) -> sqlx::Result<bool> {
+    let locked = sqlx::query_scalar!(
+        "SELECT id FROM instances WHERE id = $1 AND version = $2 FOR NO KEY UPDATE",
+        instance_id,
+        version,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    Ok(locked.is_some() && !has_active_operation(connection, instance_id).await?)
+}

@@ -19,7 +19,7 @@ use super::access::Cluster;
 use super::cache::{Cached, Known};
 use super::compare::differences;
 use super::error::{Error, absent_as_none};
-use crate::objects::meta;
+use crate::objects::{Name, meta};
 
 /// A namespaced kind that the worker writes.
 pub trait Kind:
@@ -68,6 +68,15 @@ impl Owner<'_> {
     }
 }
 
+/// Where an apply looks before it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookAt {
+    /// The watches, when they are fresh: they may be some milliseconds behind.
+    Watches,
+    /// The server: for objects that another worker may have changed just now.
+    Server,
+}
+
 /// What an apply did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
@@ -105,7 +114,7 @@ impl Applied {
 }
 
 /// A wanted object as the server gets it: with the hash of all that is wanted.
-pub(super) fn wanted_json<K: Kind>(wanted: &K) -> Result<Value, Error> {
+pub(crate) fn wanted_json<K: Kind>(wanted: &K) -> Result<Value, Error> {
     let broken = |error: serde_json::Error| Error::Invalid(error.to_string());
     let text = serde_json::to_vec(wanted).map_err(broken)?;
     let hash = hex::encode(&Sha256::digest(&text)[..16]);
@@ -144,34 +153,64 @@ impl Cluster {
         }
     }
 
+    /// Objects of one kind with these labels, from the server.
+    pub async fn list<K>(&self, namespace: &str, selector: &str) -> Result<Vec<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client()?, namespace);
+        let parameters = ListParams::default().labels(selector);
+        let list = self.call("list", &K::kind(&()), &K::plural(&()), api.list(&parameters)).await?;
+        Ok(list.items)
+    }
+
+    /// The same, metadata only.
+    pub async fn list_metadata<K>(&self, namespace: &str, selector: &str) -> Result<Vec<ObjectMeta>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client()?, namespace);
+        let parameters = ListParams::default().labels(selector);
+        let list = self.call("list", &K::kind(&()), &K::plural(&()), api.list_metadata(&parameters)).await?;
+        Ok(list.items.into_iter().map(|item| item.metadata).collect())
+    }
+
     /// The pods of an instance, those on their way out among them.
     pub async fn pods_of(&self, namespace: &str, instance: Uuid) -> Result<Vec<Arc<Pod>>, Error> {
         if self.cache().pods.is_fresh() {
-            let mut pods = self.cache().pods.all();
+            let mut pods = self.cache().pods.with_prefix(&format!("{}-", Name::tenant(instance)));
             pods.retain(|pod| meta::instance_of(&pod.metadata) == Some(instance));
             return Ok(pods);
         }
-        let api = self.api::<Pod>(namespace)?;
-        let parameters = ListParams::default().labels(&meta::selector_text(instance));
-        let pods = self.call("list", "Pod", "pods", api.list(&parameters)).await?;
-        Ok(pods.items.into_iter().map(Arc::new).collect())
+        let pods = self.list::<Pod>(namespace, &meta::selector_text(instance)).await?;
+        Ok(pods.into_iter().map(Arc::new).collect())
     }
 
-    /// The paths at which the stored object differs from the wanted one; `None` when it is absent.
-    pub async fn compare<K: Kind>(
-        &self,
-        wanted: &K,
-        owner: Owner<'_>,
-    ) -> Result<Option<Vec<String>>, Error> {
+    /// The paths at which the stored object differs from the wanted one; `None` when it is absent. Asks the server.
+    pub async fn compare<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<Option<Vec<String>>, Error> {
         let json = wanted_json(wanted)?;
-        Ok(self.current(wanted, owner).await?.map(|current| current.differences(&json)))
+        Ok(self.current(wanted, owner, LookAt::Server).await?.map(|current| current.differences(&json)))
+    }
+
+    /// Would an apply write nothing?
+    pub async fn is_as_wanted<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<bool, Error> {
+        let (namespace, _, what) = place(wanted)?;
+        let json = wanted_json(wanted)?;
+        let Some(current) = self.current(wanted, owner, LookAt::Watches).await? else { return Ok(false) };
+        let paths = current.differences(&json);
+        Ok(paths.is_empty() || self.cache().is_tolerated(&namespace, &what, &paths))
     }
 
     /// Makes the stored object as wanted. Writes only when something differs; an object of another owner is refused, never adopted.
-    pub async fn apply<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<Applied, Error> {
+    pub async fn apply<K: Kind>(
+        &self,
+        wanted: &K,
+        owner: Owner<'_>,
+        look_at: LookAt,
+    ) -> Result<Applied, Error> {
         let (namespace, name, what) = place(wanted)?;
         let json = wanted_json(wanted)?;
-        let current = self.current(wanted, owner).await?;
+        let current = self.current(wanted, owner, look_at).await?;
         let paths = match &current {
             None => None,
             Some(current) if current.deleting => {
@@ -246,7 +285,8 @@ impl Cluster {
     }
 
     async fn delete_by_uid<K: Kind>(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
-        self.remove::<K>(namespace, name, Some(Preconditions { uid: Some(uid), resource_version: None })).await
+        self.remove::<K>(namespace, name, Some(Preconditions { uid: Some(uid), resource_version: None }))
+            .await
     }
 
     async fn remove<K: Kind>(
@@ -266,10 +306,19 @@ impl Cluster {
             .map(drop)
     }
 
-    /// What is stored now: from the watches when they are fresh, else from the server.
-    async fn current<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<Option<Current>, Error> {
+    /// What is stored now.
+    async fn current<K: Kind>(
+        &self,
+        wanted: &K,
+        owner: Owner<'_>,
+        look_at: LookAt,
+    ) -> Result<Option<Current>, Error> {
         let (namespace, name, what) = place(wanted)?;
-        let found = match K::known(self.cache(), &namespace, &name) {
+        let known = match look_at {
+            LookAt::Watches => K::known(self.cache(), &namespace, &name),
+            LookAt::Server => Known::Nothing,
+        };
+        let found = match known {
             Known::Absent => None,
             Known::Whole(object) => Some(Current::of(object.meta(), serde_json::to_value(&*object), false)?),
             Known::Metadata(metadata) => {

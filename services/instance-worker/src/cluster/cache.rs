@@ -1,7 +1,7 @@
 //! What the leader's watches know, trimmed to what is compared or shown (K8S-34). A store is asked only while its watch is connected; before
 //! that, and on replicas that do not lead, the server is asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -33,24 +33,20 @@ pub struct Cache {
 /// The last seen objects of one kind in one namespace.
 #[derive(Debug)]
 pub struct Store<T> {
-    objects: RwLock<HashMap<String, Arc<T>>>,
+    objects: RwLock<BTreeMap<String, Arc<T>>>,
     namespace: RwLock<String>,
     fresh: AtomicBool,
 }
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self {
-            objects: RwLock::default(),
-            namespace: RwLock::default(),
-            fresh: AtomicBool::new(false),
-        }
+        Self { objects: RwLock::default(), namespace: RwLock::default(), fresh: AtomicBool::new(false) }
     }
 }
 
 impl<T> Store<T> {
     /// Everything at once: the end of a list.
-    pub fn replace(&self, namespace: &str, objects: HashMap<String, Arc<T>>) {
+    pub fn replace(&self, namespace: &str, objects: BTreeMap<String, Arc<T>>) {
         namespace.clone_into(&mut self.namespace.write().unwrap_or_else(PoisonError::into_inner));
         *self.objects.write().unwrap_or_else(PoisonError::into_inner) = objects;
         self.fresh.store(true, Ordering::SeqCst);
@@ -82,7 +78,7 @@ impl<T> Store<T> {
         self.objects.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// One object; `None` also when the store is not fresh.
+    /// One object, as it was seen last.
     pub fn get(&self, name: &str) -> Option<Arc<T>> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
@@ -90,6 +86,13 @@ impl<T> Store<T> {
     /// All objects.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Objects whose names begin so.
+    pub fn with_prefix(&self, prefix: &str) -> Vec<Arc<T>> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let from = objects.range(prefix.to_owned()..);
+        from.take_while(|(name, _)| name.starts_with(prefix)).map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// How many there are.
@@ -102,9 +105,9 @@ impl<T> Store<T> {
         self.len() == 0
     }
 
-    fn find(&self, namespace: &str, name: &str) -> Option<Option<Arc<T>>> {
-        let ours = *self.namespace.read().unwrap_or_else(PoisonError::into_inner) == namespace;
-        (ours && self.is_fresh()).then(|| self.get(name))
+    /// May the store be asked about this namespace?
+    fn knows(&self, namespace: &str) -> bool {
+        self.is_fresh() && *self.namespace.read().unwrap_or_else(PoisonError::into_inner) == namespace
     }
 }
 
@@ -131,11 +134,10 @@ macro_rules! cached {
     ($($kind:ty => $store:ident),+ $(,)?) => {$(
         impl Cached for $kind {
             fn known(cache: &Cache, namespace: &str, name: &str) -> Known<Self> {
-                match cache.$store.find(namespace, name) {
-                    None => Known::Nothing,
-                    Some(None) => Known::Absent,
-                    Some(Some(object)) => Known::Whole(object),
+                if !cache.$store.knows(namespace) {
+                    return Known::Nothing;
                 }
+                cache.$store.get(name).map_or(Known::Absent, Known::Whole)
             }
         }
     )+};
@@ -152,11 +154,10 @@ cached! {
 
 impl Cached for Secret {
     fn known(cache: &Cache, namespace: &str, name: &str) -> Known<Self> {
-        match cache.secrets.find(namespace, name) {
-            None => Known::Nothing,
-            Some(None) => Known::Absent,
-            Some(Some(metadata)) => Known::Metadata(metadata),
+        if !cache.secrets.knows(namespace) {
+            return Known::Nothing;
         }
+        cache.secrets.get(name).map_or(Known::Absent, Known::Metadata)
     }
 }
 
@@ -211,7 +212,7 @@ mod tests {
     fn a_stale_store_is_never_read_as_absent() {
         let cache = Cache::default();
         assert!(matches!(Service::known(&cache, "tenants", "a"), Known::Nothing));
-        cache.services.replace("tenants", HashMap::new());
+        cache.services.replace("tenants", BTreeMap::new());
         assert!(matches!(Service::known(&cache, "tenants", "a"), Known::Absent));
         assert!(matches!(Service::known(&cache, "platform", "a"), Known::Nothing));
         cache.services.set_fresh(false);

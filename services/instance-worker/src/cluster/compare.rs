@@ -35,7 +35,7 @@ fn walk(wanted: &Value, live: &Value, path: &mut String, found: &mut Vec<String>
             }
             for (index, (value, other)) in wanted.iter().zip(live).enumerate() {
                 let length = path.len();
-                path.push_str(&format!("[{index}]"));
+                path.extend(["[", &index.to_string(), "]"]);
                 walk(value, other, path, found);
                 path.truncate(length);
             }
@@ -61,7 +61,11 @@ mod tests {
     use serde_json::json;
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), "[a-z]{0,5}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a-z]{0,5}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -13,7 +13,8 @@ mod limit;
 mod pods;
 
 pub use access::{Cluster, Metrics};
-pub use apply::{Applied, Kind, Owner};
+pub(crate) use apply::wanted_json;
+pub use apply::{Applied, Kind, LookAt, Owner};
 pub use cache::{Cache, Store};
 pub use compare::differences;
 pub use connect::{Connection, Source};

@@ -83,8 +83,7 @@ pub async fn probe(
                 request(stream, target.host, path).await.map_err(unavailable)
             }
             Addressing::PodIp => {
-                let stream =
-                    TcpStream::connect((target.pod_ip, target.port)).await.map_err(unavailable)?;
+                let stream = TcpStream::connect((target.pod_ip, target.port)).await.map_err(unavailable)?;
                 request(stream, target.host, path).await.map_err(unavailable)
             }
             Addressing::PortForward => {

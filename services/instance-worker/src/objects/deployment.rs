@@ -36,7 +36,7 @@ pub fn deployment(tenant: &Tenant, settings: &Settings) -> Deployment {
         ..ObjectMeta::default()
     };
     Deployment {
-        metadata: meta::of_tenant(tenant, Name::tenant(tenant.id), &settings.tenants),
+        metadata: meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants),
         spec: Some(DeploymentSpec {
             replicas: Some(i32::from(tenant.running)),
             revision_history_limit: Some(3),
@@ -129,11 +129,8 @@ fn container(tenant: &Tenant, settings: &Settings) -> Container {
 
 /// Passwords come by reference only (K8S-06, K8S-08).
 fn env(tenant: &Tenant, flavour: Flavour) -> Vec<EnvVar> {
-    let plain = |name: &str, value: String| EnvVar {
-        name: name.to_owned(),
-        value: Some(value),
-        ..EnvVar::default()
-    };
+    let plain =
+        |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
     let secret = |name: &str, key: &str| EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
@@ -207,11 +204,7 @@ fn resources(tenant: &Tenant, settings: &Settings) -> ResourceRequirements {
         ("cpu".to_owned(), quantity::cpu_share(tenant.cpu_millis, settings.cpu_ratio)),
         ("memory".to_owned(), quantity::memory_share(tenant.memory_mib, settings.memory_ratio)),
     ]);
-    ResourceRequirements {
-        limits: Some(limits),
-        requests: Some(requests),
-        ..ResourceRequirements::default()
-    }
+    ResourceRequirements { limits: Some(limits), requests: Some(requests), ..ResourceRequirements::default() }
 }
 
 /// K8S-09. Without an initial delay: the start-up probe alone covers a first boot of ten minutes.
@@ -269,8 +262,10 @@ mod tests {
     fn a_stopped_instance_has_no_replica_and_a_restart_changes_the_template() {
         let stopped = deployment(&Tenant { running: false, ..tenant() }, &settings());
         assert_eq!(stopped.spec.unwrap().replicas, Some(0));
-        let restarted =
-            deployment(&Tenant { restarted_at: Some("2026-11-01T00:00:00Z".into()), ..tenant() }, &settings());
+        let restarted = deployment(
+            &Tenant { restarted_at: Some("2026-11-01T00:00:00Z".into()), ..tenant() },
+            &settings(),
+        );
         let annotations = restarted.spec.unwrap().template.metadata.unwrap().annotations.unwrap();
         assert_eq!(annotations[meta::RESTARTED_AT], "2026-11-01T00:00:00Z");
     }

@@ -24,7 +24,7 @@ pub fn ingress(tenant: &Tenant, settings: &Settings) -> Ingress {
         paths.push(path("/websocket", target, if workers { WEBSOCKET } else { HTTP }));
     }
     let host = settings.host(&tenant.subdomain);
-    let mut metadata = meta::of_tenant(tenant, Name::tenant(tenant.id), &settings.tenants);
+    let mut metadata = meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants);
     metadata.annotations.get_or_insert_default().insert(
         "traefik.ingress.kubernetes.io/router.entrypoints".into(),
         if settings.tls { "websecure" } else { "web" }.into(),

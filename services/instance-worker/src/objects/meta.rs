@@ -60,7 +60,7 @@ pub fn labels(tenant: &Tenant) -> BTreeMap<String, String> {
 }
 
 /// Metadata of a tenant's object.
-pub fn of_tenant(tenant: &Tenant, name: Name, namespace: &str) -> ObjectMeta {
+pub fn of_tenant(tenant: &Tenant, name: &Name, namespace: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_string()),
         namespace: Some(namespace.to_owned()),

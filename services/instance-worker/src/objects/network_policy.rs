@@ -16,14 +16,8 @@ use super::settings::Settings;
 use super::tenant::Tenant;
 
 /// Networks of clusters, hosts and cloud metadata: never reachable for a tenant.
-const INNER_V4: [&str; 6] = [
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-];
+const INNER_V4: [&str; 6] =
+    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 const INNER_V6: [&str; 3] = ["::1/128", "fc00::/7", "fe80::/10"];
 /// Web and mail submission.
 const OUTSIDE: [i32; 4] = [80, 443, 465, 587];
@@ -31,7 +25,7 @@ const OUTSIDE: [i32; 4] = [80, 443, 465, 587];
 /// The wanted policy.
 pub fn network_policy(tenant: &Tenant, settings: &Settings) -> NetworkPolicy {
     NetworkPolicy {
-        metadata: meta::of_tenant(tenant, Name::tenant(tenant.id), &settings.tenants),
+        metadata: meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(labels(meta::selector(tenant.id))),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),

@@ -173,10 +173,7 @@ pub fn stateful_set(pool: &Pool, settings: &Settings) -> StatefulSet {
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
             service_name: Some(pool.name.to_string()),
-            selector: LabelSelector {
-                match_labels: Some(pool.selector()),
-                ..LabelSelector::default()
-            },
+            selector: LabelSelector { match_labels: Some(pool.selector()), ..LabelSelector::default() },
             template: PodTemplateSpec { metadata: Some(template), spec: Some(pod(pool)) },
             volume_claim_templates: Some(vec![claim(pool, settings)]),
             ..StatefulSetSpec::default()

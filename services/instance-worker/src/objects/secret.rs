@@ -45,7 +45,7 @@ pub struct Content {
 /// The wanted Secret.
 pub fn secret(tenant: &Tenant, content: &Content, namespace: &str) -> Secret {
     let data = data(tenant, content);
-    let mut metadata = meta::of_tenant(tenant, Name::tenant(tenant.id), namespace);
+    let mut metadata = meta::of_tenant(tenant, &Name::tenant(tenant.id), namespace);
     metadata.annotations.get_or_insert_default().insert(meta::SECRET_HASH.into(), hash(tenant, &data));
     Secret { metadata, type_: Some("Opaque".into()), data: Some(data), ..Secret::default() }
 }

@@ -23,7 +23,7 @@ pub fn service(tenant: &Tenant, settings: &Settings) -> Service {
         ..ServicePort::default()
     };
     Service {
-        metadata: meta::of_tenant(tenant, Name::tenant(tenant.id), &settings.tenants),
+        metadata: meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".into()),
             selector: Some(meta::selector(tenant.id)),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+};
 
 use super::names::Name;
 use super::settings::Settings;
@@ -12,7 +14,7 @@ use super::{meta, quantity};
 /// The wanted claim.
 pub fn claim(tenant: &Tenant, settings: &Settings) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
-        metadata: meta::of_tenant(tenant, Name::volume(tenant.id), &settings.tenants),
+        metadata: meta::of_tenant(tenant, &Name::volume(tenant.id), &settings.tenants),
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".into()]),
             storage_class_name: Some(settings.storage_class.clone()),

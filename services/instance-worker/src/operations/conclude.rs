@@ -4,11 +4,11 @@ use contracts::events::{InstanceFact, topics};
 use instance::domain::{
     DesiredState, Event, Instance, OperationKind, OperationState, ProvisioningStatus, transition,
 };
+use instance::store::Scope;
 use instance::store::events::{self, Cause};
 use instance::store::instances;
 use instance::store::lease::{self, Claimed, GivingUp, Progress};
 use instance::store::observe::{self, Conclusion};
-use instance::store::Scope;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -122,8 +122,7 @@ fn conclusion<'a>(
     };
     let started = matches!(ending, Ending::Success)
         && desired == DesiredState::Running
-        && (made
-            || matches!(kind, OperationKind::Start | OperationKind::Restart | OperationKind::Unsuspend));
+        && (made || matches!(kind, OperationKind::Start | OperationKind::Restart | OperationKind::Unsuspend));
     let failure = match ending {
         Ending::Failure(why) => Some((why.reason.as_str(), why.message.as_str())),
         Ending::Cancelled if kind == OperationKind::Create => {
@@ -249,14 +248,6 @@ async fn note(runner: &Runner, definition: &Definition, operation: &Claimed, end
     if let (Ending::Success, Some(note)) = (ending, definition.success.note) {
         let namespace = &runner.worker.settings.tenants;
         let message = definition.success.message;
-        cluster::notify(
-            &runner.worker.cluster,
-            namespace,
-            operation.instance_id,
-            None,
-            note,
-            message,
-        )
-        .await;
+        cluster::notify(&runner.worker.cluster, namespace, operation.instance_id, None, note, message).await;
     }
 }

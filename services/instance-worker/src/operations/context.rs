@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use instance::domain::Instance;
+use instance::domain::{Instance, OperationKind};
 use instance::store::instances;
 use instance::store::{Scope, lease::Claimed};
 use time::OffsetDateTime;
 
 use super::step::Failure;
+use crate::cluster::LookAt;
 use crate::objects::{Tenant, Wish};
 use crate::worker::Worker;
 
@@ -52,6 +53,12 @@ impl Context<'_> {
     /// Has this step waited for longer than this?
     pub fn waited_longer_than(&self, limit: Duration) -> bool {
         self.now - self.step_began > limit
+    }
+
+    /// Objects of a new instance are nobody else's yet, so the watches are good enough; any other may have been changed just now.
+    pub fn look_at(&self) -> LookAt {
+        let new = self.operation.kind == OperationKind::Create && self.operation.attempts == 1;
+        if new && !self.instance.is_provisioned() { LookAt::Watches } else { LookAt::Server }
     }
 
     /// Namespace of tenants.

@@ -64,8 +64,9 @@ impl Engine {
     /// Runs until `stop`, then hands over.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let renewal_stop = CancellationToken::new();
-        let renewal =
-            tokio::spawn(self.leases.clone().renew(self.runner.worker.database.clone(), renewal_stop.clone()));
+        let renewal = tokio::spawn(
+            self.leases.clone().renew(self.runner.worker.database.clone(), renewal_stop.clone()),
+        );
         let outcome = self.claim_until(&stop, renewal).await;
         self.hand_over.cancel();
         self.tasks.close();

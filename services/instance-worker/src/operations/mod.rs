@@ -19,4 +19,5 @@ pub use engine::{Engine, Tuning};
 pub use kinds::{Definition, definition};
 pub use metrics::Metrics;
 pub use step::{Failure, Outcome};
+pub(crate) use steps::{claim_as_it_can_be, write_secret};
 pub use wake::{Wake, listen};

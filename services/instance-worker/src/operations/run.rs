@@ -127,7 +127,8 @@ impl Run<'_> {
         }
         let cancel = self.operation.cancel_requested || self.hold.cancel.load(Ordering::SeqCst);
         // A first claim may come between the wish and the queue: then nothing was done, and any kind may still end.
-        let may = self.operation.kind.cancellable_when_running() || self.operation.kind.cancellable_when_queued();
+        let may =
+            self.operation.kind.cancellable_when_running() || self.operation.kind.cancellable_when_queued();
         (cancel && may).then(|| why("cancelled", "cancelled by the customer"))
     }
 
@@ -273,11 +274,7 @@ impl Run<'_> {
         self.settle_undo(index, outcome).await
     }
 
-    async fn settle_undo(
-        &mut self,
-        index: usize,
-        outcome: Result<Outcome, Failure>,
-    ) -> anyhow::Result<Next> {
+    async fn settle_undo(&mut self, index: usize, outcome: Result<Outcome, Failure>) -> anyhow::Result<Next> {
         let now = runtime::clock::now();
         let overdue = now - self.operation.deadline > time::Duration::minutes(10);
         let step = &mut self.operation.steps[index];
@@ -285,7 +282,7 @@ impl Run<'_> {
             Ok(Outcome::Wait(parked_for, pause)) => {
                 return self.park(parked_for, pause, None).await.map(Next::End);
             }
-            Ok(_) if step.state == StepState::Failed => step.detail = NOT_UNDONE.to_owned(),
+            Ok(_) if step.state == StepState::Failed => NOT_UNDONE.clone_into(&mut step.detail),
             Ok(_) => step.state = StepState::Undone,
             // What cannot be taken back now is tried for ten minutes after the deadline; then the operation ends and the orphan is reported.
             Err(failure @ Failure::Retry { .. }) if !overdue => {
@@ -364,6 +361,9 @@ mod tests {
             assert!(got >= wanted * 0.8 && got <= wanted * 1.2, "{tries}: {got}");
         }
         let outage: f64 = (1..TRIES).map(|tries| pause(tries).as_secs_f64()).sum();
-        assert!(outage > 70.0, "an API server that is away for a minute must not fail an operation: {outage}");
+        assert!(
+            outage > 70.0,
+            "an API server that is away for a minute must not fail an operation: {outage}"
+        );
     }
 }

@@ -70,7 +70,9 @@ impl From<cluster::Error> for Failure {
             };
         }
         let message = match error {
-            cluster::Error::OwnershipConflict(_) => "an object of this instance's name belongs to somebody else",
+            cluster::Error::OwnershipConflict(_) => {
+                "an object of this instance's name belongs to somebody else"
+            }
             _ => "the cluster refused an object of this instance",
         };
         Self::permanent(error.reason(), message, internal)

@@ -44,10 +44,8 @@ pub async fn listen(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             ended = session => {
-                let ended: Result<std::convert::Infallible, sqlx::Error> = ended;
-                if let Err(error) = ended {
-                    tracing::warn!(channel, error = %error, "lost the listening connection, trying again");
-                }
+                let Err(error): Result<std::convert::Infallible, sqlx::Error> = ended;
+                tracing::warn!(channel, error = %error, "lost the listening connection, trying again");
             }
         }
         tokio::select! {

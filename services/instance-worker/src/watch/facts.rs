@@ -42,9 +42,7 @@ pub fn runs_template(pod: &Pod, deployment: &Deployment) -> bool {
     let wanted = template.spec.as_ref().and_then(|spec| spec.containers.first());
     let found = pod.spec.as_ref().and_then(|spec| spec.containers.iter().find(|c| c.name == CONTAINER));
     let (Some(wanted), Some(found)) = (wanted, found) else { return false };
-    same_restart
-        && wanted.image == found.image
-        && covers(wanted.resources.as_ref(), found.resources.as_ref())
+    same_restart && wanted.image == found.image && covers(wanted.resources.as_ref(), found.resources.as_ref())
 }
 
 /// Every wanted limit and request is there with the wanted value; the cluster may add others.
@@ -84,11 +82,7 @@ fn sight_of(pod: &Pod) -> Sighted {
     }
 }
 
-fn phase<'a>(
-    pod: &'a Pod,
-    container: Option<&'a ContainerStatus>,
-    ready: bool,
-) -> (&'static str, &'a str) {
+fn phase<'a>(pod: &'a Pod, container: Option<&'a ContainerStatus>, ready: bool) -> (&'static str, &'a str) {
     if pod.metadata.deletion_timestamp.is_some() {
         return ("running", "Terminating");
     }

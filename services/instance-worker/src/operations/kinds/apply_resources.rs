@@ -1,6 +1,6 @@
 //! apply_resources: the limits of the row onto the objects, with one new pod (INS-29, K8S-29).
 
-use super::*;
+use super::{Definition, Do, End, OperationKind, TakeBack, step};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::ApplyResources,

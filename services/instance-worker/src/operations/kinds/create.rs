@@ -1,6 +1,6 @@
 //! create: everything from nothing (K8S-18). A failed attempt leaves nothing behind (K8S-19).
 
-use super::*;
+use super::{Definition, Do, End, Note, OperationKind, TakeBack, Undo, step, topics, undoable};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Create,

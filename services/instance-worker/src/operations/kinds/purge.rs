@@ -1,6 +1,6 @@
 //! purge: nothing is left but the row (INS-26, K8S-30). Absent is done, so it may run twice.
 
-use super::*;
+use super::{Definition, Do, End, OperationKind, TakeBack, step, topics};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Purge,

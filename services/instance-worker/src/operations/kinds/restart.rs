@@ -1,6 +1,6 @@
 //! restart: a new pod by a new annotation (INS-23).
 
-use super::*;
+use super::{Definition, Do, End, Note, OperationKind, TakeBack, step, topics};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Restart,

@@ -1,6 +1,6 @@
 //! start: one replica. When it fails, the pod is left to get ready late; when it is cancelled, it goes.
 
-use super::*;
+use super::{Definition, Do, End, Note, OperationKind, TakeBack, Undo, step, topics, undoable};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Start,

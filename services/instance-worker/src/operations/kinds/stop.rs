@@ -1,6 +1,6 @@
 //! stop: no replica, and no pod left (INS-22).
 
-use super::*;
+use super::{Definition, Do, End, Note, OperationKind, TakeBack, step, topics};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Stop,

@@ -1,6 +1,6 @@
 //! terminate: workload away, data kept for the retention (INS-26).
 
-use super::*;
+use super::{Definition, Do, End, OperationKind, TakeBack, step, topics};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Terminate,

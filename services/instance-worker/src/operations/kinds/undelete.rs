@@ -1,6 +1,6 @@
 //! undelete: back from terminated, with its data (INS-27).
 
-use super::*;
+use super::{Definition, Do, End, Note, OperationKind, TakeBack, Undo, step, topics, undoable};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Undelete,

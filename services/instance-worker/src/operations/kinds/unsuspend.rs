@@ -1,6 +1,6 @@
 //! unsuspend: back to the state before the suspension (INS-25).
 
-use super::*;
+use super::{Definition, Do, End, Note, OperationKind, TakeBack, step, topics};
 
 pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::Unsuspend,

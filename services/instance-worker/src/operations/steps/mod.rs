@@ -104,15 +104,12 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::DeleteDeployment => workload::delete_deployment(context).await,
         Do::DeleteService => workload::delete_service(context).await,
         Do::DeletePolicy => workload::delete_policy(context).await,
-        Do::Route => route::apply(context, context.wish().routed).await,
         Do::RouteIfMade if context.instance.database.is_none() => {
             Ok(Outcome::Skipped("there is nothing to route to"))
         }
-        Do::RouteIfMade => route::apply(context, context.wish().routed).await,
+        Do::Route | Do::RouteIfMade => route::apply(context, context.wish().routed).await,
         Do::DeleteRoute => route::delete(context).await,
-        Do::AwaitReadyIfDesired if !context.wish().running => {
-            Ok(Outcome::Skipped("the instance stays off"))
-        }
+        Do::AwaitReadyIfDesired if !context.wish().running => Ok(Outcome::Skipped("the instance stays off")),
         Do::AwaitReady | Do::AwaitReadyIfDesired => pods::ready(context).await,
         Do::AwaitGone => pods::gone(context).await,
         Do::FinalBackup => Ok(Outcome::Skipped("backups are not available yet")),

@@ -11,7 +11,7 @@ use crate::objects::{Name, Wish};
 pub(super) async fn apply(context: &mut Context<'_>, routed: bool) -> Result<Outcome, Failure> {
     let tenant = context.tenant(Wish { routed, ..context.wish() })?;
     let wanted = ingress(&tenant, &context.worker.settings);
-    context.worker.cluster.apply(&wanted, Owner::Instance(tenant.id)).await?;
+    context.worker.cluster.apply(&wanted, Owner::Instance(tenant.id), context.look_at()).await?;
     Ok(Outcome::Done)
 }
 

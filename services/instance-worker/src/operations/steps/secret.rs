@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::context::Context;
 use super::super::step::{Failure, Outcome};
-use crate::cluster::{Applied, Owner};
+use crate::cluster::{Applied, LookAt, Owner};
 use crate::objects::secret::{Content, keys, secret, value};
 use crate::objects::{Name, Tenant};
 use crate::worker::Worker;
@@ -16,15 +16,25 @@ const PASSWORD_LENGTH: usize = 24;
 
 pub(super) async fn ensure(context: &mut Context<'_>) -> Result<Outcome, Failure> {
     let tenant = context.tenant(context.wish())?;
-    write(context.worker, &tenant, &context.instance.admin_email).await?;
+    write(context.worker, &tenant, &context.instance.admin_email, context.look_at()).await?;
     Ok(Outcome::Done)
 }
 
 /// Writes the Secret with the credentials of today; an existing password of the administrator stays.
-pub(crate) async fn write(worker: &Worker, tenant: &Tenant, admin_email: &str) -> Result<Applied, Failure> {
+pub(crate) async fn write(
+    worker: &Worker,
+    tenant: &Tenant,
+    admin_email: &str,
+    look_at: LookAt,
+) -> Result<Applied, Failure> {
     let owner = Owner::Instance(tenant.id);
     let name = Name::tenant(tenant.id);
-    let existing: Option<Secret> = worker.cluster.get(&worker.settings.tenants, name.as_str()).await?;
+    let namespace = &worker.settings.tenants;
+    let secrets = &worker.cluster.cache().secrets;
+    let surely_absent =
+        look_at == LookAt::Watches && secrets.is_fresh() && secrets.get(name.as_str()).is_none();
+    let existing: Option<Secret> =
+        if surely_absent { None } else { worker.cluster.get(namespace, name.as_str()).await? };
     if let Some(existing) = &existing
         && !owner.owns(&existing.metadata)
     {
@@ -40,7 +50,7 @@ pub(crate) async fn write(worker: &Worker, tenant: &Tenant, admin_email: &str) -
             .map_or_else(|| admin_email.to_owned(), |email| email.expose_secret().to_owned()),
         admin_password: kept(keys::ADMIN_PASSWORD).unwrap_or_else(generate),
     };
-    Ok(worker.cluster.apply(&secret(tenant, &content, &worker.settings.tenants), owner).await?)
+    Ok(worker.cluster.apply(&secret(tenant, &content, namespace), owner, look_at).await?)
 }
 
 fn generate() -> SecretString {

@@ -11,7 +11,7 @@ pub(super) async fn claim(context: &mut Context<'_>) -> Result<Outcome, Failure>
     let tenant = context.tenant(context.wish())?;
     let wanted = volume::claim(&tenant, &context.worker.settings);
     let wanted = adapted(&context.worker.cluster, wanted).await?;
-    context.worker.cluster.apply(&wanted, Owner::Instance(tenant.id)).await?;
+    context.worker.cluster.apply(&wanted, Owner::Instance(tenant.id), context.look_at()).await?;
     Ok(Outcome::Done)
 }
 
@@ -23,7 +23,8 @@ pub(crate) async fn adapted(
     let namespace = wanted.metadata.namespace.clone().unwrap_or_default();
     let name = wanted.metadata.name.clone().unwrap_or_default();
     let existing = cluster.look_up::<PersistentVolumeClaim>(&namespace, &name).await?;
-    let class = existing.and_then(|existing| existing.spec.as_ref().and_then(|s| s.storage_class_name.clone()));
+    let class =
+        existing.and_then(|existing| existing.spec.as_ref().and_then(|s| s.storage_class_name.clone()));
     if let (Some(class), Some(spec)) = (class, wanted.spec.as_mut()) {
         spec.storage_class_name = Some(class);
     }

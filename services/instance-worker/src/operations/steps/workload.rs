@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::super::context::Context;
 use super::super::step::{Failure, Outcome};
-use crate::cluster::Owner;
+use crate::cluster::{LookAt, Owner};
 use crate::objects::deployment::deployment;
 use crate::objects::network_policy::network_policy;
 use crate::objects::service::service;
@@ -24,7 +24,8 @@ pub(super) async fn apply(context: &mut Context<'_>, running: bool) -> Result<Ou
     let (id, cluster, settings) = (tenant.id, &context.worker.cluster, &context.worker.settings);
     let owner = Owner::Instance(id);
     let wanted = deployment(&tenant, settings);
-    if running && cluster.compare(&wanted, owner).await?.is_none() {
+    let look_at = context.look_at();
+    if running && look_at == LookAt::Server && cluster.compare(&wanted, owner).await?.is_none() {
         let left = super::pods::of_instance(context).await?;
         if !left.is_empty() {
             if context.waited_longer_than(OLD_POD) {
@@ -37,9 +38,9 @@ pub(super) async fn apply(context: &mut Context<'_>, running: bool) -> Result<Ou
             return Ok(Outcome::Wait(Some(ParkedFor::Gone), Duration::from_secs(5)));
         }
     }
-    cluster.apply(&service(&tenant, settings), owner).await?;
-    cluster.apply(&network_policy(&tenant, settings), owner).await?;
-    cluster.apply(&wanted, owner).await?;
+    cluster.apply(&service(&tenant, settings), owner, look_at).await?;
+    cluster.apply(&network_policy(&tenant, settings), owner, look_at).await?;
+    cluster.apply(&wanted, owner, look_at).await?;
     if matches!(context.operation.kind, OperationKind::Create | OperationKind::Undelete) && running {
         let mut connection = context.worker.database.acquire().await?;
         observe::workload_stands(&mut connection, id).await?;

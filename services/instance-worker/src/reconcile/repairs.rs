@@ -1,0 +1,52 @@
+//! Counters of the reconciler.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    object: &'static str,
+}
+
+/// What was repaired, and what belongs to nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Repairs {
+    applied: Family<Labels, Counter>,
+    /// Objects with our label and no row.
+    pub orphans: Gauge<i64, AtomicI64>,
+    /// Time of the last full comparison, in milliseconds.
+    pub last_full_ms: Gauge<i64, AtomicI64>,
+}
+
+impl Repairs {
+    /// Registers `drift_repairs`, `orphan_objects` and `reconcile_full_milliseconds`.
+    pub fn new(metrics: &telemetry::metrics::Metrics) -> Self {
+        let this = Self::default();
+        metrics.register(|registry| {
+            registry.register(
+                "drift_repairs",
+                "Objects that were made anew or changed back",
+                this.applied.clone(),
+            );
+            registry.register(
+                "orphan_objects",
+                "Objects with the platform's label whose instance has no row",
+                this.orphans.clone(),
+            );
+            registry.register(
+                "reconcile_full_milliseconds",
+                "Time of the last comparison of all instances",
+                this.last_full_ms.clone(),
+            );
+        });
+        this
+    }
+
+    pub(super) fn count(&self, object: &'static str) {
+        self.applied.get_or_create(&Labels { object }).inc();
+    }
+}
