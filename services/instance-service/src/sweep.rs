@@ -15,7 +15,7 @@ use crate::app::who::Who;
 use crate::error::Error;
 
 /// Pause between sweeps.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 /// Rows of each kind in one sweep.
 const BATCH: i64 = 100;
 
@@ -59,7 +59,7 @@ async fn each(app: &App, ids: &[Uuid], action: Action) {
     for id in ids {
         match act::act(app, &who, *id, action, &Wish::default()).await {
             Ok(acted) => {
-                tracing::info!(instance.id = %id, action = %action, changed = acted.changed, "swept")
+                tracing::info!(instance.id = %id, action = %action, changed = acted.changed, "swept");
             }
             Err(error) => {
                 tracing::info!(instance.id = %id, action = %action, reason = error.reason(), "not swept");

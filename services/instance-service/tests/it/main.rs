@@ -1,0 +1,14 @@
+//! instance-service against a real PostgreSQL, with its real gRPC server and stand-ins for billing, accounts and the worker.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+mod actions;
+mod admin;
+mod create;
+mod fakes;
+mod http;
+mod messages;
+mod operations;
+mod support;
+mod tenancy;
+mod update;

@@ -1,0 +1,298 @@
+//! Events of billing and database-service, and the sweeps behind them (REL-03, REL-04).
+
+use std::time::Duration;
+
+use contracts::events::{PoolFact, SubscriptionFact, topics};
+use instance_service::app::subscriptions;
+use instance_service::consumer::{SERVERS, SUBSCRIPTIONS, Servers, Subscriptions};
+use instance_service::sweep;
+use messaging::{Broker, Handler as _, Message, Relay};
+use runtime::identity::Role;
+use sqlx::PgPool;
+use telemetry::metrics::Metrics;
+use test_kit::{environment, eventually};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::{Person, World, refused, wish};
+
+fn fact(instance: &contracts::instance::v1::Instance, billing_status: &str) -> SubscriptionFact {
+    SubscriptionFact {
+        subscription_id: instance.subscription_id.parse().unwrap(),
+        customer_id: instance.customer_id.parse().unwrap(),
+        instance_id: instance.id.parse().unwrap(),
+        billing_status: billing_status.into(),
+        reason: Some("an invoice is overdue".into()),
+        occurred_at: runtime::clock::now(),
+    }
+}
+
+async fn tell(world: &World, topic: &str, fact: &SubscriptionFact) {
+    let message =
+        Message { id: Uuid::now_v7(), topic: topic.into(), body: serde_json::to_vec(fact).unwrap() };
+    let mut tx = world.pool.begin().await.unwrap();
+    Subscriptions(world.app.clone()).handle(&mut tx, &message).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn status(world: &World, person: &Person, id: &str) -> String {
+    world.get(person, id).await.status
+}
+
+/// INS-21, INS-24, BIL-16: overdue suspends, paid resumes, and each word counts once.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn billing_suspends_and_resumes(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    for _ in 0..2 {
+        tell(&world, topics::SUBSCRIPTION_SUSPENDED, &fact(&instance, "payment_required")).await;
+    }
+    assert_eq!(status(&world, &owner, &instance.id).await, "stopping");
+    let outcome = refused(world.try_act(&owner, wish(&instance.id, "start")).await);
+    assert_eq!(outcome.1, "payment_required", "while it is being suspended");
+    world.finish(&instance.id).await;
+    tell(&world, topics::SUBSCRIPTION_SUSPENDED, &fact(&instance, "payment_required")).await;
+    let suspended = world.get(&owner, &instance.id).await;
+    assert_eq!(
+        (suspended.status.as_str(), suspended.billing_status.as_str()),
+        ("suspended", "payment_required")
+    );
+    assert_eq!(suspended.suspended_reason, "an invoice is overdue");
+    assert_eq!(refused(world.try_act(&owner, wish(&instance.id, "start")).await).1, "payment_required");
+    let admin = world.person(Role::Admin);
+    assert_eq!(refused(world.try_act(&admin, wish(&instance.id, "unsuspend")).await).1, "payment_required");
+
+    tell(&world, topics::SUBSCRIPTION_RESUMED, &fact(&instance, "paid")).await;
+    tell(&world, topics::SUBSCRIPTION_RESUMED, &fact(&instance, "paid")).await;
+    world.finish(&instance.id).await;
+    let back = world.get(&owner, &instance.id).await;
+    assert_eq!((back.status.as_str(), back.billing_status.as_str()), ("running", "paid"));
+    let kinds: Vec<String> = world
+        .scalar(
+            "SELECT array_agg(kind ORDER BY created_at, id) FROM operations WHERE instance_id = $1",
+            &instance.id,
+        )
+        .await;
+    assert_eq!(kinds, ["create", "suspend", "unsuspend"]);
+}
+
+/// INS-24, REL-04: a suspension that comes at a bad moment is kept, and a sweep does it.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_suspension_waits_for_its_moment(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.create(&owner, "Acme").await;
+    tell(&world, topics::SUBSCRIPTION_SUSPENDED, &fact(&instance, "payment_required")).await;
+    sweep::once(&world.app).await.unwrap();
+    assert_eq!(status(&world, &owner, &instance.id).await, "creating");
+    world.finish(&instance.id).await;
+    sweep::once(&world.app).await.unwrap();
+    assert_eq!(status(&world, &owner, &instance.id).await, "stopping");
+
+    // Paid before it was off: it comes back by itself.
+    tell(&world, topics::SUBSCRIPTION_RESUMED, &fact(&instance, "paid")).await;
+    world.finish(&instance.id).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "suspended");
+    sweep::once(&world.app).await.unwrap();
+    world.finish(&instance.id).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "running");
+}
+
+/// BIL-24, INS-26: the end of a subscription terminates; an older subscription decides nothing.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn an_ended_subscription_terminates_its_instance(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    let older = SubscriptionFact { subscription_id: Uuid::now_v7(), ..fact(&instance, "closed") };
+    tell(&world, topics::SUBSCRIPTION_ENDED, &older).await;
+    let unknown = SubscriptionFact { instance_id: Uuid::now_v7(), ..older };
+    tell(&world, topics::SUBSCRIPTION_ENDED, &unknown).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "running");
+    for _ in 0..2 {
+        tell(&world, topics::SUBSCRIPTION_ENDED, &fact(&instance, "closed")).await;
+    }
+    let ended = world.get(&owner, &instance.id).await;
+    assert_eq!((ended.status.as_str(), ended.billing_status.as_str()), ("terminating", "closed"));
+    assert!(ended.purge_after.is_some());
+}
+
+/// BIL-13, REL-04: a payment begins the provisioning, also when its message is lost.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_paid_order_is_provisioned(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.fakes.state().wait_for_payment = true;
+    let owner = world.customer();
+    let (told, lost) = (world.create(&owner, "told one").await, world.create(&owner, "lost one").await);
+    sweep::once(&world.app).await.unwrap();
+    assert_eq!(status(&world, &owner, &lost.id).await, "pending_payment");
+    tell(&world, topics::SUBSCRIPTION_RESUMED, &fact(&told, "paid")).await;
+    assert_eq!(status(&world, &owner, &told.id).await, "creating");
+    world.fakes.state().may_run = true;
+    sweep::once(&world.app).await.unwrap();
+    let begun = world.get(&owner, &lost.id).await;
+    assert_eq!((begun.status.as_str(), begun.billing_status.as_str()), ("creating", "paid"));
+    assert_eq!(begun.current_operation.unwrap().kind, "create");
+}
+
+/// BIL-13: an order that was never paid gives its name back at once.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn an_unpaid_order_leaves_nothing(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.fakes.state().wait_for_payment = true;
+    let owner = world.customer();
+    let instance = world.create(&owner, "unpaid").await;
+    tell(&world, topics::SUBSCRIPTION_ENDED, &fact(&instance, "closed")).await;
+    world.finish(&instance.id).await;
+    sweep::once(&world.app).await.unwrap();
+    world.finish(&instance.id).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "purged");
+}
+
+/// INS-26: after the retention a sweep purges; after a failure it rests.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_purge_begins_by_itself(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    world.act(&world.person(Role::Admin), &instance.id, "terminate").await;
+    world.finish(&instance.id).await;
+    sweep::once(&world.app).await.unwrap();
+    assert_eq!(world.get(&owner, &instance.id).await.current_operation, None, "it is kept for 30 days");
+    world.sql("UPDATE instances SET purge_after = now() WHERE id = $1", &instance.id).await;
+    sweep::once(&world.app).await.unwrap();
+    sweep::once(&world.app).await.unwrap();
+    world.fail(&instance.id).await;
+    sweep::once(&world.app).await.unwrap();
+    assert_eq!(world.get(&owner, &instance.id).await.current_operation, None, "not again and again");
+    world
+        .sql("UPDATE operations SET finished_at = now() - interval '2 h' WHERE instance_id = $1 AND kind = 'purge'", &instance.id)
+        .await;
+    sweep::once(&world.app).await.unwrap();
+    world.finish(&instance.id).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "purged");
+}
+
+fn pool_fact(version: i64, status: &str) -> PoolFact {
+    PoolFact {
+        id: Uuid::from_u128(7),
+        name: "postgres-pool-1".into(),
+        server_type: "shared".into(),
+        status: status.into(),
+        health_status: "healthy".into(),
+        host: "h".into(),
+        port: 5432,
+        admin_user: "pool_admin".into(),
+        current_instances: 1,
+        max_instances: 50,
+        priority: 10,
+        allocation_strategy: "automatic".into(),
+        postgres_version: "15".into(),
+        health_check_failures: 0,
+        last_health_check: None,
+        version,
+    }
+}
+
+/// X12, DBS-36: the runbook's query has a row, and an older fact never overwrites a newer one.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn servers_are_copied_by_version(pool: PgPool) {
+    for (version, status) in [(2, "active"), (1, "provisioning"), (3, "full")] {
+        let body = serde_json::to_vec(&pool_fact(version, status)).unwrap();
+        let message = Message { id: Uuid::now_v7(), topic: topics::POOL_CHANGED.into(), body };
+        let mut tx = pool.begin().await.unwrap();
+        Servers.handle(&mut tx, &message).await.unwrap();
+        tx.commit().await.unwrap();
+        let expected = if version == 1 { "active" } else { status };
+        let row: (String, String, String, String, i32, i32) = sqlx::query_as(
+            "SELECT name, admin_user, status, health_status, current_instances, max_instances FROM db_servers ORDER BY name",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        assert_eq!(
+            row,
+            ("postgres-pool-1".into(), "pool_admin".into(), expected.into(), "healthy".into(), 1, 50)
+        );
+    }
+}
+
+/// REL-02, REL-03: through the real broker, once, although it is told twice.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn events_arrive_through_the_broker(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    let broker = Broker::from_url(&environment::amqp_url(), "instance-service-test");
+    let (metrics, stop) = (Metrics::new(), CancellationToken::new());
+    let subscriptions = Subscriptions(world.app.clone());
+    tokio::spawn(SUBSCRIPTIONS.run(
+        broker.clone(),
+        world.pool.clone(),
+        subscriptions,
+        metrics.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(SERVERS.run(broker.clone(), world.pool.clone(), Servers, metrics.clone(), stop.clone()));
+    tokio::spawn(Relay::new(&world.pool, &broker, &metrics).run(stop.clone()));
+    wait_for_queues().await;
+    for _ in 0..2 {
+        let mut connection = world.pool.acquire().await.unwrap();
+        let suspended = fact(&instance, "payment_required");
+        let aggregate = suspended.instance_id;
+        messaging::outbox::enqueue(&mut connection, topics::SUBSCRIPTION_SUSPENDED, aggregate, &suspended)
+            .await
+            .unwrap();
+    }
+
+    eventually("the suspension", Duration::from_secs(20), || async {
+        (status(&world, &owner, &instance.id).await == "stopping").then_some(())
+    })
+    .await;
+
+    let unsent = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND aggregate_id = $1";
+    eventually("the outbox to be empty", Duration::from_secs(20), || async {
+        (world.scalar::<i64>(unsent, &instance.id).await == 0).then_some(())
+    })
+    .await;
+    let suspends: i64 = world
+        .scalar("SELECT count(*) FROM operations WHERE instance_id = $1 AND kind = 'suspend'", &instance.id)
+        .await;
+    assert_eq!(suspends, 1);
+    stop.cancel();
+}
+
+/// The queue is there before the first event: one without a route would only be kept for the audit.
+async fn wait_for_queues() {
+    let connection =
+        lapin::Connection::connect(&environment::amqp_url(), lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
+    eventually("the queue", Duration::from_secs(20), || async {
+        let channel = connection.create_channel().await.ok()?;
+        let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+        channel
+            .queue_declare(SUBSCRIPTIONS.queue.into(), passive, lapin::types::FieldTable::default())
+            .await
+            .ok()?;
+        Some(())
+    })
+    .await;
+}
+
+/// A created subscription is known from its order.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn facts_of_other_topics_change_nothing(pool: PgPool) {
+    let world = World::start(pool).await;
+    let instance = world.running(&world.customer(), "Acme").await;
+    let mut connection = world.pool.acquire().await.unwrap();
+    let told = subscriptions::apply(
+        &mut connection,
+        &world.app,
+        topics::SUBSCRIPTION_CREATED,
+        &fact(&instance, "paid"),
+    )
+    .await;
+    assert!(told.unwrap());
+}
