@@ -78,7 +78,8 @@ impl Tool {
 pub fn call(program: &Path, name: &str) -> Command {
     let template = cargo();
     let mut command = Command::new(program);
-    command.arg(name).current_dir(root());
+    // As cargo itself tells its subcommands.
+    command.arg(name).current_dir(root()).env("CARGO", "cargo");
     for (variable, value) in template.get_envs() {
         match value {
             Some(value) => command.env(variable, value),
