@@ -80,6 +80,12 @@ pub fn too_large() -> Problem {
 
 /// JSON into `T`; the problem names the field and never repeats a value.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array as the fields in their order.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|first| *first != b'{') {
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|_| malformed())?;
+        return Err(Problem::field("body", "must be an object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -118,6 +124,7 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
     // serde's own texts begin with the value that was sent; only what was expected is repeated.
     if text.starts_with("invalid ") || text.starts_with("unknown variant") {
         let expected = text.split_once("expected ").map_or("another value", |(_, expected)| expected);
+        let expected = if expected.starts_with("struct ") { "an object" } else { expected };
         return Problem::field(field, format!("must be {}", expected.replace('`', "")));
     }
     Problem::field(field, text.to_owned())
@@ -301,7 +308,9 @@ mod tests {
             (r#"{"name":"a""#, 400, "malformed_json"),
             (r#"{"name":"a"} x"#, 400, "malformed_json"),
             ("", 400, "malformed_json"),
-            ("[]", 422, "name"),
+            ("[\"4111\", null]", 422, "must be an object"),
+            ("x", 400, "malformed_json"),
+            (r#"{"name":"a","inner":4111}"#, 422, "must be an object"),
         ] {
             let got = problem(json);
             assert_eq!(got["status"], status, "{json}: {got}");

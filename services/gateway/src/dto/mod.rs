@@ -2,18 +2,24 @@
 
 #![expect(clippy::struct_field_names, reason = "the names are those of the API's JSON")]
 
+pub mod action;
+pub mod audit;
 pub mod billing;
 pub mod checks;
+pub mod customer;
 pub mod database;
+pub mod insight;
 pub mod instance;
 pub mod notification;
 pub mod operation;
 pub mod paging;
+pub mod profile;
 pub mod scalars;
 pub mod user;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::problem::Problem;
 use checks::Checks;
@@ -71,3 +77,8 @@ impl OptionalReason {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
+
+/// The id of a path as the services take it.
+pub fn wire(id: Uuid) -> String {
+    id.to_string()
+}

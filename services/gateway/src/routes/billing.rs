@@ -18,7 +18,7 @@ use crate::dto::billing::{
 };
 use crate::dto::checks::Checks;
 use crate::dto::paging::{PageParams, listed};
-use crate::dto::user::wire;
+use crate::dto::wire;
 use crate::extract::{Id, Query};
 use crate::problem::Problem;
 use crate::routes::present;

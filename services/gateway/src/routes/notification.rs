@@ -11,15 +11,15 @@ use crate::access::Access::{Admin, OperatorPlus};
 use crate::api::Api;
 use crate::app::App;
 use crate::context::Ctx;
-use crate::dto::Reason;
 use crate::dto::checks::Checks;
+use crate::dto::customer::Success;
 use crate::dto::notification::{
     Connection, DetailedHealth, Email, EmailDetail, EmailList, Preview, Previewed, Queued, SendTest, Smtp,
     Template, TemplateList, TemplateVariables,
 };
 use crate::dto::paging::{PageParams, listed};
 use crate::dto::scalars::time;
-use crate::dto::user::{Success, wire};
+use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};

@@ -9,10 +9,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::context::Ctx;
+use crate::dto::action::{ActionAnswer, NamedAction, Terminate, Unsuspend};
 use crate::dto::checks::Checks;
-use crate::dto::instance::{ActionAnswer, NamedAction, Terminate, Unsuspend};
-use crate::dto::user::wire;
-use crate::dto::{Nothing, OptionalReason, Reason};
+use crate::dto::{Nothing, OptionalReason, Reason, wire};
 use crate::extract::{Body, Id, OptionalBody};
 use crate::problem::Problem;
 use crate::routes::answer;

@@ -9,14 +9,14 @@ use http::{HeaderMap, StatusCode};
 use super::actions::{Action, act};
 use crate::app::App;
 use crate::context::Ctx;
+use crate::dto::action::{ActionAnswer, Confirm};
 use crate::dto::checks::Checks;
 use crate::dto::instance::{
-    ActionAnswer, Confirm, CreateInstance, Instance, InstanceList, SubdomainCheck, UpdateInstance,
-    UpdatedInstance,
+    CreateInstance, Instance, InstanceList, SubdomainCheck, UpdateInstance, UpdatedInstance,
 };
 use crate::dto::paging::{PageParams, listed};
 use crate::dto::scalars::text;
-use crate::dto::user::wire;
+use crate::dto::wire;
 use crate::extract::{Body, Id, OptionalBody, Query, expected_version, idempotency_key};
 use crate::problem::Problem;
 use crate::routes::{answer, present};

@@ -7,9 +7,9 @@ use contracts::instance::v1 as pb;
 
 use crate::app::App;
 use crate::context::Ctx;
-use crate::dto::instance::{Event, EventList, InstanceStatus, LogLine, Logs};
+use crate::dto::insight::{Event, EventList, InstanceStatus, LogLine, Logs};
 use crate::dto::paging::{PageParams, listed};
-use crate::dto::user::wire;
+use crate::dto::wire;
 use crate::extract::{Id, Query};
 use crate::problem::Problem;
 

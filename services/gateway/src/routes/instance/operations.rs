@@ -15,11 +15,10 @@ use tonic::Status;
 
 use crate::app::App;
 use crate::context::Ctx;
-use crate::dto::Nothing;
-use crate::dto::instance::Credentials;
+use crate::dto::insight::Credentials;
 use crate::dto::operation::{Operation, OperationList};
 use crate::dto::paging::{PageParams, listed};
-use crate::dto::user::wire;
+use crate::dto::{Nothing, wire};
 use crate::extract::{Id, Ids, OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};

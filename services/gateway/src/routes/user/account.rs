@@ -8,14 +8,13 @@ use http::{HeaderMap, StatusCode};
 
 use crate::app::App;
 use crate::context::Ctx;
+use crate::dto::audit::{CloseAccount, Closed, OwnAudit, OwnAuditEntry, Session, SessionList};
 use crate::dto::checks::Checks;
 use crate::dto::paging::{PageParams, listed};
+use crate::dto::profile::{Preferences, Profile, UpdatePreferences, UpdateProfile};
 use crate::dto::scalars::time;
-use crate::dto::user::{
-    ChangePassword, CloseAccount, Closed, OwnAudit, OwnAuditEntry, Preferences, Profile, Session,
-    SessionList, UpdatePreferences, UpdateProfile, wire,
-};
-use crate::dto::{Done, Nothing};
+use crate::dto::user::ChangePassword;
+use crate::dto::{Done, Nothing, wire};
 use crate::extract::{Body, Id, OptionalBody, Query, expected_version};
 use crate::problem::Problem;
 use crate::routes::{answer, present};

@@ -9,13 +9,12 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
 use crate::app::App;
 use crate::context::Ctx;
-use crate::dto::Reason;
+use crate::dto::audit::{AuditEntry, AuditList};
 use crate::dto::checks::Checks;
+use crate::dto::customer::{CustomerDetail, CustomerList, CustomerRow, SetQuota, SetRole, Success};
 use crate::dto::paging::{PageParams, listed};
-use crate::dto::user::{
-    AuditEntry, AuditList, CustomerDetail, CustomerList, CustomerRow, Profile, SetQuota, SetRole, Success,
-    wire,
-};
+use crate::dto::profile::Profile;
+use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, Query};
 use crate::problem::Problem;
 use crate::routes::present;

@@ -1,0 +1,16 @@
+//! The gateway as clients see it: the real router and server, real Redis, services of the test behind real gRPC.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends by panicking")]
+
+mod access;
+mod documents;
+mod edge;
+mod fake;
+mod health;
+mod instances;
+mod limits;
+mod operators;
+mod problems;
+mod stream;
+mod users;
+mod world;
