@@ -166,6 +166,18 @@ impl From<sqlx::Error> for Error {
                 tracing::warn!(error = %error, "the database does not answer");
                 Self::Unavailable("the database")
             }
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                match code.as_str() {
+                    // It stops, starts, has no connection or no lock to give: the same call may succeed soon (REL-06).
+                    "57P01" | "57P02" | "57P03" | "53300" | "55P03" => {
+                        tracing::warn!(code, "the database does not answer");
+                        Self::Unavailable("the database")
+                    }
+                    "40001" | "40P01" => Self::Conflict,
+                    _ => Self::Internal(error.into()),
+                }
+            }
             error => Self::Internal(error.into()),
         }
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use contracts::events::{PoolFact, SubscriptionFact, topics};
 use instance_service::app::subscriptions;
-use instance_service::consumer::{SERVERS, SUBSCRIPTIONS, Servers, Subscriptions};
+use instance_service::consumer::{SUBSCRIPTIONS, Servers, Subscriptions};
 use instance_service::sweep;
-use messaging::{Broker, Handler as _, Message, Relay};
+use messaging::{Broker, Consumer, Handler as _, Message, Relay};
 use runtime::identity::Role;
 use sqlx::PgPool;
 use telemetry::metrics::Metrics;
@@ -226,17 +226,23 @@ async fn events_arrive_through_the_broker(pool: PgPool) {
     let instance = world.running(&owner, "Acme").await;
     let broker = Broker::from_url(&environment::amqp_url(), "instance-service-test");
     let (metrics, stop) = (Metrics::new(), CancellationToken::new());
+    // Its own queue: a stack that runs beside the tests must not take the message away.
+    let queue: &'static str = Box::leak(format!("instance-service.test-{}", Uuid::now_v7()).into_boxed_str());
+    let consumer = Consumer { queue, topics: SUBSCRIPTIONS.topics };
     let subscriptions = Subscriptions(world.app.clone());
-    tokio::spawn(SUBSCRIPTIONS.run(
+    tokio::spawn(consumer.run(
         broker.clone(),
         world.pool.clone(),
         subscriptions,
         metrics.clone(),
         stop.clone(),
     ));
-    tokio::spawn(SERVERS.run(broker.clone(), world.pool.clone(), Servers, metrics.clone(), stop.clone()));
     tokio::spawn(Relay::new(&world.pool, &broker, &metrics).run(stop.clone()));
-    wait_for_queues().await;
+    let connection =
+        lapin::Connection::connect(&environment::amqp_url(), lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
+    wait_for(&connection, queue).await;
     for _ in 0..2 {
         let mut connection = world.pool.acquire().await.unwrap();
         let suspended = fact(&instance, "payment_required");
@@ -261,21 +267,18 @@ async fn events_arrive_through_the_broker(pool: PgPool) {
         .await;
     assert_eq!(suspends, 1);
     stop.cancel();
+    let channel = connection.create_channel().await.unwrap();
+    for name in [queue.to_owned(), messaging::topology::dead_queue(queue)] {
+        channel.queue_delete(name.into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+    }
 }
 
 /// The queue is there before the first event: one without a route would only be kept for the audit.
-async fn wait_for_queues() {
-    let connection =
-        lapin::Connection::connect(&environment::amqp_url(), lapin::ConnectionProperties::default())
-            .await
-            .unwrap();
+async fn wait_for(connection: &lapin::Connection, queue: &str) {
     eventually("the queue", Duration::from_secs(20), || async {
         let channel = connection.create_channel().await.ok()?;
         let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
-        channel
-            .queue_declare(SUBSCRIPTIONS.queue.into(), passive, lapin::types::FieldTable::default())
-            .await
-            .ok()?;
+        channel.queue_declare(queue.into(), passive, lapin::types::FieldTable::default()).await.ok()?;
         Some(())
     })
     .await;
