@@ -70,9 +70,6 @@ pub fn spec(dir: &Path, logs: &Path, ports: Ports, password: &str, cookie: &str)
     write_private(&settings, &text)?;
     let plugins = home.join("enabled_plugins");
     fs::write(&plugins, "[].\n").with_context(|| format!("write {}", plugins.display()))?;
-    // No plugin is enabled, so none needs to be looked for: that takes a second or two of the start.
-    let no_plugins = home.join("no-plugins");
-    fs::create_dir_all(&no_plugins).with_context(|| format!("create {}", no_plugins.display()))?;
     let path = |path: &Path| path.display().to_string();
     // Two schedulers that do not spin: the machine has other work. Nobody but us starts the port mapper.
     let erlang = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
@@ -91,7 +88,6 @@ pub fn spec(dir: &Path, logs: &Path, ports: Ports, password: &str, cookie: &str)
         // The script becomes the server instead of waiting for it.
         .env("RUNNING_UNDER_SYSTEMD", "1")
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", path(&plugins))
-        .env("RABBITMQ_PLUGINS_DIR", path(&no_plugins))
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang)
         .stop_with(StopSignal::TermGroup, Duration::from_secs(20));
     spec.dir = Some(home);
