@@ -98,7 +98,13 @@ pub async fn observe(State(app): State<App>, mut request: Request, next: Next) -
         });
         let status = response.status().as_u16();
         let took = start.elapsed();
-        tracing::info!(http.status = status, took_ms = took.as_secs_f64() * 1000.0, "request answered");
+        let took_ms = took.as_secs_f64() * 1000.0;
+        if route.ends_with("/health") && status == 200 {
+            // Probes ask every few seconds.
+            tracing::debug!(http.status = status, took_ms, "request answered");
+        } else {
+            tracing::info!(http.status = status, took_ms, "request answered");
+        }
         let seconds = Route { route: route.clone(), method: method.clone() };
         app.metrics.seconds.get_or_create(&seconds).observe(took.as_secs_f64());
         app.metrics.requests.get_or_create(&Answered { route, method, status }).inc();

@@ -104,3 +104,21 @@ async fn a_quiet_stream_says_it_lives_and_ends_with_the_process() {
     let ended = tokio::time::timeout(Duration::from_secs(5), world.server).await.unwrap().unwrap();
     assert!(ended.is_ok());
 }
+
+/// A client that comes back and has seen everything gets the head of the stream at once, and the next change when there is one.
+#[tokio::test]
+async fn a_client_that_has_seen_everything_waits_on_an_open_stream() {
+    let world = World::start().await;
+    let token = world.token(Role::Customer);
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = std::sync::Mutex::new(Some(receiver));
+    world.fake.on_stream(WATCH, move |_: WatchOperationRequest| {
+        Ok(UnboundedReceiverStream::new(receiver.lock().unwrap().take().unwrap()).boxed())
+    });
+    let request = world.request("GET", &path()).bearer_auth(&token).header("last-event-id", "7");
+    let mut response = tokio::time::timeout(Duration::from_secs(5), request.send()).await.unwrap().unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    sender.send(change(8, "failed")).unwrap();
+    read_until(&mut response, "id: 8").await;
+    assert!(response.chunk().await.unwrap().is_none());
+}

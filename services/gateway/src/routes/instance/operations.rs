@@ -26,6 +26,9 @@ use crate::routes::{answer, present};
 /// A comment line goes out so often, so that no proxy takes the silence for an end (GTW-11).
 const COMMENT: Duration = Duration::from_secs(15);
 
+/// Longest wait for the first change before the answer begins.
+const FIRST: Duration = Duration::from_millis(250);
+
 /// A page of an instance's operations.
 pub async fn list(app: &App, context: &Ctx, id: String, query: &Query) -> Result<Response, Problem> {
     let page = query.page()?;
@@ -105,8 +108,9 @@ pub async fn watch_operation(
     });
     request.extensions_mut().insert(NoDeadline);
     let mut changes = app.clients.instances.clone().watch_operation(request).await?.into_inner().peekable();
-    // A refusal may come as the stream's first word; it is still a plain problem then.
-    if let Some(Err(status)) = std::pin::Pin::new(&mut changes).peek().await {
+    // A refusal may come as the stream's first word; it is still a plain problem then. A client that has seen everything gets its head at once.
+    let first = tokio::time::timeout(FIRST, std::pin::Pin::new(&mut changes).peek()).await;
+    if let Ok(Some(Err(status))) = first {
         return Err(Problem::from(status.clone()));
     }
     let events = events(changes).take_until(app.stop.clone().cancelled_owned());
@@ -116,21 +120,23 @@ pub async fn watch_operation(
 fn events(
     changes: impl Stream<Item = Result<pb::WatchOperationResponse, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    changes.scan(false, |over, change| {
-        let event = match change {
-            // The client comes back with the id of its last event.
-            _ if *over => None,
+    futures::stream::unfold((Box::pin(changes), false), |(mut changes, over)| async move {
+        // The final state ends the stream at once, whether the service ends its own or not.
+        if over {
+            return None;
+        }
+        let operation = match changes.next().await? {
+            Ok(change) => change.operation?,
             Err(status) => {
+                // The client comes back with the id of its last event.
                 tracing::info!(code = ?status.code(), "an operation's stream broke off");
-                None
+                return None;
             }
-            Ok(change) => change.operation.and_then(|operation| {
-                *over = matches!(operation.state.as_str(), "succeeded" | "failed" | "cancelled");
-                let event = Event::default().event("operation").id(operation.revision.to_string());
-                event.json_data(Operation::from(operation)).ok()
-            }),
         };
-        futures::future::ready(event.map(Ok))
+        let over = matches!(operation.state.as_str(), "succeeded" | "failed" | "cancelled");
+        let event = Event::default().event("operation").id(operation.revision.to_string());
+        let event = event.json_data(Operation::from(operation)).ok()?;
+        Some((Ok(event), (changes, over)))
     })
 }
 
