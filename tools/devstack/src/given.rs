@@ -35,6 +35,8 @@ pub struct Mail {
 pub struct Cluster {
     /// Its kubeconfig, with administrator rights.
     pub kubeconfig: PathBuf,
+    /// Program that talks to it.
+    pub kubectl: PathBuf,
     /// How services reach pods: `port-forward` for a cluster whose network we are not in.
     pub addressing: String,
     /// Where its ingress listens.

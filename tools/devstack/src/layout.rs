@@ -31,6 +31,11 @@ impl Layout {
         self.dir.join("lock")
     }
 
+    /// The control plane's folder.
+    pub fn kubernetes(&self) -> PathBuf {
+        self.dir.join("kube")
+    }
+
     /// The manifests.
     pub fn manifests(&self) -> PathBuf {
         self.workspace.join("infrastructure/orchestration/kubernetes")
@@ -55,7 +60,7 @@ impl Layout {
             other => other,
         };
         let file = Path::new(name).file_name()?;
-        [self.logs(), self.dir.join("cluster/log")]
+        [self.logs(), self.kubernetes().join("log")]
             .into_iter()
             .map(|folder| folder.join(file).with_extension("log"))
             .find(|path| path.exists())

@@ -112,6 +112,7 @@ impl Compose {
             cluster: given.cluster.or_else(|| {
                 Some(Cluster {
                     kubeconfig,
+                    kubectl: PathBuf::from("kubectl"),
                     addressing: "port-forward".to_owned(),
                     ingress: format!("http://127.0.0.1:{ingress}"),
                     storage_class: Some("local-path".to_owned()),

@@ -73,6 +73,9 @@ pub struct GivenArgs {
     /// Kubeconfig of a cluster to use, with administrator rights
     #[arg(long, env = "KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
+    /// kubectl for that cluster
+    #[arg(long, env = "KUBECTL", default_value = "kubectl")]
+    kubectl: PathBuf,
     /// How the services reach pods of that cluster
     #[arg(long, env = "CLUSTER_ADDRESSING", default_value = "port-forward")]
     cluster_addressing: String,
@@ -114,6 +117,7 @@ impl GivenArgs {
             }),
             cluster: self.kubeconfig.as_ref().map(|kubeconfig| Cluster {
                 kubeconfig: kubeconfig.clone(),
+                kubectl: self.kubectl.clone(),
                 addressing: self.cluster_addressing.clone(),
                 ingress: self.ingress_url.clone(),
                 storage_class: self.odoo_storage_class.clone(),

@@ -90,9 +90,7 @@ impl Lint {
                 }
                 outcome(Command::new("buf").arg("lint").current_dir(root().join("proto")))
             }),
-            ("architecture", |_| {
-                outcome(cargo().args(["test", "--quiet", "--package", "e2e", "--test", "architecture"]))
-            }),
+            ("architecture", |_| outcome(cargo().args(["test", "--quiet", "--package", "architecture"]))),
         ];
         if !self.skip_sqlx {
             checks.push(("SQL data", |progress| {

@@ -236,7 +236,7 @@ pub fn keep_logs(layout: &Layout) -> Result<()> {
     let kept = target()?.join("test-logs");
     drop(fs::remove_dir_all(&kept));
     fs::create_dir_all(&kept).with_context(|| format!("create {}", kept.display()))?;
-    for folder in [layout.logs(), layout.dir.join("cluster/log")] {
+    for folder in [layout.logs(), layout.kubernetes().join("log")] {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             fs::copy(entry.path(), kept.join(entry.file_name()))?;
         }

@@ -340,10 +340,28 @@ pub fn status(stack: &str) -> Result<ExitCode> {
         let pid =
             part.get("pid").and_then(serde_json::Value::as_i64).map_or("-".to_owned(), |pid| pid.to_string());
         let restarts = part.get("restarts").and_then(serde_json::Value::as_i64).unwrap_or_default();
-        progress.line(&format!("  {name:<22} {state:<10} process {pid:<8} restarts {restarts}"));
+        let address = address_of(&stack, name);
+        progress.line(&format!("  {name:<22} {state:<10} process {pid:<8} restarts {restarts:<4} {address}"));
     }
     table::print(&progress, &stack, &layout.stack_file(), demo::earlier(&layout.dir).as_ref());
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where a part answers.
+fn address_of(stack: &StackFile, name: &str) -> String {
+    let after_login =
+        |url: &str| url.rsplit_once('@').map_or_else(String::new, |(_, place)| place.to_owned());
+    match name {
+        "postgres" => after_login(&stack.database_url),
+        "redis" => after_login(&stack.redis_url),
+        "rabbitmq" => after_login(&stack.amqp_url),
+        "mail-sink" => format!("{}, SMTP {}", stack.mail, stack.smtp),
+        "devnode" => format!("ingress {}, faults {}", stack.ingress, stack.devnode),
+        service => match (stack.services.get(service), stack.grpc.get(service)) {
+            (Some(http), Some(grpc)) => format!("{http}, gRPC {}", grpc.trim_start_matches("http://")),
+            _ => String::new(),
+        },
+    }
 }
 
 #[cfg(test)]

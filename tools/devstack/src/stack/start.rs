@@ -121,13 +121,13 @@ impl Stack {
             Cluster {
                 control_plane: None,
                 kubeconfig: given.kubeconfig.clone(),
-                kubectl: PathBuf::from("kubectl"),
+                kubectl: given.kubectl.clone(),
             }
         } else {
             let binary =
                 cluster::binary::ensure(&layout.devcluster(), &layout.cache, |text| progress.line(text))?;
             progress.stage("Kubernetes control plane", || {
-                let mut options = cluster::Options::new(layout.dir.join("cluster"), binary);
+                let mut options = cluster::Options::new(layout.kubernetes(), binary);
                 options.durable = self.plan.durable;
                 let control_plane = ControlPlane::start(options)?;
                 Ok(Cluster {
