@@ -70,7 +70,7 @@ async fn an_instance_lives_its_whole_life() -> anyhow::Result<()> {
         "data is kept until the purge"
     );
 
-    for subject in ["creat", "ready", "stopped", "started"] {
+    for subject in ["being prepared", "is ready", "was stopped", "was started", "was deleted"] {
         let count = eventually(&format!("the mail with {subject:?}"), SOON, || async {
             let count = mail::subjects(&stack, &ada.email)
                 .await
