@@ -1,0 +1,248 @@
+//! Doubles of billing-service and database-service: real gRPC servers that count their calls.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use contracts::billing::v1 as billing;
+use contracts::billing::v1::order_service_server::{OrderService, OrderServiceServer};
+use contracts::database::v1 as database;
+use contracts::database::v1::allocation_service_server::{AllocationService, AllocationServiceServer};
+use contracts::database::v1::pool_work_service_server::{PoolWorkService, PoolWorkServiceServer};
+use contracts::services;
+use instance_worker::peers::Peers;
+use runtime::grpc::{Allow, MethodPolicy, Needs, Refusal};
+use test_kit::grpc::serve;
+use test_kit::identity::Keyring;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+const WORKER: &[Allow] = &[Allow { caller: services::WORKER, needs: Needs::Nothing }];
+const fn by_worker(method: &'static str) -> MethodPolicy {
+    MethodPolicy { method, allow: WORKER }
+}
+static BILLING: &[MethodPolicy] = &[by_worker("/saasodoo.billing.v1.OrderService/GetEntitlement")];
+static DATABASE: &[MethodPolicy] = &[
+    by_worker("/saasodoo.database.v1.AllocationService/Allocate"),
+    by_worker("/saasodoo.database.v1.AllocationService/GetCredentials"),
+    by_worker("/saasodoo.database.v1.AllocationService/Release"),
+    by_worker("/saasodoo.database.v1.AllocationService/Reclaim"),
+    by_worker("/saasodoo.database.v1.PoolWorkService/ListPoolSpecs"),
+    by_worker("/saasodoo.database.v1.PoolWorkService/GetPoolSecret"),
+    by_worker("/saasodoo.database.v1.PoolWorkService/ReportPool"),
+    by_worker("/saasodoo.database.v1.PoolWorkService/ReportClusterContact"),
+];
+
+/// Where tenants' databases are in this test.
+pub const SERVER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00d1);
+
+/// What the doubles know and were asked.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Why no subscription may run.
+    pub refusal: Option<String>,
+    /// Answers `unavailable` so many times more.
+    pub unavailable: usize,
+    /// No server has room.
+    pub no_room: bool,
+    /// Instances with a database.
+    pub allocated: BTreeSet<String>,
+    /// Softly released.
+    pub released: BTreeSet<String>,
+    /// Dropped.
+    pub purged: Vec<String>,
+    /// Pools that are wanted.
+    pub pools: Vec<database::PoolSpec>,
+    /// Reports by pool.
+    pub reports: HashMap<String, Vec<database::ReportPoolRequest>>,
+    /// Calls by method.
+    pub calls: HashMap<&'static str, usize>,
+    /// Reports of contact.
+    pub contacts: usize,
+}
+
+/// The doubles.
+#[derive(Debug, Clone, Default)]
+pub struct Doubles {
+    known: Arc<Mutex<Known>>,
+}
+
+impl Doubles {
+    /// Starts both servers; clients for the worker.
+    pub async fn start(&self) -> Peers {
+        let keys = Keyring::new();
+        let billing = Routes::new(OrderServiceServer::new(self.clone()));
+        let database = Routes::new(AllocationServiceServer::new(self.clone()))
+            .add_service(PoolWorkServiceServer::new(self.clone()));
+        let billing = serve(services::BILLING, BILLING, &keys, billing).await;
+        let database = serve(services::DATABASE, DATABASE, &keys, database).await;
+        Peers::over(billing.channel_as(services::WORKER), database.channel_as(services::WORKER))
+    }
+
+    /// Looks at or changes what they know.
+    pub fn with<R>(&self, change: impl FnOnce(&mut Known) -> R) -> R {
+        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn called(&self, method: &'static str) -> Result<(), Status> {
+        self.with(|known| {
+            *known.calls.entry(method).or_default() += 1;
+            if known.unavailable > 0 {
+                known.unavailable -= 1;
+                return Err(Status::unavailable("away"));
+            }
+            Ok(())
+        })
+    }
+}
+
+fn allocation(instance: &str) -> database::Allocation {
+    let id = instance.replace('-', "");
+    database::Allocation {
+        id: instance.to_owned(),
+        instance_id: instance.to_owned(),
+        db_server_id: SERVER.to_string(),
+        db_server_name: "postgres-pool-1".into(),
+        db_host: "127.0.0.1".into(),
+        db_port: 5432,
+        db_name: format!("odoo_test_{id}"),
+        db_user: format!("odoo_test_{id}"),
+        db_type: "shared".into(),
+        state: "allocated".into(),
+        ..database::Allocation::default()
+    }
+}
+
+#[tonic::async_trait]
+impl OrderService for Doubles {
+    async fn place_order(
+        &self,
+        _: Request<billing::PlaceOrderRequest>,
+    ) -> Result<Response<billing::PlaceOrderResponse>, Status> {
+        Err(Status::unimplemented("not the worker's"))
+    }
+    async fn cancel_order(
+        &self,
+        _: Request<billing::CancelOrderRequest>,
+    ) -> Result<Response<billing::CancelOrderResponse>, Status> {
+        Err(Status::unimplemented("not the worker's"))
+    }
+    async fn get_entitlement(
+        &self,
+        _: Request<billing::GetEntitlementRequest>,
+    ) -> Result<Response<billing::GetEntitlementResponse>, Status> {
+        self.called("GetEntitlement")?;
+        let refusal = self.with(|known| known.refusal.clone());
+        Ok(Response::new(billing::GetEntitlementResponse {
+            may_run: refusal.is_none(),
+            reason: refusal.unwrap_or_default(),
+            ..billing::GetEntitlementResponse::default()
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl AllocationService for Doubles {
+    async fn allocate(
+        &self,
+        request: Request<database::AllocateRequest>,
+    ) -> Result<Response<database::AllocateResponse>, Status> {
+        self.called("Allocate")?;
+        let id = request.into_inner().instance_id;
+        let room = self.with(|known| {
+            if !known.no_room {
+                known.allocated.insert(id.clone());
+            }
+            !known.no_room
+        });
+        Ok(Response::new(database::AllocateResponse {
+            status: if room { "allocated" } else { "provisioning" }.into(),
+            allocation: room.then(|| allocation(&id)),
+            retry_after_seconds: 10,
+        }))
+    }
+    async fn get_credentials(
+        &self,
+        request: Request<database::GetCredentialsRequest>,
+    ) -> Result<Response<database::GetCredentialsResponse>, Status> {
+        self.called("GetCredentials")?;
+        let id = request.into_inner().instance_id;
+        if !self.with(|known| known.allocated.contains(&id)) {
+            return Err(Refusal::not_found("allocation").into());
+        }
+        Ok(Response::new(database::GetCredentialsResponse {
+            allocation: Some(allocation(&id)),
+            password: format!("password-of-{id}"),
+        }))
+    }
+    async fn release(
+        &self,
+        request: Request<database::ReleaseRequest>,
+    ) -> Result<Response<database::ReleaseResponse>, Status> {
+        self.called("Release")?;
+        let request = request.into_inner();
+        self.with(|known| {
+            known.allocated.remove(&request.instance_id);
+            if request.mode == "purge" {
+                known.released.remove(&request.instance_id);
+                known.purged.push(request.instance_id.clone());
+            } else {
+                known.released.insert(request.instance_id.clone());
+            }
+        });
+        Ok(Response::new(database::ReleaseResponse::default()))
+    }
+    async fn reclaim(
+        &self,
+        request: Request<database::ReclaimRequest>,
+    ) -> Result<Response<database::ReclaimResponse>, Status> {
+        self.called("Reclaim")?;
+        let id = request.into_inner().instance_id;
+        let back = self.with(|known| {
+            let back = known.released.remove(&id);
+            known.allocated.insert(id.clone());
+            back
+        });
+        if !back {
+            return Err(Refusal::not_found("allocation").into());
+        }
+        Ok(Response::new(database::ReclaimResponse { allocation: Some(allocation(&id)) }))
+    }
+}
+
+#[tonic::async_trait]
+impl PoolWorkService for Doubles {
+    async fn list_pool_specs(
+        &self,
+        _: Request<database::ListPoolSpecsRequest>,
+    ) -> Result<Response<database::ListPoolSpecsResponse>, Status> {
+        self.called("ListPoolSpecs")?;
+        Ok(Response::new(database::ListPoolSpecsResponse { pools: self.with(|known| known.pools.clone()) }))
+    }
+    async fn get_pool_secret(
+        &self,
+        _: Request<database::GetPoolSecretRequest>,
+    ) -> Result<Response<database::GetPoolSecretResponse>, Status> {
+        self.called("GetPoolSecret")?;
+        Ok(Response::new(database::GetPoolSecretResponse {
+            admin_user: "pool_admin".into(),
+            admin_password: "a-generated-pool-password".into(),
+            secret_hash: "hash-1".into(),
+        }))
+    }
+    async fn report_pool(
+        &self,
+        request: Request<database::ReportPoolRequest>,
+    ) -> Result<Response<database::ReportPoolResponse>, Status> {
+        let report = request.into_inner();
+        self.with(|known| known.reports.entry(report.pool_id.clone()).or_default().push(report));
+        Ok(Response::new(database::ReportPoolResponse::default()))
+    }
+    async fn report_cluster_contact(
+        &self,
+        _: Request<database::ReportClusterContactRequest>,
+    ) -> Result<Response<database::ReportClusterContactResponse>, Status> {
+        self.with(|known| known.contacts += 1);
+        Ok(Response::new(database::ReportClusterContactResponse {}))
+    }
+}

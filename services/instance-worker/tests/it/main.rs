@@ -1,0 +1,12 @@
+//! The worker against a real API server with its node, a real PostgreSQL and doubles of the other services.
+
+mod cluster;
+mod doubles;
+mod drift;
+mod leading;
+mod lifecycle;
+mod mock_api;
+mod questions;
+mod queue;
+mod stack;
+mod trouble;
