@@ -90,13 +90,12 @@ fn spawn_engine(process: &Process, config: &Config, worker: &Worker, wakes: &Wak
     let metrics = operations::Metrics::new(process.metrics());
     let engine = Engine::new(worker.clone(), tuning, wakes.operations.clone(), metrics);
     process.spawn("operations", engine.run(process.stopping()));
-    for (task, channel, wake) in [
-        ("listen for operations", "operations", &wakes.operations),
-        ("listen for monitoring", "monitoring", &wakes.monitoring),
-        ("listen for pools", "pools", &wakes.pools),
-    ] {
-        process.spawn(task, listen(worker.database.clone(), channel, wake.clone(), process.stopping()));
-    }
+    let channels = vec![
+        ("operations", wakes.operations.clone()),
+        ("monitoring", wakes.monitoring.clone()),
+        ("pools", wakes.pools.clone()),
+    ];
+    process.spawn("notifications", listen(worker.database.clone(), channels, process.stopping()));
 }
 
 fn spawn_lead(process: &Process, config: &Config, worker: &Worker, wakes: &Wakes) {

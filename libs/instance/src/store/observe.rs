@@ -106,7 +106,7 @@ pub async fn applied(connection: &mut PgConnection, instance_id: Uuid, generatio
 /// Is an operation of the instance queued or running? Then the reconciler keeps away.
 pub async fn has_active_operation(connection: &mut PgConnection, instance_id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM operations WHERE instance_id = $1 AND (state IN ('queued', 'running') OR lease_owner IS NOT NULL)) AS "active!""#,
+        r#"SELECT EXISTS (SELECT FROM operations WHERE instance_id = $1 AND (state IN ('queued', 'running') OR lease_until >= now())) AS "active!""#,
         instance_id,
     )
     .fetch_one(connection)
@@ -243,7 +243,7 @@ pub async fn disagreeing(connection: &mut PgConnection, seconds: f64) -> sqlx::R
            AND ((i.status = 'error' AND i.observed_ready)
                 OR (i.status IN ('running', 'starting', 'restarting') AND NOT i.observed_ready
                     AND (i.observed_phase = 'failed' OR i.observed_at < now() - make_interval(secs => $1))))
-           AND NOT EXISTS (SELECT FROM operations o WHERE o.instance_id = i.id AND (o.state IN ('queued', 'running') OR o.lease_owner IS NOT NULL))
+           AND NOT EXISTS (SELECT FROM operations o WHERE o.instance_id = i.id AND (o.state IN ('queued', 'running') OR o.lease_until >= now()))
          ORDER BY i.observed_at LIMIT 500",
         seconds,
     )
@@ -275,7 +275,11 @@ pub async fn workload_stands(connection: &mut PgConnection, instance_id: Uuid) -
 }
 
 /// Locks the row of an instance that is at rest and unchanged since `version`, until the transaction ends: no decision is made meanwhile.
-pub async fn lock_at_rest(connection: &mut PgConnection, instance_id: Uuid, version: i64) -> sqlx::Result<bool> {
+pub async fn lock_at_rest(
+    connection: &mut PgConnection,
+    instance_id: Uuid,
+    version: i64,
+) -> sqlx::Result<bool> {
     let locked = sqlx::query_scalar!(
         "SELECT id FROM instances WHERE id = $1 AND version = $2 FOR NO KEY UPDATE",
         instance_id,

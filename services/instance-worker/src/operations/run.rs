@@ -109,7 +109,9 @@ impl Run<'_> {
             let next = if self.operation.giving_up.is_some() {
                 self.backward().await?
             } else if let Some(why) = self.given_up_by_others() {
-                self.give_up(why, "", None).await?
+                let begun = |index: &usize| self.operation.steps[*index].state == StepState::Running;
+                let failed = self.current().filter(|index| why.reason != "cancelled" && begun(index));
+                self.give_up(why, "", failed).await?
             } else {
                 self.forward().await?
             };

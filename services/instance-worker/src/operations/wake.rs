@@ -24,28 +24,31 @@ impl Wake {
     }
 }
 
-/// Passes notifications of `channel` on, until `stop`; reconnects for ever, and wakes after each reconnect.
+/// Passes notifications on to those who wait for their channel, until `stop`; reconnects for ever, and wakes all after each reconnect.
 pub async fn listen(
     database: PgPool,
-    channel: &'static str,
-    wake: Wake,
+    wakes: Vec<(&'static str, Wake)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
         let session = async {
             let mut listener = PgListener::connect_with(&database).await?;
-            listener.listen(channel).await?;
-            wake.now();
-            loop {
-                listener.recv().await?;
+            listener.listen_all(wakes.iter().map(|(channel, _)| *channel)).await?;
+            for (_, wake) in &wakes {
                 wake.now();
+            }
+            loop {
+                let notification = listener.recv().await?;
+                for (_, wake) in wakes.iter().filter(|(channel, _)| *channel == notification.channel()) {
+                    wake.now();
+                }
             }
         };
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             ended = session => {
                 let Err(error): Result<std::convert::Infallible, sqlx::Error> = ended;
-                tracing::warn!(channel, error = %error, "lost the listening connection, trying again");
+                tracing::warn!(error = %error, "lost the listening connection, trying again");
             }
         }
         tokio::select! {

@@ -194,8 +194,10 @@ impl Reconciler {
         };
         let instance = found.instance;
         if found.current.is_some() {
-            return Ok(Look::Quiet);
+            // Its operation looks after it; what happens meanwhile is seen after its end.
+            return Ok(Look::Again);
         }
+        drop(connection);
         let Some(wanted) = wanted(&instance) else { return Ok(Look::Quiet) };
         if self.on_hold(&instance) {
             return Ok(Look::Again);
@@ -203,11 +205,11 @@ impl Reconciler {
         let differing = self.differing(&wanted).await?;
         if differing.is_empty() {
             if instance.observed_generation < instance.generation {
+                let mut connection = self.worker.database.acquire().await?;
                 observe::applied(&mut connection, id, instance.generation).await?;
             }
             return Ok(Look::Quiet);
         }
-        drop(connection);
         self.repair(&instance, &wanted, &differing).await
     }
 

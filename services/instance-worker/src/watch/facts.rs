@@ -55,6 +55,14 @@ fn covers(wanted: Option<&ResourceRequirements>, found: Option<&ResourceRequirem
     within(&wanted.limits, &found.limits) && within(&wanted.requests, &found.requests)
 }
 
+/// Has the controller seen the last wish, and is nothing left of the former ones?
+pub fn is_scaled_down(deployment: &Deployment) -> bool {
+    let status = deployment.status.as_ref();
+    let seen = status.and_then(|status| status.observed_generation) >= deployment.metadata.generation;
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+    seen && wanted == 0 && status.and_then(|status| status.replicas).unwrap_or(0) == 0
+}
+
 /// What all pods of an instance together show. The newest one that stays tells; one on its way out only tells that something is left.
 pub fn sight<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Sighted {
     let rank = |pod: &Pod| {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use instance::store::{lease, monitoring};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -64,12 +64,40 @@ impl Lead {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         };
+        self.verify_namespaces(&client).await;
         let contact = self.contact();
         let monitored = self.monitored(&client, generation);
         tokio::select! {
             () = lost.cancelled() => Ok(()),
             ended = monitored => ended,
             () = contact => Ok(()),
+        }
+    }
+
+    /// K8S-03: the namespaces come from the manifests; the worker only looks whether they are as they should be.
+    async fn verify_namespaces(&self, client: &Client) {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        for name in [&self.worker.settings.tenants, &self.worker.settings.platform] {
+            match namespaces.get_opt(name).await {
+                Ok(Some(namespace)) => {
+                    let restricted = namespace
+                        .labels()
+                        .get("pod-security.kubernetes.io/enforce")
+                        .is_some_and(|level| level == "restricted");
+                    if *name == self.worker.settings.tenants && !restricted {
+                        tracing::warn!(
+                            namespace = name,
+                            "the namespace of tenants does not enforce restricted pods"
+                        );
+                    }
+                }
+                Ok(None) => {
+                    tracing::error!(namespace = name, "the namespace is missing: apply the manifests")
+                }
+                Err(error) => {
+                    tracing::warn!(namespace = name, error = %error, "cannot look at the namespace")
+                }
+            }
         }
     }
 

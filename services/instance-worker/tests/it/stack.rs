@@ -79,7 +79,10 @@ impl Stack {
     /// Everything but workers.
     pub async fn start(database: PgPool) -> Self {
         // The log of a failed test is shown with it.
-        let _ = tracing_subscriber::fmt().with_env_filter("info,kube=warn,sqlx=warn").with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter("info,kube=warn,sqlx=warn")
+            .with_test_writer()
+            .try_init();
         let doubles = Doubles::default();
         let source = Source {
             kubeconfig: Some(PathBuf::from(test_kit::environment::kubeconfig())),
@@ -138,7 +141,7 @@ impl Stack {
         };
         let engine = Engine::new(self.worker.clone(), tuning, wake.clone(), Metrics::new(&self.metrics));
         self.task(engine.run(stop.clone()));
-        self.task(listen(self.database.clone(), "operations", wake, stop.clone()));
+        self.task(listen(self.database.clone(), vec![("operations", wake)], stop.clone()));
         self.stops.push(stop.clone());
         stop
     }
@@ -158,8 +161,8 @@ impl Stack {
         };
         let election = Election::new(&self.platform, identity);
         self.task(election.run(lead, stop.clone()));
-        self.task(listen(self.database.clone(), "pools", pools, stop.clone()));
-        self.task(listen(self.database.clone(), "monitoring", monitoring, stop.clone()));
+        let channels = vec![("pools", pools), ("monitoring", monitoring)];
+        self.task(listen(self.database.clone(), channels, stop.clone()));
         self.stops.push(stop.clone());
         stop
     }

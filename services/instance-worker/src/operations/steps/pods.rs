@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use instance::domain::ParkedFor;
 use instance::store::observe;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::super::context::Context;
@@ -12,7 +13,7 @@ use super::super::step::{Failure, Outcome};
 use crate::cluster::{self, Target};
 use crate::objects::deployment::deployment;
 use crate::objects::service::HTTP;
-use crate::objects::{Name, Wish, meta};
+use crate::objects::{Name, Wish};
 use crate::watch::facts::{self, Sighted};
 
 /// Behind the watch.
@@ -21,6 +22,8 @@ const POLL: Duration = Duration::from_secs(15);
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 /// The start-up probe alone may take ten minutes (K8S-09).
 const READY_DEADLINE: Duration = Duration::from_mins(12);
+/// The controller follows within milliseconds.
+const CONTROLLER: Duration = Duration::from_millis(250);
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The instance's pods, those on their way out among them.
@@ -29,8 +32,14 @@ pub(super) async fn of_instance(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, 
 }
 
 pub(super) async fn gone(context: &mut Context<'_>) -> Result<Outcome, Failure> {
-    let left = of_instance(context).await?;
-    Ok(if left.is_empty() { Outcome::Done } else { Outcome::Wait(Some(ParkedFor::Gone), POLL) })
+    if !of_instance(context).await?.is_empty() {
+        return Ok(Outcome::Wait(Some(ParkedFor::Gone), POLL));
+    }
+    // A pod of a wish that was overtaken may still be on its way: the controller must have seen the last one.
+    let name = Name::tenant(context.instance.id);
+    let workload: Option<Deployment> = context.worker.cluster.get(context.namespace(), name.as_str()).await?;
+    let settled = workload.is_none_or(|workload| facts::is_scaled_down(&workload));
+    Ok(if settled { Outcome::Done } else { Outcome::Wait(None, CONTROLLER) })
 }
 
 pub(super) async fn ready(context: &mut Context<'_>) -> Result<Outcome, Failure> {
@@ -93,6 +102,5 @@ async fn answers(context: &mut Context<'_>, pod: &Pod) -> Result<Outcome, Failur
     }
     let mut connection = worker.database.acquire().await?;
     observe::probed(&mut connection, context.instance.id).await?;
-    debug_assert!(pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(meta::INSTANCE_ID)));
     Ok(Outcome::Done)
 }
