@@ -23,7 +23,7 @@ use crate::compose::{self, Compose};
 use crate::given::GivenArgs;
 use crate::signals::{self, First};
 use crate::tools::{self, NEXTEST};
-use crate::workspace::{run, succeeds, target};
+use crate::workspace::{cargo, run, succeeds, target};
 use crate::{install, up, workspace};
 
 /// Which servers the tests get.
@@ -86,6 +86,45 @@ impl Scratch {
     }
 }
 
+/// Notes on what was built, by which the passes run without building.
+struct Built {
+    binaries: PathBuf,
+    cargo: PathBuf,
+}
+
+impl Built {
+    fn of(layout: &Layout) -> Self {
+        Self {
+            binaries: layout.dir.join("test-binaries.json"),
+            cargo: layout.dir.join("cargo-metadata.json"),
+        }
+    }
+}
+
+/// Options with a value that choose what is built; all other arguments choose what runs.
+const BUILD_OPTIONS: [&str; 8] =
+    ["-p", "--package", "--exclude", "--test", "--bin", "--example", "--features", "-F"];
+/// Such options without a value.
+const BUILD_SWITCHES: [&str; 6] = ["--lib", "--bins", "--tests", "--workspace", "--all-targets", "--release"];
+
+/// What chooses the build, and what chooses the tests.
+fn split(args: &[String]) -> (Vec<String>, Vec<String>) {
+    let (mut build, mut rest) = (Vec::new(), Vec::new());
+    let mut args = args.iter().cloned();
+    while let Some(arg) = args.next() {
+        let key = arg.split_once('=').map_or(arg.as_str(), |(key, _)| key);
+        if BUILD_SWITCHES.contains(&key) || (BUILD_OPTIONS.contains(&key) && key != arg) {
+            build.push(arg);
+        } else if BUILD_OPTIONS.contains(&key) {
+            build.push(arg);
+            build.extend(args.next());
+        } else {
+            rest.push(arg);
+        }
+    }
+    (build, rest)
+}
+
 impl Test {
     /// Runs the tests.
     pub fn run(self) -> Result<ExitCode> {
@@ -109,7 +148,7 @@ impl Test {
             };
             let stack = self.start(&layout, given, &nextest, &progress)?;
             watch.set(First::Tell);
-            let passed = self.passes(stack.as_ref(), &nextest, &watch);
+            let passed = self.passes(stack.as_ref(), &nextest, &Built::of(&layout), &watch);
             let stopped = stack.map_or(Ok(()), |stack| stack.stop(true));
             stopped.and(passed)
         })();
@@ -132,8 +171,8 @@ impl Test {
         nextest: &Path,
         progress: &Progress,
     ) -> Result<Option<Arc<Stack>>> {
-        let build_tests =
-            || progress.stage("tests", || run(self.nextest(nextest, "default").arg("--no-run")));
+        let built = Built::of(layout);
+        let build_tests = || progress.stage("tests", || self.build_tests(nextest, &built));
         let extent = match self.servers {
             Servers::None => return build_tests().map(|()| None),
             Servers::Basic => Extent::Servers,
@@ -163,18 +202,39 @@ impl Test {
         Ok(Some(stack))
     }
 
-    fn nextest(&self, nextest: &Path, profile: &str) -> Command {
+    /// Builds the tests, once for both passes, and notes what was built.
+    fn build_tests(&self, nextest: &Path, built: &Built) -> Result<()> {
+        let (build, _) = split(&self.args);
+        let mut list = tools::call(nextest, "nextest");
+        list.args(["list", "--list-type", "binaries-only", "--message-format", "json"]).args(&build);
+        // Cargo would build all packages in spite of a choice of some.
+        if !build.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
+            list.arg("--workspace");
+        }
+        let file = File::create(&built.binaries).context("note the built tests")?;
+        run(list.stdout(file))?;
+        let file = File::create(&built.cargo).context("note the packages")?;
+        run(cargo().args(["metadata", "--format-version", "1"]).stdout(file))
+    }
+
+    /// Runs what was built.
+    fn nextest(&self, nextest: &Path, built: &Built, profile: &str) -> Command {
+        let (_, filters) = split(&self.args);
         let mut command = tools::call(nextest, "nextest");
         command.args(["run", "--no-tests", "pass", "--profile", profile]);
-        // Cargo would build all packages in spite of a choice of some.
-        if !self.args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
-            command.arg("--workspace");
-        }
-        command.args(&self.args);
+        command.arg("--binaries-metadata").arg(&built.binaries);
+        command.arg("--cargo-metadata").arg(&built.cargo);
+        command.args(filters);
         command
     }
 
-    fn passes(&self, stack: Option<&Arc<Stack>>, nextest: &Path, watch: &signals::Watch) -> Result<bool> {
+    fn passes(
+        &self,
+        stack: Option<&Arc<Stack>>,
+        nextest: &Path,
+        built: &Built,
+        watch: &signals::Watch,
+    ) -> Result<bool> {
         let env = match stack {
             Some(stack) => environment(stack)?,
             None => Vec::new(),
@@ -194,7 +254,7 @@ impl Test {
                 if watch.signals.try_recv().is_ok() {
                     bail!("interrupted");
                 }
-                let mut command = self.nextest(nextest, profile);
+                let mut command = self.nextest(nextest, built, profile);
                 command.envs(env.iter().cloned());
                 Ok(succeeds(&mut command)? && passed)
             });
@@ -258,6 +318,17 @@ pub fn clean(layout: &Layout, keep: bool) {
 mod tests {
     use super::*;
 
+    fn strings(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_choice_of_packages_concerns_the_build_and_filters_the_run() {
+        let (build, run) = split(&strings("-p gateway --lib -E test(login) --package=e2e --no-capture name"));
+        assert_eq!(build, strings("-p gateway --lib --package=e2e"));
+        assert_eq!(run, strings("-E test(login) --no-capture name"));
+    }
+
     #[test]
     fn filters_reach_nextest() {
         use clap::Parser;
@@ -267,8 +338,10 @@ mod tests {
             test: Test,
         }
         let line = Line::parse_from(["test", "--servers", "none", "-p", "gateway", "-E", "test(login)"]);
-        let command = line.test.nextest(Path::new("/x/cargo-nextest"), "default");
+        let built = Built { binaries: "b".into(), cargo: "c".into() };
+        let command = line.test.nextest(Path::new("/x/cargo-nextest"), &built, "default");
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        assert_eq!(args[args.len() - 4..], ["-p", "gateway", "-E", "test(login)"]);
+        assert_eq!(args[args.len() - 2..], ["-E", "test(login)"]);
+        assert!(!args.contains(&"gateway".to_owned()));
     }
 }

@@ -48,6 +48,9 @@ async fn a_catalogue_is_applied_once_and_changes_get_versions(pool: PgPool) {
 async fn a_missing_entitlement_stops_the_start_by_name(pool: PgPool) {
     let keys = Keyring::new();
     let options = pool.connect_options();
+    let url = test_kit::environment::database_url();
+    let password =
+        url.split_once('@').and_then(|(login, _)| login.rsplit_once(':')).map_or("", |(_, word)| word);
     let run = |command: &'static str| {
         let mut process = Command::new(env!("CARGO_BIN_EXE_billing-service"));
         process
@@ -56,7 +59,7 @@ async fn a_missing_entitlement_stops_the_start_by_name(pool: PgPool) {
             .env("POSTGRES_PORT", options.get_port().to_string())
             .env("POSTGRES_DB", options.get_database().unwrap())
             .env("DB_SERVICE_USER", options.get_username())
-            .env("DB_SERVICE_PASSWORD", "unused")
+            .env("DB_SERVICE_PASSWORD", password)
             .env("RABBITMQ_PASSWORD", "unused")
             .env("JWT_SECRET_KEY", "a-secret-of-the-tests-with-40-characters")
             .env("SERVICE_TOKEN_PRIVATE_KEY", {
