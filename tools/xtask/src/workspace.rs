@@ -79,7 +79,8 @@ pub fn has_offline_data() -> bool {
         .is_ok_and(|crates| !crates.is_empty() && crates.iter().all(|path| path.join(".sqlx").is_dir()))
 }
 
-/// Cargo in the workspace, without the variables by which cargo told us about this package.
+/// Cargo in the workspace, without the variables by which cargo told us about this package. Queries are checked against the databases
+/// that `sqlx.toml` names, when their variables are set, else against the offline data.
 pub fn cargo() -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(root());
@@ -89,9 +90,6 @@ pub fn cargo() -> Command {
         {
             command.env_remove(name);
         }
-    }
-    if has_offline_data() {
-        command.env("SQLX_OFFLINE", "true");
     }
     command
 }
