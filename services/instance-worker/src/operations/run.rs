@@ -205,7 +205,9 @@ impl Run<'_> {
                 tracing::info!(step = name, why, "step not needed");
                 Ok(Next::Go)
             }
-            Ok(Outcome::Wait(parked_for, pause)) => self.park(parked_for, pause, None).await.map(Next::End),
+            Ok(Outcome::Wait(parked_for, pause)) => {
+                self.park(Some(parked_for), pause, None).await.map(Next::End)
+            }
             Err(failure) => self.failed(index, failure).await,
         }
     }
@@ -282,7 +284,7 @@ impl Run<'_> {
         let step = &mut self.operation.steps[index];
         match outcome {
             Ok(Outcome::Wait(parked_for, pause)) => {
-                return self.park(parked_for, pause, None).await.map(Next::End);
+                return self.park(Some(parked_for), pause, None).await.map(Next::End);
             }
             Ok(_) if step.state == StepState::Failed => NOT_UNDONE.clone_into(&mut step.detail),
             Ok(_) => step.state = StepState::Undone,

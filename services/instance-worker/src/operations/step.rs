@@ -15,7 +15,7 @@ pub enum Outcome {
     /// Not needed; why, for the owner.
     Skipped(&'static str),
     /// Not yet: the operation is parked and tried again when the fact is learned, or after the time.
-    Wait(Option<ParkedFor>, Duration),
+    Wait(ParkedFor, Duration),
 }
 
 /// A step that failed.

@@ -92,10 +92,10 @@ impl Lead {
                     }
                 }
                 Ok(None) => {
-                    tracing::error!(namespace = name, "the namespace is missing: apply the manifests")
+                    tracing::error!(namespace = name, "the namespace is missing: apply the manifests");
                 }
                 Err(error) => {
-                    tracing::warn!(namespace = name, error = %error, "cannot look at the namespace")
+                    tracing::warn!(namespace = name, error = %error, "cannot look at the namespace");
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The worker against a real API server with its node, a real PostgreSQL and doubles of the other services.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
 mod cluster;
 mod doubles;
 mod drift;

@@ -249,7 +249,7 @@ impl Stack {
 
     /// Waits for the end of an operation.
     pub async fn ends(&self, id: Uuid, wanted: OperationState) -> instance::domain::Operation {
-        let ended = eventually("the end of the operation", Duration::from_secs(60), || async {
+        let ended = eventually("the end of the operation", Duration::from_mins(1), || async {
             let operation = self.operation(id).await;
             (!operation.state.is_active()).then_some(operation)
         })

@@ -31,7 +31,7 @@ pub(super) async fn allocate(context: &mut Context<'_>) -> Result<Outcome, Failu
             "no database server became ready in time",
             format!("no room for {} s", DEADLINE.as_secs()),
         )),
-        Placement::Provisioning => Ok(Outcome::Wait(Some(ParkedFor::Pool), POLL)),
+        Placement::Provisioning => Ok(Outcome::Wait(ParkedFor::Pool, POLL)),
     }
 }
 

@@ -33,13 +33,13 @@ pub(super) async fn of_instance(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, 
 
 pub(super) async fn gone(context: &mut Context<'_>) -> Result<Outcome, Failure> {
     if !of_instance(context).await?.is_empty() {
-        return Ok(Outcome::Wait(Some(ParkedFor::Gone), POLL));
+        return Ok(Outcome::Wait(ParkedFor::Gone, POLL));
     }
     // A pod of a wish that was overtaken may still be on its way: the controller must have seen the last one.
     let name = Name::tenant(context.instance.id);
     let workload: Option<Deployment> = context.worker.cluster.get(context.namespace(), name.as_str()).await?;
     let settled = workload.is_none_or(|workload| facts::is_scaled_down(&workload));
-    Ok(if settled { Outcome::Done } else { Outcome::Wait(None, CONTROLLER) })
+    Ok(if settled { Outcome::Done } else { Outcome::Wait(ParkedFor::Gone, CONTROLLER) })
 }
 
 pub(super) async fn ready(context: &mut Context<'_>) -> Result<Outcome, Failure> {
@@ -61,7 +61,7 @@ pub(super) async fn ready(context: &mut Context<'_>) -> Result<Outcome, Failure>
             format!("pod: {} {}", sight.phase, sight.reason),
         ));
     }
-    Ok(Outcome::Wait(Some(ParkedFor::Ready), POLL))
+    Ok(Outcome::Wait(ParkedFor::Ready, POLL))
 }
 
 /// How long the row has said the same as is seen now.
@@ -97,7 +97,7 @@ async fn answers(context: &mut Context<'_>, pod: &Pod) -> Result<Outcome, Failur
                 return Err(Failure::permanent("no_answer", "the instance does not answer", answer));
             }
             tracing::info!(instance.id = %context.instance.id, answer, "pod is ready, Odoo does not answer yet");
-            return Ok(Outcome::Wait(None, PROBE_AGAIN));
+            return Ok(Outcome::Wait(ParkedFor::Ready, PROBE_AGAIN));
         }
     }
     let mut connection = worker.database.acquire().await?;

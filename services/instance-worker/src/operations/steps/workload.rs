@@ -35,7 +35,7 @@ pub(super) async fn apply(context: &mut Context<'_>, running: bool) -> Result<Ou
                     format!("{} pods left", left.len()),
                 ));
             }
-            return Ok(Outcome::Wait(Some(ParkedFor::Gone), Duration::from_secs(5)));
+            return Ok(Outcome::Wait(ParkedFor::Gone, Duration::from_secs(5)));
         }
     }
     cluster.apply(&service(&tenant, settings), owner, look_at).await?;
