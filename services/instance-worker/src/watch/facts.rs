@@ -107,7 +107,7 @@ fn phase<'a>(pod: &'a Pod, container: Option<&'a ContainerStatus>, ready: bool) 
     if let Some((false, reason)) = condition(pod, "PodScheduled") {
         return ("pending", reason);
     }
-    if phase_word(pod) == "Running" { ("running", "") } else { ("pending", "") }
+    if phase_word(pod) == "Running" { ("running", "NotReady") } else { ("pending", "") }
 }
 
 /// What keeps a container from running, in one word that does not flip between tries.

@@ -86,7 +86,7 @@ fn each_trouble_has_one_word_and_a_cause_for_the_customer() {
 #[test]
 fn a_slow_start_is_not_hopeless_but_a_running_instance_that_hangs_is_unwell() {
     let seen = sight([&pod(false)]);
-    assert_eq!((seen.phase, seen.reason.as_str()), ("running", ""));
+    assert_eq!((seen.phase, seen.reason.as_str()), ("running", "NotReady"));
     assert_eq!(hopeless(&seen, 500), None);
     assert_eq!(unwell(&seen, 30), None);
     assert_eq!(unwell(&seen, 90).map(|cause| cause.reason), Some("not_ready"));

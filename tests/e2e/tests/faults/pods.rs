@@ -15,8 +15,8 @@ async fn status_tells(fault: &str) -> anyhow::Result<()> {
     let instance = ada.create_running("Broken").await?;
     let id = instance["id"].as_str().context("id")?.to_owned();
     control::break_pods(&stack, &id, fault).await?;
-    if fault == "pull_error" || fault == "never_ready" {
-        // These faults meet a container at its start.
+    if fault == "pull_error" {
+        // This fault meets a container at its start.
         ada.act(&id, "restart").await?.expect(202)?;
     }
     let seen = eventually(&format!("the status tells {fault}"), TOLD, || async {
@@ -53,8 +53,31 @@ async fn an_image_that_cannot_be_pulled_is_told() -> anyhow::Result<()> {
     status_tells("pull_error").await
 }
 
-/// K8S-22
+/// K8S-22: a running instance stops answering.
+#[tokio::test]
+async fn a_pod_that_loses_its_readiness_is_told() -> anyhow::Result<()> {
+    status_tells("never_ready").await
+}
+
+/// K8S-09, K8S-22: a pod that is not ready after its start may still be in its first boot, so the instance waits, and its status says for what.
 #[tokio::test]
 async fn a_pod_that_never_gets_ready_is_told() -> anyhow::Result<()> {
-    status_tells("never_ready").await
+    let stack = Stack::load()?;
+    let ada = Customer::sign_up(&stack, "never-ready").await?;
+    let instance = ada.create_running("Slow").await?;
+    let id = instance["id"].as_str().context("id")?.to_owned();
+    control::break_pods(&stack, &id, "never_ready").await?;
+    ada.act(&id, "restart").await?.expect(202)?;
+
+    let seen = eventually("the status tells what it waits for", TOLD, || async {
+        let body = ada.get(&format!("/instance/instances/{id}/status")).await.ok()?.expect(200).ok()?;
+        let observed = &body["observed"];
+        (observed["ready"] == false && observed["reason"].as_str().is_some_and(|reason| !reason.is_empty())).then_some(body)
+    })
+    .await;
+    control::heal_pods(&stack).await?;
+
+    ensure!(seen["status"] == "restarting", "{seen}");
+    ada.until(&id, "running").await?;
+    Ok(())
 }
