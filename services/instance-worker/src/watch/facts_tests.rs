@@ -91,7 +91,7 @@ fn a_slow_start_is_not_hopeless_but_a_running_instance_that_hangs_is_unwell() {
     assert_eq!(unwell(&seen, 30), None);
     assert_eq!(unwell(&seen, 90).map(|cause| cause.reason), Some("not_ready"));
     let container = waiting("ContainerCreating", 0, None);
-    assert_eq!(sight([&container]).reason, "");
+    assert_eq!(sight([&container]).reason, "NotReady");
 }
 
 /// INS-23, K8S-29
