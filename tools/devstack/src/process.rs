@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::Pid;
 
-pub use self::reaper::{end_all, guard, unguard};
+pub use self::reaper::{end_all, ending, guard, unguard};
 
 /// How often a condition is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(20);
@@ -307,6 +307,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.released
+            && !ending()
             && let Err(error) = self.stop()
         {
             eprintln!("{error:#}");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use devstack::process;
 use nix::sys::signal::{SigSet, Signal};
@@ -68,16 +69,22 @@ pub fn watch(first: First, cleanup: impl FnOnce() + Send + 'static) -> Watch {
     Watch { signals, mode }
 }
 
+/// A signal that arrives this soon after the first is the same one: some senders signal a process and its group.
+const SAME: Duration = Duration::from_secs(1);
+
 fn follow(sender: &Sender<()>, mode: &Mutex<First>, cleanup: impl FnOnce()) {
-    let mut told = false;
+    let mut told: Option<Instant> = None;
     loop {
         if watched().wait().is_err() {
             continue;
         }
         let group = FORWARD.load(Ordering::SeqCst);
         let now = *mode.lock().unwrap_or_else(PoisonError::into_inner);
-        if now == First::Tell && !told {
-            told = true;
+        if told.is_some_and(|at| at.elapsed() < SAME) {
+            continue;
+        }
+        if now == First::Tell && told.is_none() {
+            told = Some(Instant::now());
             if group != 0 {
                 process::interrupt(group);
             }

@@ -86,6 +86,9 @@ impl Scratch {
     }
 }
 
+/// How soon the worker looks again, and takes over from one that died: the tests kill dozens of them and wait each time.
+const IMPATIENCE: [(&str, &str); 2] = [("WORKER_LEASE_SECONDS", "6"), ("WORKER_SWEEP_SECONDS", "15")];
+
 /// Notes on what was built, by which the passes run without building.
 struct Built {
     binaries: PathBuf,
@@ -183,13 +186,15 @@ impl Test {
             progress.stage("programs", || workspace::build_programs(extent))?;
             build_tests()
         };
+        let impatience =
+            IMPATIENCE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let plan = Plan {
             layout: layout.clone(),
             durable: false,
             extent,
             keep_going: true,
             given,
-            extra: BTreeMap::new(),
+            extra: BTreeMap::from([("instance-worker".to_owned(), impatience)]),
         };
         let stack = Stack::start(plan, progress, build)?;
         control::serve(&stack, stack.control_port())?;

@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -39,6 +40,14 @@ exit 0
 /// The reaper, while it waits for our end.
 static REAPER_PROCESS: Mutex<Option<Child>> = Mutex::new(None);
 
+/// Whether [`end_all`] was called.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Whether everything is being ended in a hurry, so that nothing needs to be started again.
+pub fn ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
 fn tell_reaper(line: &str) -> Result<()> {
     let mut reaper = REAPER_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     if reaper.is_none() {
@@ -54,6 +63,7 @@ fn tell_reaper(line: &str) -> Result<()> {
 /// Ends every group that is still running, as the end of this process would, and waits for it. For a way out in a hurry: nothing can be
 /// started afterwards.
 pub fn end_all() {
+    ENDING.store(true, Ordering::SeqCst);
     let mut reaper = REAPER_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(child) = reaper.as_mut() {
         drop(child.stdin.take());

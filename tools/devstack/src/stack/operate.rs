@@ -12,7 +12,7 @@ use crate::cluster::Part;
 use crate::control::Action;
 use crate::ports::Ports;
 use crate::unit::{State, Unit};
-use crate::{rabbitmq, services};
+use crate::{process, rabbitmq, services};
 
 impl Stack {
     fn unit(&self, name: &str) -> Option<Arc<Mutex<Unit>>> {
@@ -110,6 +110,9 @@ impl Stack {
 
     /// Starts again what ended by itself; called every now and then. Returns what happened.
     pub fn tend(&self) -> Vec<String> {
+        if process::ending() {
+            return Vec::new();
+        }
         let units: Vec<_> = lock(&self.units).values().cloned().collect();
         // One that is being started or stopped right now is left alone.
         let mut events: Vec<String> = units
