@@ -89,7 +89,7 @@ pub struct ClusterSettings {
     #[arg(long, env = "CLUSTER_ADDRESSING", value_enum, default_value = "service-dns")]
     pub cluster_addressing: Addressing,
     /// Calls to the Kubernetes API per second at most; a burst of two seconds' worth is allowed
-    #[arg(long, env = "KUBERNETES_CALLS_PER_SECOND", default_value_t = 200)]
+    #[arg(long, env = "KUBERNETES_CALLS_PER_SECOND", default_value_t = 500)]
     pub kubernetes_calls_per_second: u32,
     /// Domain of tenant host names
     #[arg(long, env = "BASE_DOMAIN", default_value = "saasodoo.local")]

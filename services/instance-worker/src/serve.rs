@@ -7,6 +7,7 @@ use contracts::services;
 use contracts::worker::v1::worker_service_server::WorkerServiceServer;
 use messaging::Broker;
 use runtime::admin::{self, Health};
+use runtime::config::Common;
 use runtime::database::{self, Owned};
 use runtime::grpc::{Dialer, Server};
 use runtime::identity::{ServiceKeys, ServiceSigner};
@@ -38,7 +39,7 @@ struct Wakes {
 /// Runs until SIGTERM or until a task ends.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     config.check()?;
-    let process = Process::try_new(services::WORKER, &config.common)?;
+    let process = Process::try_new(services::WORKER, &quiet(&config.common))?;
     let pool = database::pool(&config.postgres, OWNED, services::WORKER);
     let worker = worker(&config, &process, &pool)?;
     let health = health(&worker);
@@ -48,6 +49,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     spawn_messages(&process, &config, &worker, &wakes);
     spawn_servers(&process, &config, &worker, &health)?;
     process.run(&health).await
+}
+
+/// The client library logs every failed call by itself; ours say the same with the object and what follows.
+fn quiet(common: &Common) -> Common {
+    let mut common = common.clone();
+    if !common.log_level.contains("kube_client") {
+        common.log_level.push_str(",kube_client=off");
+    }
+    common
 }
 
 fn worker(config: &Config, process: &Process, pool: &sqlx::PgPool) -> anyhow::Result<Worker> {

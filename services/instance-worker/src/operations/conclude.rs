@@ -2,7 +2,7 @@
 
 use contracts::events::{InstanceFact, topics};
 use instance::domain::{
-    DesiredState, Event, Instance, OperationKind, OperationState, ProvisioningStatus, transition,
+    DesiredState, Event, Instance, OperationKind, OperationState, ProvisioningStatus, StepState, transition,
 };
 use instance::store::Scope;
 use instance::store::events::{self, Cause};
@@ -82,7 +82,7 @@ async fn attempt(
     if !lease::finish(&mut tx, &runner.owner, operation.id, progress, state).await? {
         return Ok(Attempt::Lost);
     }
-    let conclusion = conclusion(runner, operation.kind, &instance, ending, now);
+    let conclusion = conclusion(runner, operation, &instance, ending, now);
     if !observe::conclude(&mut tx, &instance, &conclusion, now).await? {
         return Ok(Attempt::Raced);
     }
@@ -94,12 +94,17 @@ async fn attempt(
 
 fn conclusion<'a>(
     runner: &Runner,
-    kind: OperationKind,
+    operation: &Claimed,
     instance: &Instance,
     ending: Ending<'a>,
     now: OffsetDateTime,
 ) -> Conclusion<'a> {
+    let kind = operation.kind;
     let desired = match (ending, kind) {
+        // Refused before anything was started: the reconciler must not start it either.
+        (Ending::Failure(_), OperationKind::Start) if !has_begun(operation, "workload") => {
+            DesiredState::Stopped
+        }
         (Ending::Cancelled, OperationKind::Start) => DesiredState::Stopped,
         (Ending::Cancelled, OperationKind::Undelete) => DesiredState::Terminated,
         _ => instance.desired_state,
@@ -140,6 +145,10 @@ fn conclusion<'a>(
         purge_after: terminated_again.then(|| now + runner.worker.retention),
         applied: matches!(ending, Ending::Success),
     }
+}
+
+fn has_begun(operation: &Claimed, name: &str) -> bool {
+    operation.steps.iter().any(|step| step.name == name && step.state != StepState::Pending)
 }
 
 async fn timeline(

@@ -175,7 +175,8 @@ impl Engine {
                 }
                 Ok(Ok(ended)) => tracing::debug!(?ended, "operation let go"),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = format!("{error:#}"), "operation is left until its lease ends");
+                    tracing::warn!(error = format!("{error:#}"), "operation is left to its next claim");
+                    leases.let_go(&runner.worker.database, id).await;
                 }
                 Err(_) => tracing::error!("operation panicked; it is left until its lease ends"),
             }

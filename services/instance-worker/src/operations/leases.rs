@@ -42,6 +42,22 @@ impl Leases {
         self.lock().len()
     }
 
+    /// Gives one lease up after the database had failed: it may need some seconds to come back. Else the lease ends by itself.
+    pub(super) async fn let_go(&self, database: &PgPool, id: Uuid) {
+        let until = Instant::now() + self.life;
+        while Instant::now() < until {
+            let released = async {
+                let mut connection = database.acquire().await?;
+                lease::release(&mut connection, &self.owner, id).await
+            };
+            let released: sqlx::Result<bool> = released.await;
+            if released.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Hold>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,12 @@
 //! A queue of keys: a key that is queued twice is worked on once, and never by two at a time.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The queue. Clones are the same queue.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ struct State<K> {
     /// In work; true: asked for again meanwhile.
     busy: HashSet<K>,
     again: HashSet<K>,
+    /// Asked for later, and when.
+    later: HashMap<K, Instant>,
 }
 
 impl<K: Eq + Hash + Copy + Send + 'static> Default for Queue<K> {
@@ -41,6 +44,7 @@ impl<K: Eq + Hash + Copy + Send + 'static> Default for Queue<K> {
             queued: HashSet::new(),
             busy: HashSet::new(),
             again: HashSet::new(),
+            later: HashMap::new(),
         };
         Self { inner: Arc::new(Inner { state: Mutex::new(state), filled: Notify::new() }) }
     }
@@ -63,11 +67,26 @@ impl<K: Eq + Hash + Copy + Send + 'static> Queue<K> {
         }
     }
 
-    /// Asks for a look after a while.
+    /// Asks for a look after a while; a look that is due sooner covers it.
     pub fn add_after(&self, key: K, pause: Duration) {
+        let due = Instant::now() + pause;
+        {
+            let mut state = self.lock();
+            if state.later.get(&key).is_some_and(|sooner| *sooner <= due) {
+                return;
+            }
+            state.later.insert(key, due);
+        }
         let queue = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(due).await;
+            let mut state = queue.lock();
+            // A sooner one has taken its place.
+            if state.later.get(&key) != Some(&due) {
+                return;
+            }
+            state.later.remove(&key);
+            drop(state);
             queue.add(key);
         });
     }
@@ -116,6 +135,20 @@ impl<K: Eq + Hash + Copy + Send + 'static> Queue<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_wishes_for_later_are_one_look_at_the_soonest_time() {
+        let queue = Queue::default();
+        queue.add_after(7, Duration::from_secs(5));
+        queue.add_after(7, Duration::from_secs(1));
+        queue.add_after(7, Duration::from_secs(3));
+        let start = Instant::now();
+        assert_eq!(queue.next().await, 7);
+        assert!(start.elapsed() < Duration::from_secs(2));
+        queue.done(7);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(queue.is_empty());
+    }
 
     #[tokio::test]
     async fn a_key_that_is_added_during_its_work_is_worked_on_once_more() {

@@ -290,3 +290,52 @@ async fn two_workers_share_the_queue_without_double_effects(database: PgPool) {
     }
     stack.end().await;
 }
+
+/// BIL: a start that billing refuses leaves the instance off, also for the reconciler.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_refused_start_stays_off(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let id = stack.running_instance().await;
+    let stop = stack.ask(id, OperationKind::Stop, Status::Stopping, DesiredState::Stopped).await;
+    stack.ends(stop, OperationState::Succeeded).await;
+    stack.doubles.with(|known| known.refusal = Some("payment_required".into()));
+
+    let start = stack.ask(id, OperationKind::Start, Status::Starting, DesiredState::Running).await;
+    stack.ends(start, OperationState::Failed).await;
+
+    let row = stack.row(id).await;
+    assert_eq!((row.status, row.desired_state), (Status::Error, DesiredState::Stopped));
+    let replicas = stack.objects::<Deployment>(id).await[0].spec.as_ref().and_then(|spec| spec.replicas);
+    assert_eq!(replicas, Some(0));
+    stack.end().await;
+}
+
+/// REL-06: a database that breaks every connection costs time, not an operation.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn broken_connections_of_the_database_cost_no_operation(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let mut operations = Vec::new();
+    for _ in 0..4 {
+        operations.push(stack.create().await);
+    }
+    for _ in 0..3 {
+        let cut = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        cut.execute(&stack.database).await.expect("the cut");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    for (id, operation) in operations {
+        eventually("the end", Duration::from_mins(1), || async {
+            let state: Option<String> = sqlx::query_scalar("SELECT state FROM operations WHERE id = $1")
+                .bind(operation)
+                .fetch_one(&stack.database)
+                .await
+                .ok();
+            (state.as_deref() == Some("succeeded")).then_some(())
+        })
+        .await;
+        assert_eq!(stack.facts(id).await, ["instance.provisioning_started.v1", "instance.ready.v1"]);
+    }
+    stack.end().await;
+}
