@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::instance::{Wanted, wanted};
+use super::wanted::{Wanted, wanted};
 use crate::cluster::{Cache, Error, Kind, wanted_json};
 use crate::objects::deployment::deployment;
 use crate::objects::ingress::ingress;

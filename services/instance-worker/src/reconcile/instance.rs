@@ -6,24 +6,23 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use instance::domain::{DesiredState, Instance, Status};
+use instance::domain::Instance;
 use instance::store::events::{self, Cause};
 use instance::store::{Scope, instances, monitoring, observe};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use sqlx::postgres::PgListener;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::repairs::Repairs;
+use super::wanted::{Wanted, on_hold, wanted};
 use crate::cluster::{self, Applied, Cluster, Error, Kind, LookAt, Note, Owner};
 use crate::objects::deployment::deployment;
 use crate::objects::ingress::ingress;
 use crate::objects::network_policy::network_policy;
 use crate::objects::service::service;
 use crate::objects::volume::claim;
-use crate::objects::{Name, Tenant, Wish, meta};
+use crate::objects::{Name, Tenant};
 use crate::operations::{claim_as_it_can_be, write_secret};
 use crate::watch::Status as WatchStatus;
 use crate::watch::queue::Queue;
@@ -33,8 +32,6 @@ use crate::worker::Worker;
 const WORKERS: usize = 8;
 /// A deleted or edited object is compared after this, so that a burst of events is one look.
 const SETTLE: Duration = Duration::from_millis(300);
-/// K8S-32
-const HOLD: time::Duration = time::Duration::minutes(15);
 /// While a former pod is on its way out, or a hold is on.
 const AGAIN: Duration = Duration::from_secs(5);
 const PAGE: i64 = 500;
@@ -360,63 +357,4 @@ async fn check<K: Kind>(
         found.push(kind);
     }
     Ok(())
-}
-
-/// What a row at rest wants of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// All objects.
-    Objects(Box<Tenant>),
-    /// Data only, no workload.
-    NoWorkload(Uuid),
-}
-
-/// `None`: nothing is to be repaired in this state.
-pub(super) fn wanted(instance: &Instance) -> Option<Wanted> {
-    match instance.status {
-        Status::PendingPayment
-        | Status::Creating
-        | Status::Terminating
-        | Status::Purged
-        | Status::Maintenance => None,
-        Status::Terminated => Some(Wanted::NoWorkload(instance.id)),
-        // A create that failed left nothing, and nothing is wanted until it is tried again.
-        _ if !instance.is_provisioned() => None,
-        _ if instance.desired_state == DesiredState::Terminated => None,
-        _ => Tenant::of(instance, Wish::of(instance.desired_state))
-            .map(|tenant| Wanted::Objects(Box::new(tenant))),
-    }
-}
-
-fn on_hold(annotations: Option<&std::collections::BTreeMap<String, String>>, now: OffsetDateTime) -> bool {
-    let Some(annotations) = annotations else { return false };
-    if annotations.get(meta::HOLD).is_none_or(|value| value != "true") {
-        return false;
-    }
-    // Without a time the hold counts as new: the managed fields always have one.
-    let since = annotations
-        .get(crate::watch::HOLD_SINCE)
-        .and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
-    since.is_none_or(|since| now - since < HOLD)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// K8S-32
-    #[test]
-    fn a_hold_lasts_a_quarter_of_an_hour() {
-        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(1);
-        let held = |since: OffsetDateTime| {
-            meta::pairs([
-                (meta::HOLD, "true".to_owned()),
-                (crate::watch::HOLD_SINCE, since.format(&Rfc3339).unwrap()),
-            ])
-        };
-        assert!(on_hold(Some(&held(now - time::Duration::minutes(14))), now));
-        assert!(!on_hold(Some(&held(now - time::Duration::minutes(16))), now));
-        assert!(!on_hold(Some(&meta::pairs([(meta::HOLD, "false".to_owned())])), now));
-        assert!(!on_hold(None, now));
-    }
 }

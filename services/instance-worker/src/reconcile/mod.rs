@@ -5,6 +5,7 @@ mod compare;
 mod instance;
 mod pools;
 mod repairs;
+mod wanted;
 
 pub use compare::{Difference, compare};
 pub use instance::Reconciler;
