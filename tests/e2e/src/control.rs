@@ -83,7 +83,8 @@ pub async fn purge_queues(stack: &Stack) -> anyhow::Result<()> {
 /// Makes the pods of an instance fail on the local node: crash, hang, never_ready, pull_error, slow_start, oom, evict. The id of the fault.
 pub async fn break_pods(stack: &Stack, instance: &str, fault: &str) -> anyhow::Result<String> {
     // Long enough for every container that comes meanwhile; a crash without it would fall once.
-    let body = json!({"selector": format!("saasodoo.io/instance-id={instance}"), "fault": fault, "seconds": 900});
+    let body =
+        json!({"selector": format!("saasodoo.io/instance-id={instance}"), "fault": fault, "seconds": 900});
     let answer = post(&format!("{}/faults", stack.devnode), body).await?;
     Ok(answer["id"].as_str().map_or_else(|| answer["id"].to_string(), str::to_owned))
 }

@@ -72,7 +72,8 @@ async fn a_pod_that_never_gets_ready_is_told() -> anyhow::Result<()> {
     let seen = eventually("the status tells what it waits for", TOLD, || async {
         let body = ada.get(&format!("/instance/instances/{id}/status")).await.ok()?.expect(200).ok()?;
         let observed = &body["observed"];
-        (observed["ready"] == false && observed["reason"].as_str().is_some_and(|reason| !reason.is_empty())).then_some(body)
+        (observed["ready"] == false && observed["reason"].as_str().is_some_and(|reason| !reason.is_empty()))
+            .then_some(body)
     })
     .await;
     control::heal_pods(&stack).await?;
