@@ -145,6 +145,8 @@ async fn resending_never_tells_whether_an_account_exists(pool: PgPool) {
     let waiting = world.register("waiting@example.com").await;
     world.mailed_token(waiting, "email_verification", 1).await;
     world.mails_settled().await;
+    // The mail of the registration may have been overtaken by the verification.
+    let before = world.mails(verified.id, "email_verification").len();
     for email in [verified.email.as_str(), "waiting@example.com", "nobody@example.com"] {
         let start = std::time::Instant::now();
         let body = ResendVerificationRequest { email: email.into() };
@@ -153,7 +155,7 @@ async fn resending_never_tells_whether_an_account_exists(pool: PgPool) {
         assert!(start.elapsed().as_millis() >= 55, "{email}");
     }
     world.mailed_token(waiting, "email_verification", 2).await;
-    assert_eq!(world.mails(verified.id, "email_verification").len(), 1);
+    assert_eq!(world.mails(verified.id, "email_verification").len(), before);
 }
 
 /// Nobody's mailbox is flooded through us.
