@@ -65,8 +65,8 @@ async fn copies_of(cluster: &Client, model: &str) -> anyhow::Result<Vec<(&'stati
         }
         let metadata = object["metadata"].as_object_mut().context("metadata")?;
         metadata.retain(|key, _| matches!(key.as_str(), "name" | "labels" | "annotations"));
-        let spec = object["spec"].as_object_mut();
-        if let Some(spec) = spec {
+        // A Secret has no spec, and asking by index would make an empty one.
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             for given in ["clusterIP", "clusterIPs", "volumeName"] {
                 spec.remove(given);
             }
