@@ -179,9 +179,6 @@ pub fn hopeless(sight: &Sighted, seconds: i64) -> Option<Cause> {
         "CreateContainerConfigError" if seconds >= 30 => {
             cause("configuration_error", "the instance could not be set up")
         }
-        "Unschedulable" if seconds >= 75 => {
-            cause("no_capacity", "there is no room for the instance at the moment")
-        }
         "Evicted" | "NodeLost" | "Failed" | "NodeShutdown" | "Shutdown" if seconds >= 60 => {
             cause("node_lost", "the machine of the instance was lost")
         }
@@ -191,10 +188,13 @@ pub fn hopeless(sight: &Sighted, seconds: i64) -> Option<Cause> {
 
 /// A running instance whose pod is there but not ready for so long tells so.
 pub fn unwell(sight: &Sighted, seconds: i64) -> Option<Cause> {
-    hopeless(sight, seconds).or_else(|| {
-        (!sight.ready && seconds >= 75)
-            .then_some(Cause { reason: "not_ready", message: "the instance does not answer" })
-    })
+    let cause = if sight.reason == "Unschedulable" {
+        // Only here: for a first start room may still come (a volume, a node), and its deadline decides.
+        Cause { reason: "no_capacity", message: "there is no room for the instance at the moment" }
+    } else {
+        Cause { reason: "not_ready", message: "the instance does not answer" }
+    };
+    hopeless(sight, seconds).or_else(|| (!sight.ready && seconds >= 75).then_some(cause))
 }
 
 #[cfg(test)]

@@ -82,6 +82,16 @@ fn each_trouble_has_one_word_and_a_cause_for_the_customer() {
     assert_eq!(hopeless(&seen, 0).map(|cause| cause.reason), Some("crash_loop"));
 }
 
+/// K8S-22: a start waits for room until its deadline; a running instance that lost its place tells so.
+#[test]
+fn no_room_is_told_but_ends_no_start() {
+    let mut seen = sight([&pod(false)]);
+    "Unschedulable".clone_into(&mut seen.reason);
+    assert_eq!(hopeless(&seen, 500), None);
+    assert_eq!(unwell(&seen, 30), None);
+    assert_eq!(unwell(&seen, 90).map(|cause| cause.reason), Some("no_capacity"));
+}
+
 /// K8S-09: a first boot of minutes is no trouble.
 #[test]
 fn a_slow_start_is_not_hopeless_but_a_running_instance_that_hangs_is_unwell() {
