@@ -188,8 +188,14 @@ impl Process {
         let child = spawn(&mut command)
             .with_context(|| format!("start {} ({})", spec.name, spec.program.display()))?;
         let group = Pid::from_raw(i32::try_from(child.id()).context("process id out of range")?);
-        reaper::guard(group.as_raw(), spec.stop)?;
-        Ok(Self { spec, child, group, status: None, released: false, log_start })
+        let guarded = reaper::guard(group.as_raw(), spec.stop);
+        let process = Self { spec, child, group, status: None, released: false, log_start };
+        if let Err(error) = guarded {
+            // Nobody would end it after us.
+            let _: Result<(), Errno> = killpg(group, Signal::SIGKILL);
+            return Err(error);
+        }
+        Ok(process)
     }
 
     /// Its name.
