@@ -60,6 +60,32 @@ pub mod topics {
     pub const SUBSCRIPTION_RESUMED: &str = "billing.subscription.resumed.v1";
     /// Payload [`super::SubscriptionFact`].
     pub const SUBSCRIPTION_ENDED: &str = "billing.subscription.ended.v1";
+    /// Payload [`super::SubscriptionFact`]: plan, billing status or a pending change is another now. A hint: instance-service reads the entitlement
+    /// (`GetEntitlement`), follows `billing_status`, starts what waited for its payment and applies new limits.
+    pub const SUBSCRIPTION_CHANGED: &str = "billing.subscription.changed.v1";
+
+    /// Payload [`super::BillingFact`]: an invoice was issued; mail `invoice_created`.
+    pub const INVOICE_ISSUED: &str = "billing.invoice.issued.v1";
+    /// Payload [`super::BillingFact`]: an invoice has no balance left; mail `invoice_paid`.
+    pub const INVOICE_PAID: &str = "billing.invoice.paid.v1";
+    /// Payload [`super::BillingFact`]: money arrived; mail `payment_received`.
+    pub const PAYMENT_RECEIVED: &str = "billing.payment.received.v1";
+    /// Payload [`super::BillingFact`]: a payment failed; mail `payment_failure`.
+    pub const PAYMENT_FAILED: &str = "billing.payment.failed.v1";
+    /// Payload [`super::BillingFact`]: an open invoice will soon be due or has just become due; mail `billing_reminder`.
+    pub const INVOICE_REMINDER: &str = "billing.invoice.reminder.v1";
+    /// Payload [`super::BillingFact`]: the ladder warned (first mail) or suspended (second mail); mail `overdue_payment` (BIL-14).
+    pub const OVERDUE: &str = "billing.overdue.v1";
+    /// Payload [`super::BillingFact`]: the trial ends in `days`; mail `trial_ending` (BIL-11).
+    pub const TRIAL_ENDING: &str = "billing.trial.ending.v1";
+    /// Payload [`super::BillingFact`]: the plan changed upwards; mail `subscription_upgrade`.
+    pub const SUBSCRIPTION_UPGRADED: &str = "billing.subscription.upgraded.v1";
+    /// Payload [`super::BillingFact`]: a cancellation was asked for; mail `subscription_cancelled` with the true end (BIL-24).
+    pub const SUBSCRIPTION_CANCELLED: &str = "billing.subscription.cancelled.v1";
+    /// Payload [`super::BillingFact`]: an order was never paid, or its trial ended without a plan; mail `subscription_expired`.
+    pub const SUBSCRIPTION_EXPIRED: &str = "billing.subscription.expired.v1";
+    /// Payload [`super::BillingFact`]: the service of a subscription ended; mail `service_terminated` with the true retention date (BIL-24).
+    pub const SERVICE_TERMINATED: &str = "billing.service.terminated.v1";
 }
 
 /// A fact on an account. Readers look the address up with `CustomerDirectoryService`.
@@ -166,6 +192,67 @@ pub struct SubscriptionFact {
     /// trial, paid, payment_required, closed.
     pub billing_status: String,
     /// Safe reason.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// When it became true.
+    #[serde(with = "time::serde::rfc3339")]
+    pub occurred_at: OffsetDateTime,
+}
+
+/// An amount in minor units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Minor units of the currency, such as cents.
+    pub minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+}
+
+/// A fact about money, with what a mail needs to show. Which fields are set depends on the topic; dates are those of the billing clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillingFact {
+    /// Whose.
+    pub customer_id: Uuid,
+    /// Which subscription; none for an invoice over several.
+    #[serde(default)]
+    pub subscription_id: Option<Uuid>,
+    /// For which instance.
+    #[serde(default)]
+    pub instance_id: Option<Uuid>,
+    /// Plan name now.
+    #[serde(default)]
+    pub plan: String,
+    /// Plan name before a change.
+    #[serde(default)]
+    pub previous_plan: Option<String>,
+    /// The invoice.
+    #[serde(default)]
+    pub invoice_id: Option<Uuid>,
+    /// Its number.
+    #[serde(default)]
+    pub invoice_number: Option<String>,
+    /// What is asked for, was paid or failed.
+    #[serde(default)]
+    pub amount: Option<Amount>,
+    /// What is left to pay.
+    #[serde(default)]
+    pub balance: Option<Amount>,
+    /// When the invoice is or was due.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub due_at: Option<OffsetDateTime>,
+    /// When the trial, the subscription or the service ends.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub ends_at: Option<OffsetDateTime>,
+    /// The next step of the ladder, for `OVERDUE`.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub next_step_at: Option<OffsetDateTime>,
+    /// Until when the data of a terminated instance is kept.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub retained_until: Option<OffsetDateTime>,
+    /// Days: left in the trial, or overdue.
+    #[serde(default)]
+    pub days: Option<u32>,
+    /// The ladder's state word for `OVERDUE` (`warning`, `suspended`); a safe reason else.
     #[serde(default)]
     pub reason: Option<String>,
     /// When it became true.
