@@ -81,6 +81,8 @@ pub(super) fn controller_manager(
         "--use-service-account-credentials=true".to_owned(),
         format!("--node-monitor-grace-period={}s", options.node_grace.as_secs()),
         "--node-monitor-period=2s".to_owned(),
+        // The binder takes one claim at a time and may miss its turn; with the usual 15 s, a burst of new claims waits for rounds.
+        "--pvclaimbinder-sync-period=2s".to_owned(),
     ]);
     flags.extend(options.controller_manager_flags.iter().cloned());
     flags
