@@ -38,8 +38,9 @@ pub(super) async fn apply(context: &mut Context<'_>, running: bool) -> Result<Ou
             return Ok(Outcome::Wait(ParkedFor::Gone, Duration::from_secs(5)));
         }
     }
-    cluster.apply(&service(&tenant, settings), owner, look_at).await?;
-    cluster.apply(&network_policy(&tenant, settings), owner, look_at).await?;
+    let (service, policy) = (service(&tenant, settings), network_policy(&tenant, settings));
+    futures::try_join!(cluster.apply(&service, owner, look_at), cluster.apply(&policy, owner, look_at))?;
+    // Last: no pod starts before the policy that confines it stands.
     cluster.apply(&wanted, owner, look_at).await?;
     if matches!(context.operation.kind, OperationKind::Create | OperationKind::Undelete) && running {
         let mut connection = context.worker.database.acquire().await?;
