@@ -190,6 +190,10 @@ pub fn environment(
     let ports = around.ports_of(service.name)?;
     set("ENVIRONMENT", "development".to_owned());
     set("LOG_LEVEL", "info".to_owned());
+    // glibc else keeps what was freed, such as the 19 MiB of each password hash, for a later use that may never come.
+    set("MALLOC_ARENA_MAX", "2".to_owned());
+    set("MALLOC_MMAP_THRESHOLD_", "1048576".to_owned());
+    set("MALLOC_TRIM_THRESHOLD_", "1048576".to_owned());
     set("BIND_ADDRESS", "127.0.0.1".to_owned());
     set("HTTP_PORT", ports.http.to_string());
     if ports.admin != ports.http {
