@@ -65,6 +65,12 @@ async fn copies_of(cluster: &Client, model: &str) -> anyhow::Result<Vec<(&'stati
         }
         let metadata = object["metadata"].as_object_mut().context("metadata")?;
         metadata.retain(|key, _| matches!(key.as_str(), "name" | "labels" | "annotations"));
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            // A claim that says that it is bound already is never bound.
+            annotations.retain(|key, _| {
+                !key.contains("pv.kubernetes.io/") && !key.contains("volume.") && !key.contains("deployment.")
+            });
+        }
         // A Secret has no spec, and asking by index would make an empty one.
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             for given in ["clusterIP", "clusterIPs", "volumeName"] {

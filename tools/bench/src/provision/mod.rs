@@ -32,6 +32,9 @@ pub struct Settings {
     /// Seconds of the steady state
     #[arg(long, default_value_t = 60)]
     steady_seconds: u64,
+    /// Leave out the acceptance and the one-by-one run
+    #[arg(long)]
+    throughput_only: bool,
 }
 
 /// Creates in flight of the throughput run, and of the bare loop.
@@ -48,12 +51,14 @@ pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> 
     let model = model["id"].as_str().context("id")?.to_owned();
     resources::memory(stack, "idle", &mut figures).await?;
 
-    say("acceptance");
-    accept::measure(&customer, &mut figures).await?;
-    all_running(&customer).await?;
+    if !settings.throughput_only {
+        say("acceptance");
+        accept::measure(&customer, &mut figures).await?;
+        all_running(&customer).await?;
 
-    say("one by one");
-    follow::measure(&customer, &cluster, settings.followed, &mut figures).await?;
+        say("one by one");
+        follow::measure(&customer, &cluster, settings.followed, &mut figures).await?;
+    }
 
     say("throughput");
     let ours = throughput(&customer, settings.instances).await?;
