@@ -71,6 +71,12 @@ pub struct Serve {
     #[command(flatten)]
     /// What pools are made of.
     pub pools: Pools,
+    /// Namespace of the platform's own objects, the pools among them
+    #[arg(long, env = "KUBERNETES_NAMESPACE", default_value = "saasodoo")]
+    pub kubernetes_namespace: String,
+    /// Namespace of the instances' objects
+    #[arg(long, env = "ODOO_INSTANCES_NAMESPACE", default_value = "odoo-instances")]
+    pub odoo_instances_namespace: String,
     /// Days that a softly released database is kept
     #[arg(long, env = "RETENTION_DAYS", default_value_t = 30)]
     pub retention_days: u16,
@@ -153,6 +159,8 @@ impl Serve {
             connections_per_tenant: i64::from(pools.db_pool_connections_per_tenant),
             retention_days: i64::from(self.retention_days),
             health_interval: Duration::from_secs(u64::from(pools.db_health_check_interval_seconds)),
+            platform_namespace: self.kubernetes_namespace.clone(),
+            instances_namespace: self.odoo_instances_namespace.clone(),
         })
     }
 }

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 
 use crate::domain::placement::NotDedicated;
 use crate::domain::pool::InvalidTransition;
+use crate::store::servers::Server;
 
 /// What a use case answers when it does not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,28 @@ pub enum Error {
     /// DBS-30: a database or role of that name exists without our row.
     #[error("{0} exists on the server and is not ours")]
     NameTaken(String),
+    /// DBS-02, DBS-24: one pool is made at a time.
+    #[error("{} is being made already", .0.name)]
+    PoolInProgress(Box<Server>),
+    /// DBS-12.
+    #[error("max_instances {wanted} is below the {current} in use")]
+    BelowCurrentUse {
+        /// Asked for.
+        wanted: i32,
+        /// Taken.
+        current: i32,
+    },
+    /// DBS-13.
+    #[error("{pool} holds {allocations} allocations")]
+    PoolNotEmpty {
+        /// Its name.
+        pool: String,
+        /// What it holds.
+        allocations: i32,
+    },
+    /// The key was used for something else before.
+    #[error("the Idempotency-Key was used for another request")]
+    IdempotencyMismatch,
     /// The state does not allow it.
     #[error("{0}")]
     InvalidState(String),
@@ -73,6 +96,10 @@ impl Error {
             Self::NotFound(_) => "not_found",
             Self::AllocatedToOtherCustomer => "allocated_to_other_customer",
             Self::NameTaken(_) => "database_name_taken",
+            Self::PoolInProgress(_) => "pool_in_progress",
+            Self::BelowCurrentUse { .. } => "below_current_use",
+            Self::PoolNotEmpty { .. } => "pool_not_empty",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::InvalidState(_) => "invalid_state",
             Self::Conflict => "conflict",
             Self::Server { .. } => "unavailable",
@@ -109,8 +136,18 @@ impl From<Error> for Status {
                 refuse(Code::InvalidArgument).with_field("plan_tier", "has no dedicated server").into()
             }
             Error::NotFound(_) => refuse(Code::NotFound).into(),
-            Error::AllocatedToOtherCustomer => refuse(Code::AlreadyExists).into(),
-            Error::NameTaken(_) | Error::InvalidState(_) => refuse(Code::FailedPrecondition).into(),
+            Error::AllocatedToOtherCustomer | Error::IdempotencyMismatch => {
+                refuse(Code::AlreadyExists).into()
+            }
+            Error::PoolInProgress(pool) => refuse(Code::FailedPrecondition)
+                .with_metadata("pool_id", pool.id.to_string())
+                .with_metadata("pool_name", pool.name.clone())
+                .with_metadata("pool_status", pool.status.as_str())
+                .into(),
+            Error::NameTaken(_)
+            | Error::InvalidState(_)
+            | Error::BelowCurrentUse { .. }
+            | Error::PoolNotEmpty { .. } => refuse(Code::FailedPrecondition).into(),
             Error::Conflict => refuse(Code::Aborted).into(),
             Error::Server { cause, .. } => {
                 tracing::warn!(error = format!("{cause:#}"), "a tenants' server failed");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
+use contracts::database::v1::allocation_service_client::AllocationServiceClient;
 use contracts::database::v1::database_admin_service_client::DatabaseAdminServiceClient;
 use contracts::instance::v1::instance_admin_service_client::InstanceAdminServiceClient;
 use contracts::instance::v1::instance_service_client::InstanceServiceClient;
@@ -35,6 +36,7 @@ pub struct Clients {
     pub instances: InstanceServiceClient<Authenticated>,
     pub instance_admin: InstanceAdminServiceClient<Authenticated>,
     pub databases: DatabaseAdminServiceClient<Authenticated>,
+    pub allocations: AllocationServiceClient<Authenticated>,
     pub databases_health: DatabaseAdminServiceClient<Authenticated>,
     pub notifications: NotificationAdminServiceClient<Authenticated>,
     health: Vec<(Part, HealthClient<Authenticated>)>,
@@ -106,6 +108,7 @@ impl Clients {
             billing_health: BillingServiceClient::new(quick(Part::Billing)?),
             instances: InstanceServiceClient::new(instance.clone()),
             instance_admin: InstanceAdminServiceClient::new(instance),
+            allocations: AllocationServiceClient::new(database.clone()),
             databases: DatabaseAdminServiceClient::new(database),
             databases_health: DatabaseAdminServiceClient::new(quick(Part::Database)?),
             notifications: NotificationAdminServiceClient::new(call(Part::Notification)?),

@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use runtime::grpc::Refusal;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tonic::Code;
 use utoipa::ToSchema;
 
@@ -69,6 +70,8 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
+    /// More members of the body, such as the pool that is being made.
+    more: Map<String, Value>,
 }
 
 /// The body of each error answer.
@@ -96,6 +99,10 @@ pub struct ProblemBody {
     request_id: String,
     /// The fields that were refused.
     errors: Vec<FieldError>,
+    /// What some reasons add.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    more: Map<String, Value>,
 }
 
 tokio::task_local! {
@@ -106,7 +113,14 @@ tokio::task_local! {
 impl Problem {
     /// Any status with any reason.
     pub fn new(status: StatusCode, reason: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self {
+            status,
+            reason: reason.into(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            more: Map::new(),
+        }
     }
 
     /// One field is wrong.
@@ -165,6 +179,12 @@ impl Problem {
     /// Says when to try again.
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Adds a member to the body.
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
         self
     }
 
@@ -227,6 +247,7 @@ impl IntoResponse for Problem {
             reason: self.reason,
             request_id: REQUEST_ID.try_with(Clone::clone).unwrap_or_default(),
             errors: self.errors,
+            more: self.more,
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();

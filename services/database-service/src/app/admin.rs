@@ -3,7 +3,9 @@
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::App;
+use super::{App, By};
+use crate::domain::AllocationState;
+use crate::domain::names::ExternalId;
 use crate::domain::pool::{PoolStatus, ServerType};
 use crate::error::Error;
 use crate::store;
@@ -36,6 +38,30 @@ impl App {
         let server = server.ok_or(Error::NotFound("pool"))?;
         let held = allocations::on_server(&mut conn, server.id).await?;
         Ok((server, held))
+    }
+
+    /// Where an instance has its database; a purged one has none.
+    pub async fn allocation(&self, instance: &ExternalId) -> Result<(Allocation, Server), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let allocation = allocations::find_by_instance(&mut conn, instance)
+            .await?
+            .filter(|allocation| allocation.state != AllocationState::Purged)
+            .ok_or(Error::NotFound("allocation"))?;
+        let server = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        Ok((allocation, server))
+    }
+
+    /// Writes down that somebody does by hand what the worker does otherwise. Before the work: a try is worth a row too.
+    pub async fn note_by_hand(
+        &self,
+        by: &By,
+        action: &str,
+        instance: &ExternalId,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        store::audit::add(&mut conn, by, action, instance.as_str(), reason).await?;
+        Ok(())
     }
 
     /// When the worker last reached the cluster, and whether that is recent.

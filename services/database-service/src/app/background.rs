@@ -26,6 +26,8 @@ const ELECTION: Duration = Duration::from_secs(3);
 const ACTIVATION: Duration = Duration::from_secs(5);
 /// Pause between two tries to reach a server that is not there yet: from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// Longest pause between two looks at the tasks; a notification ends it.
+const TASKS: Duration = Duration::from_secs(10);
 /// Time between two sweeps.
 const SWEEP: Duration = Duration::from_secs(15);
 /// Unfinished work that nobody touched for so long is the sweep's.
@@ -78,7 +80,7 @@ impl App {
             ended = hold(&mut session) => ended,
             ended = self.activate_for_ever() => ended,
             ended = self.sweep_for_ever() => ended,
-            ended = self.check_for_ever() => ended,
+            ended = self.tasks_for_ever() => ended,
             ended = self.reap_for_ever() => ended,
         }
     }
@@ -122,24 +124,15 @@ impl App {
         Ok(due.map(|server| server.id).collect())
     }
 
-    async fn check_for_ever(&self) -> anyhow::Result<()> {
+    async fn tasks_for_ever(&self) -> anyhow::Result<()> {
+        let mut listener = PgListener::connect_with(&self.pool).await.context("cannot listen for tasks")?;
+        listener.listen("pool_work").await?;
         loop {
-            let mut conn = self.pool.acquire().await?;
-            let servers = servers::managed(&mut conn).await?;
-            drop(conn);
-            let oldest = runtime::clock::now() - self.settings.health_interval;
-            let due = servers
-                .into_iter()
-                .filter(|server| {
-                    server.status.wants_objects()
-                        && !server.platform_host.is_empty()
-                        && !server.status.is_in_the_making()
-                })
-                .filter(|server| server.last_health_check.is_none_or(|at| at <= oldest))
-                .map(|server| server.id)
-                .collect();
-            self.check_all(due).await;
-            tokio::time::sleep(self.settings.health_interval.min(Duration::from_secs(10))).await;
+            self.run_tasks().await?;
+            let pause = self.settings.health_interval.min(TASKS);
+            if let Ok(notified) = tokio::time::timeout(pause, listener.recv()).await {
+                notified.context("lost the listening connection")?;
+            }
         }
     }
 
@@ -177,7 +170,8 @@ impl App {
         Ok(ended)
     }
 
-    async fn check_all(&self, servers: Vec<Uuid>) -> Vec<Server> {
+    /// Checks several at once; what could not be noted is left out.
+    pub(super) async fn check_all(&self, servers: Vec<Uuid>) -> Vec<Server> {
         let checks = servers.into_iter().map(|id| async move {
             let outcome = self.check(id).await;
             outcome

@@ -1,65 +1,74 @@
 //! Checks of servers: the first good one activates a pool (DBS-19, DBS-28), later ones keep its health (DBS-17).
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
+use crate::domain::checks::Check;
 use crate::domain::pool::{HealthStatus, PoolEvent, PoolStatus};
 use crate::error::Error;
 use crate::metrics::Outcome;
-use crate::store::servers::{self, Server};
+use crate::store::servers::{self, Measured, Server};
 use crate::tenants::{ProbeResult, Tenants};
+
+/// A check, and the row after it.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The row.
+    pub server: Server,
+    /// What was looked at.
+    pub probe: ProbeResult,
+    /// When.
+    pub at: OffsetDateTime,
+}
 
 impl App {
     /// Connects, writes and reads, then notes the result. Gives the row afterwards.
     pub async fn check(&self, id: Uuid) -> Result<Server, Error> {
+        Ok(self.check_closely(id).await?.server)
+    }
+
+    /// The same for an administrator (DBS-05): by id or name, with each part of the check.
+    pub async fn check_now(&self, id_or_name: &str) -> Result<Checked, Error> {
+        let (server, _) = self.pool(id_or_name).await?;
+        if !server.status.wants_objects() {
+            return Err(Error::InvalidState("the pool is being removed".into()));
+        }
+        self.check_closely(server.id).await
+    }
+
+    async fn check_closely(&self, id: Uuid) -> Result<Checked, Error> {
         let mut conn = self.pool.acquire().await?;
         let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
         let target = self.target(&mut conn, &server).await;
         drop(conn);
-        let result = match target {
-            Ok(target) => match Tenants::probe(&target).await {
-                // Rights of the whole server are set once, before the first tenant.
-                Ok(probe) if server.provisioned_at.is_none() => {
-                    self.tenants.prepare_server(&target).await.map(|()| probe)
-                }
-                outcome => outcome,
-            },
-            Err(Error::Server { cause, .. }) => Err(cause.to_string()),
-            Err(error) => return Err(error),
+        let mut probe = match &target {
+            Ok(target) => Tenants::probe(target).await,
+            Err(Error::Server { cause, .. }) => ProbeResult::unreached(&cause.to_string()),
+            Err(_) => return Err(target.err().unwrap_or(Error::Conflict)),
         };
-        let outcome = if result.is_ok() { "passed" } else { "failed" };
+        // Rights of the whole server are set once, before the first tenant.
+        if let (Ok(target), true, true) = (&target, probe.works(), server.provisioned_at.is_none())
+            && let Err(text) = self.tenants.prepare_server(target).await
+        {
+            probe.took = None;
+            probe.checks.push(Check { name: "rights", ok: false, detail: text });
+        }
+        let outcome = if probe.is_good() { "passed" } else { "failed" };
         self.metrics.checks.get_or_create(&Outcome { outcome }).inc();
-        self.note_check(id, result).await
+        let at = runtime::clock::now();
+        let server = self.note_check(id, &probe, at).await?;
+        Ok(Checked { server, probe, at })
     }
 
-    async fn note_check(&self, id: Uuid, result: Result<ProbeResult, String>) -> Result<Server, Error> {
-        let now = runtime::clock::now();
+    async fn note_check(&self, id: Uuid, probe: &ProbeResult, now: OffsetDateTime) -> Result<Server, Error> {
         let mut tx = self.pool.begin().await?;
         let mut server = servers::lock(&mut tx, id).await?.ok_or(Error::NotFound("pool"))?;
         if !server.status.wants_objects() {
             return Ok(server);
         }
         let before = server.clone();
-        match result {
-            Ok(probe) => {
-                server.apply(PoolEvent::CheckPassed, now)?;
-                server.failures = 0;
-                server.health = HealthStatus::Healthy;
-                server.postgres_version = probe.version;
-                server.last_error.clear();
-                server.booked_out = false;
-                server.provisioned_at = server.provisioned_at.or(Some(now));
-                server.last_health_check = Some(now);
-            }
-            // While it is in the making nothing is wrong yet: it is tried again soon, and each try is no news.
-            Err(text) if server.status.is_in_the_making() => server.last_error = text,
-            Err(text) => {
-                server.failures += 1;
-                server.health = HealthStatus::after_failures(server.failures);
-                server.last_error = text;
-                server.last_health_check = Some(now);
-            }
-        }
+        note(&mut server, probe, now)?;
         if server != before {
             server = servers::save(&mut tx, &server).await?;
         }
@@ -92,4 +101,37 @@ impl App {
         tracing::error!(server.name = server.name, error = server.last_error, "server did not come up");
         Ok(())
     }
+}
+
+/// The check's effect on the row (DBS-16, DBS-17, DBS-19). Pure.
+fn note(server: &mut Server, probe: &ProbeResult, now: OffsetDateTime) -> Result<(), Error> {
+    if probe.works() {
+        server.postgres_version.clone_from(&probe.version);
+        server.measured = Measured {
+            disk: probe.disk,
+            connections: probe.connections.0,
+            max_connections: probe.connections.1,
+            latency_ms: probe.took.and_then(|took| i32::try_from(took.as_millis()).ok()),
+        };
+    } else {
+        server.measured.latency_ms = None;
+    }
+    if probe.is_good() {
+        server.apply(PoolEvent::CheckPassed, now)?;
+        server.failures = 0;
+        server.health = HealthStatus::Healthy;
+        server.last_error.clear();
+        server.booked_out = false;
+        server.provisioned_at = server.provisioned_at.or(Some(now));
+        server.last_health_check = Some(now);
+    } else if server.status.is_in_the_making() {
+        // Nothing is wrong yet: it is tried again soon, and each try is no news.
+        server.last_error = probe.error();
+    } else {
+        server.failures += 1;
+        server.health = HealthStatus::after_failures(server.failures);
+        server.last_error = probe.error();
+        server.last_health_check = Some(now);
+    }
+    Ok(())
 }

@@ -14,6 +14,9 @@ use crate::store::servers::{self, Order, Server};
 /// After an order that came to nothing, the next one waits: a cluster that cannot make pools shall not get an endless row of them.
 const PAUSE_AFTER_FAILURE: Duration = Duration::minutes(10);
 
+/// `provisioned_by` of a server that nobody asked for.
+const AUTOMATIC: &str = "automatic";
+
 impl App {
     /// Orders shared pools while more are needed than are there and coming. One decision at a time over all replicas.
     pub(super) async fn grow(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<(), Error> {
@@ -33,7 +36,7 @@ impl App {
                 booked.booked_out = true;
                 servers::save(conn, &booked).await?;
             }
-            self.order(conn, self.settings.max_instances, None, now).await?;
+            self.order(conn, self.settings.max_instances, None, AUTOMATIC, now).await?;
         }
         Ok(())
     }
@@ -45,14 +48,16 @@ impl App {
         instance: &ExternalId,
         now: OffsetDateTime,
     ) -> Result<Server, Error> {
-        self.order(conn, 1, Some(instance), now).await
+        self.order(conn, 1, Some(instance), AUTOMATIC, now).await
     }
 
-    async fn order(
+    /// Row, secret and announcement of a server.
+    pub(super) async fn order(
         &self,
         conn: &mut PgConnection,
         max_instances: i32,
         instance: Option<&ExternalId>,
+        by: &str,
         now: OffsetDateTime,
     ) -> Result<Server, Error> {
         let order = Order {
@@ -60,6 +65,7 @@ impl App {
             image: &self.settings.image,
             resources: &self.settings.resources,
             instance,
+            by,
         };
         let server = servers::insert(conn, &order, now).await?;
         let password = generate_password()?;

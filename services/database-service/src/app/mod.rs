@@ -3,11 +3,19 @@
 pub mod admin;
 pub mod allocate;
 pub mod background;
+mod by;
 pub mod check;
+pub mod cleanup;
 pub mod credentials;
+pub mod dedicated;
 mod growth;
 pub mod pool_work;
+pub mod pools;
 pub mod release;
+pub mod stats;
+pub mod tasks;
+
+pub use by::By;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +48,10 @@ pub struct Settings {
     pub retention_days: i64,
     /// Time between two checks of a pool.
     pub health_interval: Duration,
+    /// Kubernetes namespace of the servers.
+    pub platform_namespace: String,
+    /// Kubernetes namespace of the instances, where the Secrets with their passwords are.
+    pub instances_namespace: String,
 }
 
 /// What use cases work with. Cheap to clone.

@@ -3,9 +3,10 @@
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use super::pools::order_removal;
 use super::{App, tenant_error};
 use crate::domain::names::ExternalId;
-use crate::domain::pool::{PoolEvent, ServerType};
+use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
 use crate::domain::{AllocationState, ReleaseMode};
 use crate::error::Error;
 use crate::store::allocations::{self, Allocation};
@@ -81,11 +82,11 @@ impl App {
         store::secrets::delete_allocation(&mut tx, id).await?;
         server.fill.current -= 1;
         server.apply(PoolEvent::FillChanged, now)?;
-        let goes = server.server_type == ServerType::Dedicated
-            && server.apply(PoolEvent::RemovalOrdered, now).is_ok();
         let saved = servers::save(&mut tx, &server).await?;
-        if goes {
-            servers::request_objects(&mut tx, &saved).await?;
+        // A tenant's own server goes with it, unless an operator holds it back.
+        let may_go = matches!(saved.status, PoolStatus::Active | PoolStatus::Error);
+        if saved.server_type == ServerType::Dedicated && may_go {
+            order_removal(&mut tx, saved, now).await?;
         }
         tx.commit().await?;
         tracing::info!(instance.id = allocation.instance_id, "purged");

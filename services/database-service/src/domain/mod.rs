@@ -1,5 +1,8 @@
 //! The rules of pools and allocations: pure functions and values. No clock, no random numbers, no I/O.
 
+pub mod checks;
+pub mod cleanup;
+pub mod forecast;
 pub mod growth;
 pub mod names;
 pub mod placement;
@@ -68,5 +71,33 @@ words! {
         Soft = "soft",
         /// Dropped now.
         Purge = "purge",
+    }
+}
+
+words! {
+    /// What a task does (DBS-21).
+    TaskKind {
+        /// Looks at all servers.
+        HealthCheck = "health_check",
+        /// Removes servers that failed and hold nothing.
+        Cleanup = "cleanup",
+        /// Makes a shared pool.
+        ProvisionPool = "provision_pool",
+        /// Makes a tenant's own server.
+        ProvisionDedicated = "provision_dedicated",
+    }
+}
+
+words! {
+    /// How far a task is.
+    TaskState {
+        /// Waits for the leader.
+        Queued = "queued",
+        /// Is being done.
+        Running = "running",
+        /// Ended well.
+        Succeeded = "succeeded",
+        /// Ended badly.
+        Failed = "failed",
     }
 }

@@ -6,12 +6,14 @@ use contracts::database::v1::{
     ReclaimResponse, ReleaseRequest, ReleaseResponse,
 };
 use contracts::scalars::timestamp;
+use runtime::identity::Caller;
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
 use super::allocation_message;
 use crate::app::allocate::{Outcome, RETRY_AFTER, Wanted};
-use crate::app::{App, external_id};
+use crate::app::{App, By, external_id};
+use crate::domain::ReleaseMode;
 use crate::error::Error;
 
 pub(super) struct Api(pub(super) App);
@@ -22,14 +24,19 @@ impl AllocationService for Api {
         &self,
         request: Request<AllocateRequest>,
     ) -> Result<Response<AllocateResponse>, Status> {
+        let by = By::from(Caller::of(&request)?);
+        let asked_by_user = Caller::of(&request)?.user.is_some();
         let request = request.into_inner();
         let dedicated = request.require_dedicated.unwrap_or(false);
         let wanted =
             Wanted::parse(&request.instance_id, &request.customer_id, &request.plan_tier, dedicated)?;
+        if asked_by_user {
+            self.0.note_by_hand(&by, "allocate", &wanted.instance, "").await?;
+        }
         let response = match self.0.allocate(wanted).await? {
             Outcome::Allocated(allocation, server) => AllocateResponse {
                 status: "allocated".into(),
-                allocation: Some(allocation_message(&allocation, &server)),
+                allocation: Some(allocation_message(&self.0, &allocation, &server)),
                 retry_after_seconds: 0,
             },
             Outcome::Provisioning => AllocateResponse {
@@ -48,18 +55,25 @@ impl AllocationService for Api {
         let found =
             self.0.credentials(&external_id("instance_id", &request.into_inner().instance_id)?).await?;
         Ok(Response::new(GetCredentialsResponse {
-            allocation: Some(allocation_message(&found.allocation, &found.server)),
+            allocation: Some(allocation_message(&self.0, &found.allocation, &found.server)),
             password: found.password.expose_secret().to_owned(),
         }))
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let by = By::from(Caller::of(&request)?);
+        let asked_by_user = Caller::of(&request)?.user.is_some();
         let request = request.into_inner();
-        let mode = request
+        let mode: ReleaseMode = request
             .mode
             .parse()
             .map_err(|_| Error::Invalid { field: "mode", message: "must be soft or purge" })?;
-        let released = self.0.release(&external_id("instance_id", &request.instance_id)?, mode).await?;
+        let instance = external_id("instance_id", &request.instance_id)?;
+        if asked_by_user {
+            let action = ["release.", mode.as_str()].concat();
+            self.0.note_by_hand(&by, &action, &instance, &request.reason).await?;
+        }
+        let released = self.0.release(&instance, mode).await?;
         Ok(Response::new(ReleaseResponse {
             status: released.status.into(),
             purge_after: released.purge_after.map(timestamp),
@@ -69,6 +83,8 @@ impl AllocationService for Api {
     async fn reclaim(&self, request: Request<ReclaimRequest>) -> Result<Response<ReclaimResponse>, Status> {
         let (allocation, server) =
             self.0.reclaim(&external_id("instance_id", &request.into_inner().instance_id)?).await?;
-        Ok(Response::new(ReclaimResponse { allocation: Some(allocation_message(&allocation, &server)) }))
+        Ok(Response::new(ReclaimResponse {
+            allocation: Some(allocation_message(&self.0, &allocation, &server)),
+        }))
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod allocation;
+mod messages;
 mod pool_work;
 
 use contracts::database::v1 as proto;
@@ -20,13 +21,17 @@ use crate::store::servers::Server;
 
 const WORKER_ONLY: &[Allow] = &[Allow { caller: WORKER, needs: Needs::Nothing }];
 const ADMINS: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) }];
+const WORKER_OR_ADMIN: &[Allow] = &[
+    Allow { caller: WORKER, needs: Needs::Nothing },
+    Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) },
+];
 const PUBLIC_HEALTH: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::Nothing }];
 
 /// Who may call which method (SEC-02). Passwords leave by two worker-only methods.
 pub const POLICIES: &[MethodPolicy] = &[
-    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Allocate", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Allocate", allow: WORKER_OR_ADMIN },
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/GetCredentials", allow: WORKER_ONLY },
-    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Release", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Release", allow: WORKER_OR_ADMIN },
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Reclaim", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ListPoolSpecs", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/GetPoolSecret", allow: WORKER_ONLY },
@@ -34,6 +39,17 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ReportClusterContact", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/ListPools", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/GetPool", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/ProvisionPool", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/UpdatePool", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/DeletePool", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/CheckPool", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/ListPoolTenants", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/GetDatabaseStats", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/ProvisionDedicated", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/GetAllocation", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/StartDatabaseTask", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/GetDatabaseTask", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/ListDatabaseTasks", allow: ADMINS },
     MethodPolicy {
         method: "/saasodoo.database.v1.DatabaseAdminService/GetClusterContact",
         allow: PUBLIC_HEALTH,
@@ -47,11 +63,15 @@ pub fn routes(app: &App) -> Routes {
         .add_service(DatabaseAdminServiceServer::new(admin::Api(app.clone())))
 }
 
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 fn unsigned(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
-fn allocation_message(allocation: &Allocation, server: &Server) -> proto::Allocation {
+fn allocation_message(app: &App, allocation: &Allocation, server: &Server) -> proto::Allocation {
     proto::Allocation {
         id: allocation.id.to_string(),
         instance_id: allocation.instance_id.clone(),
@@ -66,6 +86,10 @@ fn allocation_message(allocation: &Allocation, server: &Server) -> proto::Alloca
         plan_tier: allocation.plan_tier.to_string(),
         state: allocation.state.to_string(),
         created_at: Some(timestamp(allocation.created_at)),
+        purge_after: allocation.purge_after.map(timestamp),
+        secret_namespace: app.settings.instances_namespace.clone(),
+        // The worker names the objects of an instance so; for an id that is no instance's there is none.
+        secret_name: ["odoo-", &allocation.instance_id].concat(),
     }
 }
 

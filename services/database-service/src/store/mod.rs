@@ -1,9 +1,12 @@
 //! All SQL on the service's own database. Functions take a connection, so that a use case decides what is one transaction.
 
 pub mod allocations;
+pub mod audit;
 pub mod contact;
 pub mod secrets;
 pub mod servers;
+pub mod stats;
+pub mod tasks;
 pub mod waiting;
 
 /// A word in a row that no enum knows: the CHECK constraint should have refused it.

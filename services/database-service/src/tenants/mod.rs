@@ -4,6 +4,7 @@ mod probe;
 mod provision;
 mod reaper;
 mod statement;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub use probe::ProbeResult;
 pub use provision::Tenant;
 pub use reaper::SessionLimits;
+pub use usage::Usage;
 
 /// Connections to one server at most; its `superuser_reserved_connections` is larger.
 const CONNECTIONS: u32 = 6;

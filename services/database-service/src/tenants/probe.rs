@@ -1,35 +1,80 @@
-//! The check of a server (DBS-18, DBS-28): connect as administrator, `SELECT 1`, write and read a probe table.
+//! The check of a server (DBS-18, DBS-28): connect as administrator, `SELECT 1`, write and read a probe table, free space, connections.
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::statement::Statement;
 use super::{Target, Tenants};
+use crate::domain::checks::{self, Check, Disk};
 
 /// Longest check.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// A good check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProbeResult {
-    /// `SHOW server_version`.
+    /// Each part, in its order; the ones after a failure are left out.
+    pub checks: Vec<Check>,
+    /// `SHOW server_version`; empty when it was not reached.
     pub version: String,
-    /// How long it took.
-    pub took: Duration,
+    /// How long connect, query and write took; absent when one of them failed.
+    pub took: Option<Duration>,
+    /// Space.
+    pub disk: Disk,
+    /// Connections in use and at most.
+    pub connections: (i32, i32),
+}
+
+impl ProbeResult {
+    /// Is every part good?
+    pub fn is_good(&self) -> bool {
+        self.took.is_some() && self.checks.iter().all(|check| check.ok)
+    }
+
+    /// Was the server reached, written to and read from, whatever its space and connections are?
+    pub fn works(&self) -> bool {
+        self.took.is_some()
+    }
+
+    /// What is wrong; empty when nothing is.
+    pub fn error(&self) -> String {
+        let bad: Vec<&str> =
+            self.checks.iter().filter(|check| !check.ok).map(|check| check.detail.as_str()).collect();
+        bad.join("; ")
+    }
+
+    /// A check that could not even begin.
+    pub fn unreached(text: &str) -> Self {
+        Self { checks: vec![bad("connect", text)], ..Self::default() }
+    }
+}
+
+fn good(name: &'static str, detail: &str) -> Check {
+    Check { name, ok: true, detail: detail.to_owned() }
+}
+
+fn bad(name: &'static str, detail: &str) -> Check {
+    Check { name, ok: false, detail: detail.to_owned() }
 }
 
 impl Tenants {
-    /// Checks a server; the error is safe to show: it names no secret.
-    pub async fn probe(target: &Target) -> Result<ProbeResult, String> {
+    /// Checks a server; the texts are safe to show.
+    pub async fn probe(target: &Target) -> ProbeResult {
         let start = Instant::now();
+        let mut result = ProbeResult::default();
         // A fresh connection: one from the pool would not notice that nobody can log in any more, and the pool hides why it cannot connect.
-        match tokio::time::timeout(DEADLINE, probe(target)).await {
-            Ok(Ok(version)) => Ok(ProbeResult { version, took: start.elapsed() }),
-            Ok(Err(error)) => Err(safe_text(&error)),
-            Err(_) => Err(["no answer within ", &DEADLINE.as_secs().to_string(), " s"].concat()),
+        match tokio::time::timeout(DEADLINE, probe(target, &mut result, start)).await {
+            Ok(Ok(())) => {}
+            Ok(Err((step, error))) => result.checks.push(bad(step, &safe_text(&error))),
+            Err(_) => {
+                let step = ["connect", "query", "write", "disk"].into_iter().nth(result.checks.len());
+                let text = ["no answer within ", &DEADLINE.as_secs().to_string(), " s"].concat();
+                result.checks.push(bad(step.unwrap_or("connections"), &text));
+            }
         }
+        result
     }
 
     /// Rights that hold for the whole server: tenants connect to their own database and to `postgres`, and make nothing in the latter.
@@ -47,15 +92,41 @@ impl Tenants {
     }
 }
 
-async fn probe(target: &Target) -> sqlx::Result<String> {
-    let mut conn = PgConnection::connect_with(&target.options("postgres")).await?;
-    sqlx::query("SELECT 1").execute(&mut conn).await?;
+/// Fills `result` step by step; the error names the step that failed.
+async fn probe(
+    target: &Target,
+    result: &mut ProbeResult,
+    start: Instant,
+) -> Result<(), (&'static str, sqlx::Error)> {
+    let step = |name: &'static str| move |error: sqlx::Error| (name, error);
+    let mut conn = PgConnection::connect_with(&target.options("postgres")).await.map_err(step("connect"))?;
+    result.checks.push(good("connect", "signed in as the administrator"));
+    result.version = query(&mut conn).await.map_err(step("query"))?;
+    result.checks.push(good("query", "SELECT 1 answered"));
+    write(&mut conn).await.map_err(step("write"))?;
+    result.checks.push(good("write", "a row was written and read back"));
+    result.took = Some(start.elapsed());
+    result.disk = disk(&mut conn).await.map_err(step("disk"))?;
+    result.checks.push(checks::disk(result.disk));
+    let (used, max) = connections(&mut conn).await.map_err(step("connections"))?;
+    result.connections = (used, max);
+    result.checks.push(checks::connections(used, max));
+    let _ = conn.close().await;
+    Ok(())
+}
+
+async fn query(conn: &mut PgConnection) -> sqlx::Result<String> {
+    sqlx::query("SELECT 1").execute(&mut *conn).await?;
+    sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(conn).await
+}
+
+async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
     let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass('platform.probe') IS NOT NULL").fetch_one(&mut conn).await?;
+        sqlx::query_scalar("SELECT to_regclass('platform.probe') IS NOT NULL").fetch_one(&mut *conn).await?;
     if !exists {
-        sqlx::query("CREATE SCHEMA IF NOT EXISTS platform").execute(&mut conn).await?;
+        sqlx::query("CREATE SCHEMA IF NOT EXISTS platform").execute(&mut *conn).await?;
         sqlx::query("CREATE TABLE IF NOT EXISTS platform.probe (id integer PRIMARY KEY, token uuid NOT NULL, at timestamptz NOT NULL)")
-            .execute(&mut conn)
+            .execute(&mut *conn)
             .await?;
     }
     let token = Uuid::now_v7();
@@ -63,25 +134,85 @@ async fn probe(target: &Target) -> sqlx::Result<String> {
         "INSERT INTO platform.probe (id, token, at) VALUES (1, $1, now()) ON CONFLICT (id) DO UPDATE SET token = $1, at = now()",
     )
     .bind(token)
-    .execute(&mut conn)
+    .execute(&mut *conn)
     .await?;
     let read: Uuid =
-        sqlx::query_scalar("SELECT token FROM platform.probe WHERE id = 1").fetch_one(&mut conn).await?;
+        sqlx::query_scalar("SELECT token FROM platform.probe WHERE id = 1").fetch_one(conn).await?;
     if read != token {
         return Err(sqlx::Error::Protocol("the probe row reads back differently".into()));
     }
-    let version = sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&mut conn).await?;
-    conn.close().await?;
-    Ok(version)
+    Ok(())
+}
+
+/// Space of databases and log by PostgreSQL; free space by `df` of the server's own folder, which needs the administrator's rights.
+async fn disk(conn: &mut PgConnection) -> sqlx::Result<Disk> {
+    let used: i64 = sqlx::query_scalar(
+        "SELECT ((SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database)
+             + (SELECT coalesce(sum(size), 0) FROM pg_ls_waldir()))::bigint",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let volume = match df(conn).await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::debug!(error = %error, "a server cannot tell its free space");
+            None
+        }
+    };
+    Ok(Disk { used, free: volume.map(|(free, _)| free), total: volume.map(|(_, total)| total) })
+}
+
+/// Free and all bytes of the volume.
+async fn df(conn: &mut PgConnection) -> sqlx::Result<Option<(i64, i64)>> {
+    let mut tx = conn.begin().await?;
+    sqlx::query("CREATE TEMPORARY TABLE volume (line text) ON COMMIT DROP").execute(&mut *tx).await?;
+    // The server's working folder is its data folder. A delimiter that `df` never prints keeps each line whole.
+    sqlx::query("COPY volume FROM PROGRAM 'df -Pk .' (DELIMITER E'\\x01')").execute(&mut *tx).await?;
+    let lines = sqlx::query("SELECT line FROM volume").fetch_all(&mut *tx).await?;
+    tx.rollback().await?;
+    let line: Option<String> = lines.last().map(|row| row.try_get(0)).transpose()?;
+    Ok(line.as_deref().and_then(parse_df))
+}
+
+/// `Filesystem 1024-blocks Used Available Capacity Mounted-on`
+fn parse_df(line: &str) -> Option<(i64, i64)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let kib = |index: usize| words.get(index)?.parse::<i64>().ok()?.checked_mul(1024);
+    let (total, free) = (kib(1)?, kib(3)?);
+    (total > 0 && free >= 0).then_some((free, total))
+}
+
+async fn connections(conn: &mut PgConnection) -> sqlx::Result<(i32, i32)> {
+    sqlx::query_as(
+        "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int, current_setting('max_connections')::int",
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// What an operator may read: kind of failure and PostgreSQL's own message, without addresses.
-fn safe_text(error: &sqlx::Error) -> String {
+pub(super) fn safe_text(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
         sqlx::Error::Io(error) => ["connection failed: ", &error.kind().to_string()].concat(),
         sqlx::Error::Tls(_) => "TLS failed".to_owned(),
         _ => "the server answered something unexpected".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DBS-18
+    #[test]
+    fn free_space_is_read_as_df_writes_it() {
+        assert_eq!(
+            parse_df("/dev/rbd0 51474912 1024 48836336 1% /var/lib/postgresql/data"),
+            Some((48_836_336 * 1024, 51_474_912 * 1024))
+        );
+        assert_eq!(parse_df("overlay 0 0 0 - /"), None);
+        assert_eq!(parse_df("df: .: no such folder"), None);
     }
 }

@@ -6,6 +6,7 @@ mod admin;
 mod allocation;
 mod growth;
 mod isolation;
+mod operators;
 mod pool_server;
 mod release;
 mod schema;

@@ -2,8 +2,9 @@
 
 use contracts::database::v1::GetCredentialsRequest;
 use database_service::domain::AllocationState;
+use database_service::domain::TaskState;
 use database_service::domain::placement::PlanTier;
-use database_service::domain::pool::{HealthStatus, Observed, PoolStatus, ServerType};
+use database_service::domain::pool::{Fill, HealthStatus, Observed, PoolEvent, PoolStatus, ServerType};
 use sqlx::PgPool;
 
 use crate::world::{World, settings};
@@ -34,8 +35,40 @@ async fn checks_name_the_words_of_the_enums(pool: PgPool) {
     assert_eq!(words(&pool, "db_servers", "observed").await, of(&all));
     let all: Vec<_> = AllocationState::ALL.iter().map(|word| word.as_str()).collect();
     assert_eq!(words(&pool, "allocations", "state").await, of(&all));
+    let all: Vec<_> = TaskState::ALL.iter().map(|word| word.as_str()).collect();
+    assert_eq!(words(&pool, "tasks", "state").await, of(&all));
     let all: Vec<_> = PlanTier::ALL.iter().map(|word| word.as_str()).collect();
     assert_eq!(words(&pool, "allocations", "plan_tier").await, of(&all));
+}
+
+/// DBS-16: what a program may write is what the state machine does.
+#[sqlx::test(migrations = "./migrations")]
+async fn the_moves_in_sql_are_those_of_the_state_machine(pool: PgPool) {
+    let fills = [Fill { current: 0, max: 2 }, Fill { current: 1, max: 2 }, Fill { current: 2, max: 2 }];
+    for before in PoolStatus::ALL {
+        for after in PoolStatus::ALL {
+            let pure = before == after
+                || PoolEvent::ALL
+                    .iter()
+                    .any(|event| fills.iter().any(|fill| before.after(*event, *fill) == Ok(*after)));
+            let sql: bool = sqlx::query_scalar("SELECT pool_status_may_move($1, $2)")
+                .bind(before.as_str())
+                .bind(after.as_str())
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            assert_eq!(sql, pure, "{before} to {after}");
+        }
+    }
+    sqlx::query(
+        "INSERT INTO db_servers (id, name, server_type, status, max_instances, image, cpu_request, cpu_limit, memory_request, memory_limit, storage_size)
+         VALUES (gen_random_uuid(), 'p', 'shared', 'provisioning', 1, '', '', '', '', '', '')",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let refused = sqlx::query("UPDATE db_servers SET status = 'active'").execute(&pool).await.unwrap_err();
+    assert!(refused.to_string().contains("does not move from provisioning to active"), "{refused}");
 }
 
 /// DBS-36: the runbook's columns, and no password.

@@ -54,6 +54,8 @@ pub fn settings(max_instances: i32) -> Settings {
         connections_per_tenant: 8,
         retention_days: 30,
         health_interval: Duration::from_mins(5),
+        platform_namespace: "saasodoo".into(),
+        instances_namespace: "odoo-instances".into(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod billing;
 pub mod checks;
 pub mod customer;
 pub mod database;
+mod database_admin;
 pub mod insight;
 pub mod instance;
 pub mod notification;

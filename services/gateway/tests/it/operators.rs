@@ -156,19 +156,10 @@ async fn operators_look_at_mail() {
 #[tokio::test]
 async fn later_routes_answer_501_behind_their_access() {
     let world = World::start().await;
-    let path = "/database/api/database/admin/provision-pool";
-    assert_eq!(
-        world.post_public(path, &json!({"max_instances": 50})).await.problem(),
-        (401, "unauthenticated".into())
-    );
+    let path = "/instance/admin/capacity";
+    assert_eq!(send(world.request("GET", path)).await.problem(), (401, "unauthenticated".into()));
     let customer = world.token(Role::Customer);
-    assert_eq!(
-        world.post(path, &customer, &json!({"max_instances": 50})).await.problem(),
-        (403, "forbidden".into())
-    );
+    assert_eq!(world.get(path, &customer).await.problem(), (403, "forbidden".into()));
     let admin = world.token(Role::Admin);
-    assert_eq!(
-        world.post(path, &admin, &json!({"max_instances": 50})).await.problem(),
-        (501, "not_implemented".into())
-    );
+    assert_eq!(world.get(path, &admin).await.problem(), (501, "not_implemented".into()));
 }

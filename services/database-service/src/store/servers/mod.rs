@@ -12,7 +12,7 @@ use self::row::Row;
 use crate::domain::names::{ExternalId, pool_name};
 use crate::domain::pool::{PoolStatus, ServerType};
 
-pub use row::{Resources, Server};
+pub use row::{Measured, Resources, Server};
 pub use supply::{
     last_failed_order, lock_dedicated, lock_growth, lock_open_in_the_making, lock_with_room, supply,
 };
@@ -88,6 +88,8 @@ pub async fn save(conn: &mut PgConnection, server: &Server) -> sqlx::Result<Serv
         "UPDATE db_servers SET status = $2, health_status = $3, host = $4, port = $5, platform_host = $6, platform_port = $7,
              postgres_version = $8, observed = $9, node = $10, last_error = $11, health_check_failures = $12, last_health_check = $13,
              booked_out = $14, generation = $15, provisioned_at = $16, last_allocated_at = $17, status_since = $18,
+             max_instances = $19, priority = $20, storage_used = $21, storage_free = $22, storage_total = $23, connections = $24,
+             max_connections = $25, check_latency_ms = $26,
              version = version + 1, updated_at = now()
          WHERE id = $1 RETURNING *",
         server.id,
@@ -108,6 +110,14 @@ pub async fn save(conn: &mut PgConnection, server: &Server) -> sqlx::Result<Serv
         server.provisioned_at,
         server.last_allocated_at,
         server.status_since,
+        server.fill.max,
+        server.priority,
+        server.measured.disk.used,
+        server.measured.disk.free,
+        server.measured.disk.total,
+        server.measured.connections,
+        server.measured.max_connections,
+        server.measured.latency_ms,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -133,6 +143,8 @@ pub struct Order<'a> {
     pub resources: &'a Resources,
     /// The tenant of a dedicated server.
     pub instance: Option<&'a ExternalId>,
+    /// `automatic`, or who ordered it.
+    pub by: &'a str,
 }
 
 /// Adds a server in `provisioning` with the next number of its kind (DBS-26), and announces it. The secret is the caller's to add.
@@ -147,8 +159,8 @@ pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateT
     let row = sqlx::query_as!(
         Row,
         "INSERT INTO db_servers (id, name, server_type, status, max_instances, image, cpu_request, cpu_limit, memory_request, memory_limit,
-             storage_size, instance_id, status_since, created_at)
-         VALUES ($1, $2, $3, 'provisioning', $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) RETURNING *",
+             storage_size, instance_id, status_since, created_at, provisioned_by)
+         VALUES ($1, $2, $3, 'provisioning', $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) RETURNING *",
         Uuid::now_v7(),
         pool_name(server_type, number),
         server_type.as_str(),
@@ -161,6 +173,7 @@ pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateT
         order.resources.storage,
         order.instance.map(ExternalId::as_str),
         now,
+        order.by,
     )
     .fetch_one(&mut *conn)
     .await?;

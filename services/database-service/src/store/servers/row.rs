@@ -4,6 +4,7 @@ use contracts::events::PoolFact;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::checks::Disk;
 use crate::domain::pool::{
     Fill, HealthStatus, InvalidTransition, Observed, PoolEvent, PoolStatus, ServerType,
 };
@@ -56,12 +57,16 @@ pub struct Server {
     pub failures: i32,
     /// Last check.
     pub last_health_check: Option<OffsetDateTime>,
+    /// What the last good check measured.
+    pub measured: Measured,
     /// All its slots are spoken for while it is in the making.
     pub booked_out: bool,
     /// Of the wanted objects.
     pub generation: i64,
     /// Of the row.
     pub version: i64,
+    /// Who ordered it: `automatic`, or an administrator.
+    pub provisioned_by: String,
     /// First time active.
     pub provisioned_at: Option<OffsetDateTime>,
     /// Last slot taken.
@@ -70,6 +75,19 @@ pub struct Server {
     pub status_since: OffsetDateTime,
     /// When it was ordered.
     pub created_at: OffsetDateTime,
+}
+
+/// Space and connections at the last good check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measured {
+    /// Space of the volume.
+    pub disk: Disk,
+    /// Connections in use.
+    pub connections: i32,
+    /// And at most.
+    pub max_connections: i32,
+    /// How long connect, query and write took.
+    pub latency_ms: Option<i32>,
 }
 
 /// What a pool's pod gets.
@@ -152,7 +170,6 @@ pub(super) struct Row {
     pub(super) booked_out: bool,
     pub(super) generation: i64,
     pub(super) version: i64,
-    #[expect(dead_code, reason = "for operators")]
     pub(super) provisioned_by: String,
     pub(super) provisioned_at: Option<OffsetDateTime>,
     pub(super) last_allocated_at: Option<OffsetDateTime>,
@@ -160,6 +177,12 @@ pub(super) struct Row {
     pub(super) created_at: OffsetDateTime,
     #[expect(dead_code, reason = "for operators")]
     pub(super) updated_at: OffsetDateTime,
+    pub(super) storage_used: i64,
+    pub(super) storage_free: Option<i64>,
+    pub(super) storage_total: Option<i64>,
+    pub(super) connections: i32,
+    pub(super) max_connections: i32,
+    pub(super) check_latency_ms: Option<i32>,
 }
 
 impl TryFrom<Row> for Server {
@@ -194,9 +217,16 @@ impl TryFrom<Row> for Server {
             last_error: row.last_error,
             failures: row.health_check_failures,
             last_health_check: row.last_health_check,
+            measured: Measured {
+                disk: Disk { used: row.storage_used, free: row.storage_free, total: row.storage_total },
+                connections: row.connections,
+                max_connections: row.max_connections,
+                latency_ms: row.check_latency_ms,
+            },
             booked_out: row.booked_out,
             generation: row.generation,
             version: row.version,
+            provisioned_by: row.provisioned_by,
             provisioned_at: row.provisioned_at,
             last_allocated_at: row.last_allocated_at,
             status_since: row.status_since,

@@ -1,0 +1,244 @@
+//! Table `tasks`: work that an administrator or the schedule began, and what came of it (DBS-21).
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::decode;
+use crate::domain::{TaskKind, TaskState};
+
+/// One task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Id.
+    pub id: Uuid,
+    /// What it does; a word that this release may not know.
+    pub kind: String,
+    /// How far it is.
+    pub state: TaskState,
+    /// `schedule`, or who asked.
+    pub requested_by: String,
+    /// The server that it is about.
+    pub db_server_id: Option<Uuid>,
+    /// What it was asked for.
+    pub input: Value,
+    /// What came of it.
+    pub result: Option<Value>,
+    /// Why it failed; safe text.
+    pub error: String,
+    /// When it was asked for.
+    pub created_at: OffsetDateTime,
+    /// When it began.
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+struct Row {
+    id: Uuid,
+    kind: String,
+    state: String,
+    requested_by: String,
+    db_server_id: Option<Uuid>,
+    input: Value,
+    result: Option<Value>,
+    error: String,
+    created_at: OffsetDateTime,
+    started_at: Option<OffsetDateTime>,
+    finished_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<Row> for Task {
+    type Error = sqlx::Error;
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.id,
+            kind: row.kind,
+            state: row.state.parse().map_err(decode)?,
+            requested_by: row.requested_by,
+            db_server_id: row.db_server_id,
+            input: row.input,
+            result: row.result,
+            error: row.error,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// A task to add.
+#[derive(Debug, Clone)]
+pub struct New<'a> {
+    /// What it does.
+    pub kind: TaskKind,
+    /// Work that begins by itself is `running` at once.
+    pub state: TaskState,
+    /// `schedule`, or who asked.
+    pub by: &'a str,
+    /// `Idempotency-Key`.
+    pub key: Option<&'a str>,
+    /// The server that it is about.
+    pub server: Option<Uuid>,
+    /// What it was asked for.
+    pub input: Value,
+}
+
+/// Adds a task.
+pub async fn insert(conn: &mut PgConnection, new: &New<'_>, now: OffsetDateTime) -> sqlx::Result<Uuid> {
+    let id = Uuid::now_v7();
+    let started = (new.state == TaskState::Running).then_some(now);
+    sqlx::query!(
+        "INSERT INTO tasks (id, kind, state, requested_by, request_key, db_server_id, input, created_at, started_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        id,
+        new.kind.as_str(),
+        new.state.as_str(),
+        new.by,
+        new.key,
+        new.server,
+        new.input,
+        now,
+        started,
+    )
+    .execute(conn)
+    .await?;
+    Ok(id)
+}
+
+/// One task. A task that makes a server is as far as its server.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Task>> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks WHERE id = $1",
+        id
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Task::try_from).transpose()
+}
+
+/// The task of an earlier call with the same key of the same caller.
+pub async fn find_by_key(conn: &mut PgConnection, by: &str, key: &str) -> sqlx::Result<Option<Task>> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks
+         WHERE requested_by = $1 AND request_key = $2",
+        by,
+        key
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Task::try_from).transpose()
+}
+
+/// The youngest task of a kind about a server.
+pub async fn of_server(conn: &mut PgConnection, kind: TaskKind, server: Uuid) -> sqlx::Result<Option<Task>> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks
+         WHERE db_server_id = $2 AND kind = $1 ORDER BY created_at DESC, id DESC LIMIT 1",
+        kind.as_str(),
+        server
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Task::try_from).transpose()
+}
+
+/// A page of the history, youngest first; an absent kind takes all.
+pub async fn list(
+    conn: &mut PgConnection,
+    kind: Option<&str>,
+    limit: i64,
+    offset: i64,
+) -> sqlx::Result<(Vec<Task>, i64)> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks
+         WHERE $1::text IS NULL OR kind = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+        kind,
+        limit,
+        offset
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM tasks WHERE $1::text IS NULL OR kind = $1"#,
+        kind
+    )
+    .fetch_one(conn)
+    .await?;
+    let tasks: sqlx::Result<Vec<Task>> = rows.into_iter().map(Task::try_from).collect();
+    Ok((tasks?, total))
+}
+
+/// Takes the oldest queued task of the leader's kinds, or one that a leader before left running.
+pub async fn take(
+    conn: &mut PgConnection,
+    left_before: OffsetDateTime,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<Task>> {
+    let row = sqlx::query_as!(
+        Row,
+        "UPDATE tasks SET state = 'running', started_at = $2 WHERE id = (
+             SELECT id FROM tasks WHERE kind IN ('health_check', 'cleanup')
+                 AND (state = 'queued' OR (state = 'running' AND started_at < $1))
+             ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at",
+        left_before,
+        now
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Task::try_from).transpose()
+}
+
+/// Writes how it ended.
+pub async fn finish(
+    conn: &mut PgConnection,
+    id: Uuid,
+    outcome: Result<&Value, &str>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    let (state, result, error) = match outcome {
+        Ok(result) => (TaskState::Succeeded, Some(result), ""),
+        Err(error) => (TaskState::Failed, None, error),
+    };
+    sqlx::query!(
+        "UPDATE tasks SET state = $2, result = $3, error = $4, finished_at = $5 WHERE id = $1 AND state IN ('queued', 'running')",
+        id,
+        state.as_str(),
+        result,
+        error,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// When the youngest task of a kind was begun that looked at everything.
+pub async fn last_started(conn: &mut PgConnection, kind: TaskKind) -> sqlx::Result<Option<OffsetDateTime>> {
+    sqlx::query_scalar!("SELECT max(created_at) FROM tasks WHERE kind = $1", kind.as_str())
+        .fetch_one(conn)
+        .await
+}
+
+/// Forgets finished tasks of the schedule; those that somebody asked for stay longer.
+pub async fn prune(
+    conn: &mut PgConnection,
+    scheduled_before: OffsetDateTime,
+    asked_before: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM tasks WHERE finished_at IS NOT NULL
+             AND created_at < CASE WHEN requested_by = 'schedule' THEN $1::timestamptz ELSE $2::timestamptz END",
+        scheduled_before,
+        asked_before
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
