@@ -1,22 +1,28 @@
 //! Use cases of billing, one file each.
 
+pub mod bill;
 mod catalogue;
+pub mod charges;
+mod clock;
 mod complete;
 mod entitlement;
+pub mod payments;
 mod place_order;
 mod standing;
 mod take_back;
 mod trial;
 
 use sqlx::PgPool;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
+use crate::domain::ladder::LadderRules;
 use crate::domain::subscription::ProvisionPolicy;
 use crate::metrics::BillingMetrics;
 use crate::peers::Peers;
 use crate::provider::Guarded;
 
 pub use catalogue::{apply_catalogue, check_catalogue};
+pub use clock::BillingClock;
 pub use complete::complete;
 pub use entitlement::{Entitled, entitlement};
 pub use place_order::{Answer, Failed, Wish, place_order};
@@ -41,6 +47,47 @@ pub struct Desk {
     pub pay_within: Duration,
     /// Length of the trial of the default plan, for display.
     pub trial_days: u16,
+    /// What invoices and the ladder go by.
+    pub terms: Terms,
+    /// The time of billing.
+    pub clock: BillingClock,
     /// Counters.
     pub metrics: BillingMetrics,
+}
+
+impl Desk {
+    /// Billing time now.
+    pub async fn now(&self) -> OffsetDateTime {
+        self.clock.now(&self.pool).await
+    }
+}
+
+/// What invoices and the ladder go by.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Prefix of the numbers of invoices.
+    pub issuer: String,
+    /// Days from issue to due.
+    pub due_days: u16,
+    /// Days of the ladder.
+    pub ladder: LadderRules,
+    /// Days before the end of a trial.
+    pub reminder_days: Vec<u16>,
+    /// The clock may be moved: never in production.
+    pub test_clock: bool,
+    /// How long data of a terminated instance is kept, for mails.
+    pub retention_days: u16,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            issuer: "INV".into(),
+            due_days: 0,
+            ladder: LadderRules::default(),
+            reminder_days: vec![7, 3, 1],
+            test_clock: false,
+            retention_days: 30,
+        }
+    }
 }

@@ -5,7 +5,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use runtime::config::{Common, Postgres, Rabbit, ServiceIdentity, UserTokens, require_strong};
 use runtime::database::Owned;
 
+use crate::app::Terms;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::ladder::LadderRules;
 use crate::domain::subscription::ProvisionPolicy;
 use crate::provider;
 
@@ -86,6 +88,35 @@ pub struct Config {
     #[command(flatten)]
     /// Times of orders.
     pub orders: Orders,
+    #[command(flatten)]
+    /// Invoices and the ladder.
+    pub invoicing: Invoicing,
+}
+
+/// Invoices and the ladder.
+#[derive(Debug, Clone, Args)]
+pub struct Invoicing {
+    /// Prefix of the numbers of invoices
+    #[arg(long, env = "INVOICE_ISSUER", default_value = "INV")]
+    pub invoice_issuer: String,
+    /// Days from issue to due
+    #[arg(long, env = "INVOICE_DUE_DAYS", default_value_t = 0)]
+    pub invoice_due_days: u16,
+    /// Days after the due date: warned, plan changes blocked
+    #[arg(long, env = "OVERDUE_WARNING_DAYS", default_value_t = 10)]
+    pub overdue_warning_days: u16,
+    /// Days after the due date: suspended
+    #[arg(long, env = "OVERDUE_SUSPEND_DAYS", default_value_t = 14)]
+    pub overdue_suspend_days: u16,
+    /// Days after the due date: terminated
+    #[arg(long, env = "OVERDUE_TERMINATE_DAYS", default_value_t = 21)]
+    pub overdue_terminate_days: u16,
+    /// Days before the end of a trial at which a mail is sent
+    #[arg(long, env = "TRIAL_WARNING_DAYS", value_delimiter = ',', default_value = "7,3,1")]
+    pub trial_warning_days: Vec<u16>,
+    /// Days that data of a terminated instance is kept, as mails say it
+    #[arg(long, env = "RETENTION_DAYS", default_value_t = 30)]
+    pub retention_days: u16,
 }
 
 /// What is sold.
@@ -148,10 +179,31 @@ impl Config {
         let environment = self.common.environment;
         require_strong(environment, "DB_SERVICE_PASSWORD", &self.postgres.db_service_password)?;
         require_strong(environment, "RABBITMQ_PASSWORD", &self.rabbit.rabbitmq_password)?;
+        let ladder = self.terms().ladder;
+        if !(ladder.warning_days <= ladder.suspend_days && ladder.suspend_days < ladder.terminate_days) {
+            bail!("OVERDUE_WARNING_DAYS, OVERDUE_SUSPEND_DAYS and OVERDUE_TERMINATE_DAYS must rise");
+        }
         if self.billing_provider == provider::Name::Killbill {
             bail!("BILLING_PROVIDER=killbill is not available yet: set BILLING_PROVIDER=ledger");
         }
         Ok(())
+    }
+
+    /// What invoices and the ladder go by.
+    pub fn terms(&self) -> Terms {
+        let set = &self.invoicing;
+        Terms {
+            issuer: set.invoice_issuer.clone(),
+            due_days: set.invoice_due_days,
+            ladder: LadderRules {
+                warning_days: set.overdue_warning_days,
+                suspend_days: set.overdue_suspend_days,
+                terminate_days: set.overdue_terminate_days,
+            },
+            reminder_days: set.trial_warning_days.clone(),
+            test_clock: !self.common.is_production(),
+            retention_days: set.retention_days,
+        }
     }
 
     /// The policy in force (BIL-13).

@@ -1,8 +1,14 @@
 //! Rules of billing, pure: money, periods, plans, subscriptions, the trial. No clock, no SQL, no provider.
 
 pub mod catalogue;
+pub mod invoice;
+pub mod journal;
+pub mod ladder;
 pub mod money;
+pub mod payment;
 pub mod period;
 pub mod plan;
+pub mod proration;
+pub mod schedule;
 pub mod subscription;
 pub mod trial;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use runtime::grpc::Refusal;
 use tonic::{Code, Status};
 
+use crate::domain::money::MoneyError;
+
 /// Failure of a use case.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,6 +36,12 @@ pub enum Error {
     /// Two calls changed the same thing.
     #[error("the order was changed at the same time, try again")]
     Conflict,
+    /// The rules of money say no; a reason word of the API and a text for the customer.
+    #[error("{1}")]
+    Refused(&'static str, &'static str),
+    /// An amount that has no answer.
+    #[error("the amount cannot be computed: {0}")]
+    Money(#[from] MoneyError),
     /// Another service did not answer.
     #[error("{0} does not answer")]
     PeerAway(&'static str),
@@ -59,6 +67,8 @@ impl Error {
             Self::TrialUnchecked | Self::PeerAway(_) => "unavailable",
             Self::Confirmed => "invalid_state",
             Self::Conflict => "conflict",
+            Self::Refused(reason, _) => reason,
+            Self::Money(_) => "validation_failed",
             Self::Internal(_) => "internal",
         }
     }
@@ -76,8 +86,9 @@ impl From<Error> for Status {
             Error::ProviderUnavailable | Error::TrialUnchecked | Error::PeerAway(_) => {
                 Refusal::new(Code::Unavailable, reason, message).with_retry_after(Duration::from_secs(10))
             }
-            Error::Confirmed => Refusal::new(Code::FailedPrecondition, reason, message),
+            Error::Confirmed | Error::Refused(..) => Refusal::new(Code::FailedPrecondition, reason, message),
             Error::Conflict => Refusal::new(Code::Aborted, reason, message),
+            Error::Money(_) => Refusal::new(Code::InvalidArgument, reason, message),
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "call failed");
                 Refusal::internal()

@@ -1,14 +1,20 @@
 //! gRPC of this service: who may call, messages ⇄ use cases.
 
+mod admin;
 mod convert;
 mod customer;
+mod hooks;
 mod order;
+mod payments;
 mod plans;
 
+use contracts::billing::v1::billing_admin_service_server::BillingAdminServiceServer;
 use contracts::billing::v1::billing_directory_service_server::BillingDirectoryServiceServer;
 use contracts::billing::v1::billing_service_server::BillingServiceServer;
 use contracts::billing::v1::catalog_service_server::CatalogServiceServer;
 use contracts::billing::v1::order_service_server::OrderServiceServer;
+use contracts::billing::v1::payment_service_server::PaymentServiceServer;
+use contracts::billing::v1::webhook_service_server::WebhookServiceServer;
 use contracts::services::{GATEWAY, INSTANCE, USER, WORKER};
 use runtime::grpc::{Allow, MethodPolicy, Needs};
 use runtime::identity::Role;
@@ -23,6 +29,8 @@ const CATALOGUE: &[Allow] = &[
     Allow { caller: WORKER, needs: Needs::Nothing },
 ];
 const CUSTOMER: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Customer) }];
+const OPERATOR: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Operator) }];
+const ADMIN: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) }];
 
 /// Everybody else is refused.
 pub const POLICIES: &[MethodPolicy] = &[
@@ -40,6 +48,41 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetTrialEligibility", allow: CUSTOMER },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingService/ListSubscriptions", allow: CUSTOMER },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetSubscription", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.OrderService/ReactivateOrder", allow: ORDERS },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetOverview", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetAccount", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/UpdateAccount", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/ListInvoices", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetInvoice", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetInvoicePdf", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/UpgradeSubscription", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/DowngradeSubscription", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/UndoDowngrade", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/CancelSubscription", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingService/UndoCancel", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.PaymentService/InitiatePayment", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.PaymentService/GetPayment", allow: CUSTOMER },
+    MethodPolicy { method: "/saasodoo.billing.v1.PaymentService/ListPayments", allow: CUSTOMER },
+    MethodPolicy {
+        method: "/saasodoo.billing.v1.WebhookService/ReceiveWebhook",
+        allow: &[Allow { caller: GATEWAY, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
+        method: "/saasodoo.billing.v1.BillingAdminService/AdminListSubscriptions",
+        allow: OPERATOR,
+    },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/AdminListInvoices", allow: OPERATOR },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/AdminListPayments", allow: OPERATOR },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/RecordPayment", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/RefundPayment", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/GiveCredit", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/VoidInvoice", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/WriteOffInvoice", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/ExtendTrial", allow: OPERATOR },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/ListWebhooks", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/ReplayWebhook", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/Reconcile", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/AdvanceClock", allow: ADMIN },
     MethodPolicy {
         method: "/saasodoo.billing.v1.BillingService/GetProviderHealth",
         allow: &[Allow { caller: GATEWAY, needs: Needs::Nothing }],
@@ -64,6 +107,9 @@ pub fn routes(api: &Api) -> Routes {
         .add_service(CatalogServiceServer::new(api.clone()))
         .add_service(OrderServiceServer::new(api.clone()))
         .add_service(BillingServiceServer::new(api.clone()))
+        .add_service(PaymentServiceServer::new(api.clone()))
+        .add_service(WebhookServiceServer::new(api.clone()))
+        .add_service(BillingAdminServiceServer::new(api.clone()))
         .add_service(BillingDirectoryServiceServer::new(api.clone()));
     routes.routes()
 }

@@ -21,6 +21,9 @@ pub struct BillingMetrics {
     differences: Family<Kind, Counter>,
     order_seconds: Histogram,
     last_sweep: Gauge<i64, AtomicI64>,
+    invoices: Counter,
+    payments: Counter,
+    audit: Family<Kind, Gauge<i64, AtomicI64>>,
 }
 
 impl BillingMetrics {
@@ -31,6 +34,9 @@ impl BillingMetrics {
             differences: Family::default(),
             order_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
             last_sweep: Gauge::default(),
+            invoices: Counter::default(),
+            payments: Counter::default(),
+            audit: Family::default(),
         };
         metrics.register(|registry| {
             registry.register("billing_subscriptions", "Subscriptions made, by kind: trial, paid", this.orders.clone());
@@ -40,6 +46,13 @@ impl BillingMetrics {
                 this.differences.clone(),
             );
             registry.register("billing_order_seconds", "Time of placing an order", this.order_seconds.clone());
+            registry.register("billing_invoices", "Invoices issued", this.invoices.clone());
+            registry.register("billing_payments", "Payments booked", this.payments.clone());
+            registry.register(
+                "billing_audit_findings",
+                "What the last audit found, by kind: instance_without_subscription, subscription_without_instance, journal_unbalanced, balance_differs",
+                this.audit.clone(),
+            );
             registry.register("billing_last_sweep_timestamp", "When the last sweep ended", this.last_sweep.clone());
         });
         this
@@ -58,6 +71,21 @@ impl BillingMetrics {
     /// An order was placed.
     pub fn order_took(&self, took: std::time::Duration) {
         self.order_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An invoice was issued.
+    pub fn invoiced(&self) {
+        self.invoices.inc();
+    }
+
+    /// A payment was booked.
+    pub fn paid(&self) {
+        self.payments.inc();
+    }
+
+    /// What the audit found.
+    pub fn audited(&self, kind: &'static str, found: i64) {
+        self.audit.get_or_create(&Kind { kind }).set(found);
     }
 
     /// A sweep ended.

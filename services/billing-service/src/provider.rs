@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 pub use ledger::Ledger;
 
+use crate::domain::invoice::Line;
 use crate::domain::money::Money;
 use crate::domain::period::BillingPeriod;
 use crate::domain::subscription::Beginning;
@@ -77,11 +78,146 @@ pub struct Pulled {
     pub ended_at: Option<OffsetDateTime>,
 }
 
-/// A provider of subscriptions.
+/// When a cancelled subscription ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelWhen {
+    /// Now, its billing too.
+    Now,
+    /// With the paid period.
+    PeriodEnd,
+    /// With the trial, which ends then.
+    TrialEnd(OffsetDateTime),
+}
+
+/// A change of the plan.
+#[derive(Debug, Clone)]
+pub struct PlanChange<'a> {
+    /// Our id of the subscription.
+    pub subscription_id: Uuid,
+    /// Wanted plan.
+    pub plan_name: &'a str,
+    /// How often it is billed.
+    pub billing_period: BillingPeriod,
+    /// Price of a period.
+    pub price: Money,
+    /// With the period; else now.
+    pub at_period_end: bool,
+}
+
+/// A payment that was made outside of the provider.
+#[derive(Debug, Clone)]
+pub struct OutsidePayment<'a> {
+    /// Our id: the provider's key of the payment.
+    pub key: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// The provider's own id of the invoice.
+    pub provider_invoice_id: &'a str,
+    /// How much.
+    pub amount: Money,
+}
+
+/// A credit.
+#[derive(Debug, Clone)]
+pub struct NewCredit<'a> {
+    /// Ours: looked for before it is given again.
+    pub key: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// How much.
+    pub amount: Money,
+    /// For people.
+    pub reason: &'a str,
+}
+
+/// All that a provider holds about a customer: the read model is made of it. Hooks are hints, this is the truth.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The provider's own id of the account; `None`: it has none.
+    pub account_id: Option<String>,
+    /// Subscriptions, ended ones too.
+    pub subscriptions: Vec<SnapshotSubscription>,
+    /// Committed invoices.
+    pub invoices: Vec<SnapshotInvoice>,
+    /// Payments.
+    pub payments: Vec<SnapshotPayment>,
+    /// What the provider owes the customer.
+    pub credit: Option<Money>,
+}
+
+/// A subscription in a snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotSubscription {
+    /// Our id (the external key), if it is one.
+    pub id: Option<Uuid>,
+    /// The provider's own id.
+    pub provider_id: String,
+    /// Plan now.
+    pub plan_name: String,
+    /// In its trial until then.
+    pub trial_ends_at: Option<OffsetDateTime>,
+    /// Paid or billed until then.
+    pub charged_through: Option<OffsetDateTime>,
+    /// Plan that comes, and when.
+    pub pending: Option<(String, OffsetDateTime)>,
+    /// Ends then.
+    pub cancel_at: Option<OffsetDateTime>,
+    /// Ended then.
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+/// An invoice in a snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotInvoice {
+    /// The provider's own id.
+    pub provider_id: String,
+    /// As printed.
+    pub number: String,
+    /// Our id of the subscription that it is about, if it is about one.
+    pub subscription_id: Option<Uuid>,
+    /// Its lines.
+    pub lines: Vec<Line>,
+    /// Sum.
+    pub total: Money,
+    /// What is left to pay.
+    pub balance: Money,
+    /// Taken back.
+    pub void: bool,
+    /// When it was issued.
+    pub issued_at: OffsetDateTime,
+}
+
+/// A payment in a snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotPayment {
+    /// Our id, if we recorded it.
+    pub key: Option<Uuid>,
+    /// The provider's own id.
+    pub provider_id: String,
+    /// The provider's own id of the invoice.
+    pub provider_invoice_id: String,
+    /// How much.
+    pub amount: Money,
+    /// How much of it was given back.
+    pub refunded: Money,
+    /// The money is here.
+    pub paid: bool,
+    /// When.
+    pub at: OffsetDateTime,
+}
+
+/// A provider of subscriptions (BIL-05). Each call may be repeated; what was done before is a success. The overdue ladder is ours with every
+/// provider (BIL-32).
 #[tonic::async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
     /// Which one.
     fn name(&self) -> Name;
+
+    /// `true`: invoices, periods and payments are tables of ours; `false`: they are pulled with [`Provider::snapshot`].
+    fn keeps_books_here(&self) -> bool;
+
+    /// Tenant, callback, catalogue: brings the provider to what we need, under a lock of the caller (BIL-32).
+    async fn ensure_ready(&self) -> Result<(), ProviderError>;
 
     /// The account of a customer, made when it is not there (BIL-07): the provider's own id of it.
     async fn create_account(&self, customer_id: Uuid) -> Result<String, ProviderError>;
@@ -89,11 +225,35 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The subscription with this id, made when it is not there: the provider's own id of it.
     async fn create_subscription(&self, wanted: &NewSubscription<'_>) -> Result<String, ProviderError>;
 
-    /// Ends a subscription now. One that is not there or has ended is a success.
-    async fn cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError>;
+    /// What a change now would cost; negative: what would be given back.
+    async fn preview_change(&self, change: &PlanChange<'_>) -> Result<Money, ProviderError>;
 
-    /// The provider's state of a subscription; `None`: it does not know it. Hooks are hints, this is the truth.
+    /// Changes the plan. The plan that it has or waits for: a success.
+    async fn change(&self, change: &PlanChange<'_>) -> Result<(), ProviderError>;
+
+    /// Takes a change back that waits. None waits: a success.
+    async fn undo_change(&self, subscription_id: Uuid) -> Result<(), ProviderError>;
+
+    /// Ends a subscription. One that is not there or has ended is a success.
+    async fn cancel(&self, subscription_id: Uuid, when: CancelWhen) -> Result<(), ProviderError>;
+
+    /// Takes a cancellation back whose date has not come.
+    async fn undo_cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError>;
+
+    /// Records a payment that was made outside, once for its key: the provider's own id of it.
+    async fn record_payment(&self, payment: &OutsidePayment<'_>) -> Result<String, ProviderError>;
+
+    /// Gives a credit, once for its key.
+    async fn credit(&self, credit: &NewCredit<'_>) -> Result<(), ProviderError>;
+
+    /// The provider's state of a subscription; `None`: it does not know it.
     async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError>;
+
+    /// All about a customer.
+    async fn snapshot(&self, customer_id: Uuid) -> Result<Snapshot, ProviderError>;
+
+    /// Which customer a stored hook is about; `None`: nothing that we know. Its other content is never trusted.
+    async fn customer_of_hook(&self, body: &[u8]) -> Result<Option<Uuid>, ProviderError>;
 
     /// Does it work now?
     async fn health(&self) -> Result<(), ProviderError>;
@@ -114,6 +274,16 @@ impl Guarded {
         self.0.name()
     }
 
+    /// See [`Provider::keeps_books_here`].
+    pub fn keeps_books_here(&self) -> bool {
+        self.0.keeps_books_here()
+    }
+
+    /// See [`Provider::ensure_ready`]; with a deadline of its own, since a catalogue may be uploaded.
+    pub async fn ensure_ready(&self) -> Result<(), ProviderError> {
+        self.0.ensure_ready().await
+    }
+
     /// See [`Provider::create_account`].
     pub async fn create_account(&self, customer_id: Uuid) -> Result<String, ProviderError> {
         in_time(self.0.create_account(customer_id)).await
@@ -124,14 +294,54 @@ impl Guarded {
         in_time(self.0.create_subscription(wanted)).await
     }
 
+    /// See [`Provider::preview_change`].
+    pub async fn preview_change(&self, change: &PlanChange<'_>) -> Result<Money, ProviderError> {
+        in_time(self.0.preview_change(change)).await
+    }
+
+    /// See [`Provider::change`].
+    pub async fn change(&self, change: &PlanChange<'_>) -> Result<(), ProviderError> {
+        in_time(self.0.change(change)).await
+    }
+
+    /// See [`Provider::undo_change`].
+    pub async fn undo_change(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
+        in_time(self.0.undo_change(subscription_id)).await
+    }
+
     /// See [`Provider::cancel`].
-    pub async fn cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
-        in_time(self.0.cancel(subscription_id)).await
+    pub async fn cancel(&self, subscription_id: Uuid, when: CancelWhen) -> Result<(), ProviderError> {
+        in_time(self.0.cancel(subscription_id, when)).await
+    }
+
+    /// See [`Provider::undo_cancel`].
+    pub async fn undo_cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
+        in_time(self.0.undo_cancel(subscription_id)).await
+    }
+
+    /// See [`Provider::record_payment`].
+    pub async fn record_payment(&self, payment: &OutsidePayment<'_>) -> Result<String, ProviderError> {
+        in_time(self.0.record_payment(payment)).await
+    }
+
+    /// See [`Provider::credit`].
+    pub async fn credit(&self, credit: &NewCredit<'_>) -> Result<(), ProviderError> {
+        in_time(self.0.credit(credit)).await
     }
 
     /// See [`Provider::pull`].
     pub async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError> {
         in_time(self.0.pull(subscription_id)).await
+    }
+
+    /// See [`Provider::snapshot`].
+    pub async fn snapshot(&self, customer_id: Uuid) -> Result<Snapshot, ProviderError> {
+        in_time(self.0.snapshot(customer_id)).await
+    }
+
+    /// See [`Provider::customer_of_hook`].
+    pub async fn customer_of_hook(&self, body: &[u8]) -> Result<Option<Uuid>, ProviderError> {
+        in_time(self.0.customer_of_hook(body)).await
     }
 
     /// See [`Provider::health`].

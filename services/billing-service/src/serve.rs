@@ -15,7 +15,7 @@ use runtime::process::Process;
 use sqlx::PgPool;
 
 use crate::MIGRATOR;
-use crate::app::{self, Desk};
+use crate::app::{self, BillingClock, Desk};
 use crate::config::{Config, Migrate, OWNED};
 use crate::consumer::{CONSUMER, Facts};
 use crate::domain::catalogue::Catalogue;
@@ -92,6 +92,8 @@ fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Resu
         confirm_within: time::Duration::minutes(config.orders.order_confirm_minutes.into()),
         pay_within: time::Duration::days(config.orders.order_payment_days.into()),
         trial_days: config.selling.default_trial_days,
+        terms: config.terms(),
+        clock: BillingClock::default(),
         metrics,
     })
 }

@@ -1,7 +1,13 @@
 //! All SQL of billing, one file for each thing that it keeps.
 
+pub mod audit;
+pub mod clock;
+pub mod credits;
 pub mod customers;
+pub mod invoices;
+pub mod journal;
 pub mod orders;
+pub mod payments;
 pub mod plans;
 pub mod subscriptions;
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Desk;
 use super::complete::announce;
 use crate::error::Error;
+use crate::provider::CancelWhen;
 use crate::store::orders::{self, Order};
 use crate::store::{customers, subscriptions};
 
@@ -81,7 +82,7 @@ pub async fn undelete(
 
 /// Tells the provider that a subscription ended; when it does not hear, the sweep tells it again.
 pub async fn tell_provider(desk: &Desk, order: &Order, now: OffsetDateTime) {
-    if let Err(error) = desk.provider.cancel(order.subscription_id).await {
+    if let Err(error) = desk.provider.cancel(order.subscription_id, CancelWhen::Now).await {
         tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "the provider does not know of the end yet");
         return;
     }

@@ -2,10 +2,14 @@
 
 use contracts::billing::v1 as proto;
 use contracts::scalars::timestamp;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::invoice::{InvoiceStatus, Line};
+use crate::domain::money::Money;
 use crate::domain::plan::Plan;
 use crate::error::Error;
+use crate::store::invoices::Invoice;
 use crate::store::subscriptions::Subscription;
 
 pub(super) fn uuid(field: &'static str, text: &str) -> Result<Uuid, Error> {
@@ -53,5 +57,64 @@ pub(super) fn subscription(subscription: Subscription) -> proto::Subscription {
         provider: subscription.provider,
         provider_id: subscription.provider_id,
         created_at: Some(timestamp(subscription.created_at)),
+        ladder: Some(proto::Ladder {
+            state: subscription.ladder.as_str().into(),
+            since: subscription.ladder_since.map(timestamp),
+            next_step_at: None,
+        }),
+        pending_change: subscription.pending.map(|pending| proto::PendingChange {
+            plan_name: pending.plan_name,
+            effective_at: pending.effective_at.map(timestamp),
+            invoice_id: pending.invoice_id.map(|id| id.to_string()).unwrap_or_default(),
+        }),
+    }
+}
+
+pub(super) fn money(amount: Money) -> proto::Money {
+    proto::Money { amount_minor: amount.minor(), currency: amount.currency().to_string() }
+}
+
+/// An invoice, with its lines when they were read.
+pub(super) fn invoice(invoice: Invoice, lines: Vec<Line>, now: OffsetDateTime) -> proto::Invoice {
+    let overdue = invoice
+        .due_at
+        .filter(|_| invoice.status == InvoiceStatus::Open)
+        .map_or(0, |due| (now - due).whole_days().max(0));
+    let payment_state = match invoice.status {
+        InvoiceStatus::Paid => "paid",
+        InvoiceStatus::Open if invoice.balance == invoice.total => "unpaid",
+        InvoiceStatus::Open => "partial",
+        InvoiceStatus::Draft | InvoiceStatus::Void | InvoiceStatus::WrittenOff => "none",
+    };
+    proto::Invoice {
+        id: invoice.id.to_string(),
+        customer_id: invoice.customer_id.to_string(),
+        subscription_ids: invoice.subscription_id.iter().map(ToString::to_string).collect(),
+        status: invoice.status.as_str().into(),
+        payment_state: payment_state.into(),
+        subtotal: Some(money(invoice.subtotal)),
+        tax: Some(money(invoice.tax)),
+        total: Some(money(invoice.total)),
+        balance: Some(money(invoice.balance)),
+        issued_at: invoice.issued_at.map(timestamp),
+        due_at: invoice.due_at.map(timestamp),
+        paid_at: invoice.paid_at.map(timestamp),
+        days_overdue: u32::try_from(overdue).unwrap_or(0),
+        kind: invoice.kind.as_str().into(),
+        corrects_id: invoice.corrects_id.map(|id| id.to_string()).unwrap_or_default(),
+        note: invoice.note,
+        number: invoice.number,
+        lines: lines
+            .into_iter()
+            .map(|line| proto::InvoiceLine {
+                description: line.description,
+                period_start: line.period.map(|(start, _)| timestamp(start)),
+                period_end: line.period.map(|(_, end)| timestamp(end)),
+                quantity: line.quantity,
+                unit_amount: Some(money(line.unit)),
+                amount: Some(money(line.amount)),
+                kind: line.kind.as_str().into(),
+            })
+            .collect(),
     }
 }

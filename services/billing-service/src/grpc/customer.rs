@@ -9,9 +9,11 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, convert};
-use crate::app;
+use crate::app::{self, Desk};
+use crate::domain::invoice::InvoiceStatus;
 use crate::domain::trial::Eligibility;
 use crate::error::Error;
+use crate::store::invoices::{self, Filter, Invoice};
 use crate::store::subscriptions;
 
 #[tonic::async_trait]
@@ -80,6 +82,98 @@ impl BillingService for Api {
             detail: if health.is_ok() { "ok" } else { "the provider does not answer" }.into(),
         }))
     }
+
+    async fn get_overview(
+        &self,
+        _: Request<proto::GetOverviewRequest>,
+    ) -> Result<Response<proto::GetOverviewResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_account(
+        &self,
+        _: Request<proto::GetAccountRequest>,
+    ) -> Result<Response<proto::GetAccountResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn update_account(
+        &self,
+        _: Request<proto::UpdateAccountRequest>,
+    ) -> Result<Response<proto::GetAccountResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_invoices(
+        &self,
+        request: Request<proto::ListInvoicesRequest>,
+    ) -> Result<Response<proto::ListInvoicesResponse>, Status> {
+        let asked = request.get_ref();
+        let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
+        let page = Page::try_new(asked.page, asked.page_size)?;
+        let subscription = match asked.subscription_id.as_deref() {
+            None => None,
+            Some(id) => Some(Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?),
+        };
+        let filter = Filter {
+            customer_id: Some(customer),
+            subscription_id: subscription,
+            status: asked.status.clone(),
+            overdue_at: None,
+        };
+        Ok(Response::new(invoices_of(&self.desk, &filter, page).await?))
+    }
+
+    async fn get_invoice(
+        &self,
+        request: Request<proto::GetInvoiceRequest>,
+    ) -> Result<Response<proto::GetInvoiceResponse>, Status> {
+        let found = own_invoice(&self.desk, user(&request)?, &request.get_ref().invoice_id).await?;
+        let invoice = with_lines(&self.desk, found).await?;
+        Ok(Response::new(proto::GetInvoiceResponse { invoice: Some(invoice) }))
+    }
+
+    async fn get_invoice_pdf(
+        &self,
+        _: Request<proto::GetInvoiceRequest>,
+    ) -> Result<Response<proto::GetInvoicePdfResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn upgrade_subscription(
+        &self,
+        _: Request<proto::UpgradeSubscriptionRequest>,
+    ) -> Result<Response<proto::UpgradeSubscriptionResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn downgrade_subscription(
+        &self,
+        _: Request<proto::DowngradeSubscriptionRequest>,
+    ) -> Result<Response<proto::ChangeResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn undo_downgrade(
+        &self,
+        _: Request<proto::SubscriptionRequest>,
+    ) -> Result<Response<proto::ChangeResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn cancel_subscription(
+        &self,
+        _: Request<proto::CancelSubscriptionRequest>,
+    ) -> Result<Response<proto::CancelSubscriptionResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn undo_cancel(
+        &self,
+        _: Request<proto::SubscriptionRequest>,
+    ) -> Result<Response<proto::ChangeResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 }
 
 #[tonic::async_trait]
@@ -99,12 +193,42 @@ impl BillingDirectoryService for Api {
     }
 }
 
-fn user<T>(request: &Request<T>) -> Result<&User, Status> {
+/// An invoice of the caller; operators see all. Another one's looks like none.
+pub(super) async fn own_invoice(desk: &Desk, user: &User, id: &str) -> Result<Invoice, Error> {
+    let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("invoice"))?;
+    invoices::find(&desk.pool, id)
+        .await?
+        .filter(|found| found.status != InvoiceStatus::Draft)
+        .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
+        .ok_or(Error::NotFound("invoice"))
+}
+
+/// With its lines.
+pub(super) async fn with_lines(desk: &Desk, invoice: Invoice) -> Result<proto::Invoice, Error> {
+    let lines = invoices::lines(&desk.pool, invoice.id, invoice.currency()).await?;
+    Ok(convert::invoice(invoice, lines, desk.now().await))
+}
+
+/// A page of invoices with their lines.
+pub(super) async fn invoices_of(
+    desk: &Desk,
+    filter: &Filter,
+    page: Page,
+) -> Result<proto::ListInvoicesResponse, Error> {
+    let (rows, total) = invoices::list(&desk.pool, filter, page).await?;
+    let mut invoices = Vec::with_capacity(rows.len());
+    for row in rows {
+        invoices.push(with_lines(desk, row).await?);
+    }
+    Ok(proto::ListInvoicesResponse { invoices, total: u64::try_from(total).unwrap_or(0) })
+}
+
+pub(super) fn user<T>(request: &Request<T>) -> Result<&User, Status> {
     Caller::of(request)?.require_user()
 }
 
 /// The customer that a request is about; another one than the caller is hidden from customers.
-fn whose(user: &User, asked: Option<&str>) -> Result<Uuid, Error> {
+pub(super) fn whose(user: &User, asked: Option<&str>) -> Result<Uuid, Error> {
     let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return Ok(user.id) };
     let id = Uuid::parse_str(asked).map_err(|_| Error::NotFound("customer"))?;
     if id != user.id && user.role < Role::Operator {

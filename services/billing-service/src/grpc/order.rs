@@ -30,7 +30,15 @@ impl OrderService for Api {
             subscription: Some(convert::subscription(answer.subscription)),
             plan: Some(convert::plan(answer.plan)),
             trial_reason: answer.trial_reason.into(),
+            invoice: None,
         }))
+    }
+
+    async fn reactivate_order(
+        &self,
+        _: Request<proto::PlaceOrderRequest>,
+    ) -> Result<Response<proto::PlaceOrderResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn cancel_order(

@@ -1,10 +1,14 @@
-//! The embedded ledger: the books are tables of the database `billing`. For now it keeps accounts and subscriptions; both are the rows that
-//! the orders write, so that there is nothing to do twice.
+//! The embedded ledger: the books are tables of the database `billing`. Accounts, subscriptions and
+//! invoices are the rows that the use cases write, so that there is nothing to do twice.
 
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Name, NewSubscription, Provider, ProviderError, Pulled};
+use super::{
+    CancelWhen, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider, ProviderError,
+    Pulled, Snapshot,
+};
+use crate::domain::money::Money;
 use crate::store;
 
 /// The provider `ledger`.
@@ -26,6 +30,14 @@ impl Provider for Ledger {
         Name::Ledger
     }
 
+    fn keeps_books_here(&self) -> bool {
+        true
+    }
+
+    async fn ensure_ready(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     async fn create_account(&self, customer_id: Uuid) -> Result<String, ProviderError> {
         Ok(customer_id.to_string())
     }
@@ -34,8 +46,42 @@ impl Provider for Ledger {
         Ok(wanted.id.to_string())
     }
 
-    async fn cancel(&self, _: Uuid) -> Result<(), ProviderError> {
+    // The use cases change the rows themselves: there is no second place to tell.
+
+    async fn preview_change(&self, change: &PlanChange<'_>) -> Result<Money, ProviderError> {
+        Ok(Money::zero(change.price.currency()))
+    }
+
+    async fn change(&self, _: &PlanChange<'_>) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    async fn undo_change(&self, _: Uuid) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn cancel(&self, _: Uuid, _: CancelWhen) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn undo_cancel(&self, _: Uuid) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn record_payment(&self, payment: &OutsidePayment<'_>) -> Result<String, ProviderError> {
+        Ok(payment.key.to_string())
+    }
+
+    async fn credit(&self, _: &NewCredit<'_>) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn snapshot(&self, customer_id: Uuid) -> Result<Snapshot, ProviderError> {
+        Ok(Snapshot { account_id: Some(customer_id.to_string()), ..Snapshot::default() })
+    }
+
+    async fn customer_of_hook(&self, _: &[u8]) -> Result<Option<Uuid>, ProviderError> {
+        Ok(None)
     }
 
     async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError> {

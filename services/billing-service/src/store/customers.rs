@@ -110,3 +110,14 @@ pub async fn close(db: impl PgExecutor<'_>, customer: Uuid, at: time::OffsetDate
         .await?;
     Ok(())
 }
+
+/// Who buys, as an invoice says it.
+pub async fn buyer(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<serde_json::Value> {
+    sqlx::query_scalar!(
+        r#"SELECT jsonb_build_object('company', company, 'tax_id', tax_id, 'billing_email', billing_email, 'address', address, 'country', country) AS "buyer!"
+           FROM customers WHERE id = $1"#,
+        customer,
+    )
+    .fetch_one(db)
+    .await
+}

@@ -5,8 +5,9 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::corrupt;
+use super::{corrupt, number};
 use crate::domain::catalogue::Tier;
+use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
 use crate::domain::period::BillingPeriod;
 use crate::domain::subscription::{Beginning, Status};
@@ -50,6 +51,43 @@ pub struct Subscription {
     pub provider_id: String,
     /// When it was made.
     pub created_at: OffsetDateTime,
+    /// Day of the month on which periods begin.
+    pub anchor_day: u8,
+    /// How far the ladder is.
+    pub ladder: LadderState,
+    /// Since when.
+    pub ladder_since: Option<OffsetDateTime>,
+    /// A change of the plan that waits.
+    pub pending: Option<PendingChange>,
+    /// Why it was cancelled.
+    pub cancel_reason: Option<String>,
+    /// Discount code of the order.
+    pub coupon: Option<String>,
+}
+
+/// A change of the plan that waits for its date or its invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingChange {
+    /// To which plan.
+    pub plan_name: String,
+    /// What it gave when the change was asked for.
+    pub entitlement_version: i64,
+    /// A downgrade: then.
+    pub effective_at: Option<OffsetDateTime>,
+    /// An upgrade: when this is paid.
+    pub invoice_id: Option<Uuid>,
+}
+
+impl Subscription {
+    /// The present period is the trial.
+    pub fn in_trial(&self) -> bool {
+        self.trial_ends_at.is_some() && self.trial_ends_at == self.current_period_end
+    }
+
+    /// The present period.
+    pub fn period(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
+        self.current_period_start.zip(self.current_period_end)
+    }
 }
 
 struct Row {
@@ -72,6 +110,15 @@ struct Row {
     provider: String,
     provider_id: String,
     created_at: OffsetDateTime,
+    anchor_day: i16,
+    ladder_state: String,
+    ladder_since: Option<OffsetDateTime>,
+    pending_plan_name: Option<String>,
+    pending_entitlement_version: Option<i64>,
+    pending_effective_at: Option<OffsetDateTime>,
+    pending_invoice_id: Option<Uuid>,
+    cancel_reason: Option<String>,
+    coupon: Option<String>,
 }
 
 impl TryFrom<Row> for Subscription {
@@ -96,6 +143,19 @@ impl TryFrom<Row> for Subscription {
             provider: row.provider,
             provider_id: row.provider_id,
             created_at: row.created_at,
+            anchor_day: number(row.anchor_day)?,
+            ladder: row.ladder_state.parse().map_err(corrupt)?,
+            ladder_since: row.ladder_since,
+            pending: row.pending_plan_name.zip(row.pending_entitlement_version).map(
+                |(plan_name, entitlement_version)| PendingChange {
+                    plan_name,
+                    entitlement_version,
+                    effective_at: row.pending_effective_at,
+                    invoice_id: row.pending_invoice_id,
+                },
+            ),
+            cancel_reason: row.cancel_reason,
+            coupon: row.coupon,
         })
     }
 }
@@ -165,7 +225,8 @@ pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Subs
         Row,
         r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
                   currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
-                  provider_id, created_at
+                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
+                  pending_invoice_id, cancel_reason, coupon
            FROM subscriptions WHERE id = $1"#,
         id,
     )
@@ -184,7 +245,8 @@ pub async fn of_customer(
         Row,
         r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
                   currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
-                  provider_id, created_at
+                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
+                  pending_invoice_id, cancel_reason, coupon
            FROM subscriptions WHERE customer_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"#,
         customer,
         page.limit(),
@@ -276,4 +338,98 @@ pub async fn pending_since(
     )
     .fetch_all(db)
     .await
+}
+
+/// As it stands, kept from others until the transaction ends. It is the first lock of every change of money: then invoices, then payments.
+pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Subscription>> {
+    sqlx::query!("SELECT id FROM subscriptions WHERE id = $1 FOR UPDATE", id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    find(connection, id).await
+}
+
+/// Saves what may change of a locked subscription, and lets the engine look again.
+pub async fn save(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE subscriptions SET plan_name = $2, entitlement_version = $3, billing_period = $4, price_minor = $5::bigint, currency = $6, status = $7,
+             trial_ends_at = $8, anchor_day = $9, current_period_start = $10, current_period_end = $11, cancel_at = $12, ended_at = $13, end_reason = $14,
+             ladder_state = $15, ladder_since = $16, pending_plan_name = $17, pending_entitlement_version = $18, pending_effective_at = $19,
+             pending_invoice_id = $20, cancel_reason = $21, coupon = $22, next_due_at = NULL, version = version + 1, updated_at = $23
+         WHERE id = $1",
+        row.id,
+        row.plan_name,
+        row.entitlement_version,
+        row.billing_period.as_str(),
+        row.price.minor(),
+        row.price.currency().to_string(),
+        row.status.as_str(),
+        row.trial_ends_at,
+        i16::from(row.anchor_day),
+        row.current_period_start,
+        row.current_period_end,
+        row.cancel_at,
+        row.ended_at,
+        row.end_reason,
+        row.ladder.as_str(),
+        row.ladder_since,
+        row.pending.as_ref().map(|pending| pending.plan_name.clone()),
+        row.pending.as_ref().map(|pending| pending.entitlement_version),
+        row.pending.as_ref().and_then(|pending| pending.effective_at),
+        row.pending.as_ref().and_then(|pending| pending.invoice_id),
+        row.cancel_reason,
+        row.coupon,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Subscriptions for which something is due, the longest waiting first.
+pub async fn due(db: impl PgExecutor<'_>, now: OffsetDateTime, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT id FROM subscriptions WHERE status <> 'ended' AND (next_due_at IS NULL OR next_due_at <= $1)
+         ORDER BY next_due_at NULLS FIRST LIMIT $2",
+        now,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Nothing is due before then.
+pub async fn set_next_due(connection: &mut PgConnection, id: Uuid, at: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE subscriptions SET next_due_at = $2 WHERE id = $1", id, at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Trial reminders that were sent.
+pub async fn reminders(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!("SELECT kind FROM subscription_reminders WHERE subscription_id = $1", id)
+        .fetch_all(db)
+        .await
+}
+
+/// Remembers a reminder. `false`: it was sent before.
+pub async fn remind(
+    connection: &mut PgConnection,
+    id: Uuid,
+    kind: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO subscription_reminders (subscription_id, kind, sent_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        id,
+        kind,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }

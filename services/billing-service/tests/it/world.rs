@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use billing_service::app::{self, Desk};
 use billing_service::domain::catalogue::Catalogue;
+use billing_service::domain::money::Money;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
 use billing_service::peers::Peers;
-use billing_service::provider::{Guarded, Name, NewSubscription, Provider, ProviderError, Pulled};
+use billing_service::provider::{
+    CancelWhen, Guarded, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider,
+    ProviderError, Pulled, Snapshot,
+};
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
 use contracts::billing::v1::order_service_client::OrderServiceClient;
@@ -209,7 +213,47 @@ impl Provider for Remote {
         }
     }
 
-    async fn cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
+    fn keeps_books_here(&self) -> bool {
+        false
+    }
+
+    async fn ensure_ready(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn preview_change(&self, change: &PlanChange<'_>) -> Result<Money, ProviderError> {
+        Ok(Money::zero(change.price.currency()))
+    }
+
+    async fn change(&self, _: &PlanChange<'_>) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn undo_change(&self, _: Uuid) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn undo_cancel(&self, _: Uuid) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn record_payment(&self, payment: &OutsidePayment<'_>) -> Result<String, ProviderError> {
+        Ok(format!("remote-{}", payment.key))
+    }
+
+    async fn credit(&self, _: &NewCredit<'_>) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn snapshot(&self, _: Uuid) -> Result<Snapshot, ProviderError> {
+        Ok(Snapshot::default())
+    }
+
+    async fn customer_of_hook(&self, _: &[u8]) -> Result<Option<Uuid>, ProviderError> {
+        Ok(None)
+    }
+
+    async fn cancel(&self, subscription_id: Uuid, _: CancelWhen) -> Result<(), ProviderError> {
         if self.fault() != Fault::None {
             return Err(down());
         }
@@ -259,6 +303,8 @@ impl World {
             confirm_within: time::Duration::minutes(15),
             pay_within: time::Duration::days(7),
             trial_days: 14,
+            terms: app::Terms { test_clock: true, ..app::Terms::default() },
+            clock: app::BillingClock::default(),
             metrics: BillingMetrics::new(&Metrics::new()),
         };
         let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
@@ -290,6 +336,7 @@ impl World {
             plan_name: plan.into(),
             trial,
             settings_json: r#"{"name": "Shop"}"#.into(),
+            coupon: String::new(),
         };
         Ok(self.orders().place_order(request).await?.into_inner())
     }

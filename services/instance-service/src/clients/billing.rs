@@ -114,6 +114,7 @@ impl Billing {
             plan_name: order.plan.clone(),
             trial: order.trial,
             settings_json: order.settings_json.clone(),
+            ..PlaceOrderRequest::default()
         };
         let call = || {
             let (mut client, request) = (self.orders.clone(), request.clone());

@@ -171,6 +171,13 @@ impl OrderService for Fake {
         Ok(Response::new(answer))
     }
 
+    async fn reactivate_order(
+        &self,
+        request: Request<PlaceOrderRequest>,
+    ) -> Result<Response<PlaceOrderResponse>, Status> {
+        self.place_order(request).await
+    }
+
     async fn cancel_order(
         &self,
         request: Request<CancelOrderRequest>,

@@ -121,6 +121,13 @@ impl OrderService for Doubles {
     ) -> Result<Response<billing::PlaceOrderResponse>, Status> {
         Err(Status::unimplemented("not the worker's"))
     }
+    async fn reactivate_order(
+        &self,
+        request: Request<billing::PlaceOrderRequest>,
+    ) -> Result<Response<billing::PlaceOrderResponse>, Status> {
+        self.place_order(request).await
+    }
+
     async fn cancel_order(
         &self,
         _: Request<billing::CancelOrderRequest>,

@@ -1,0 +1,158 @@
+//! Issues an invoice: lines, tax, number, journal, credit, announcement, in the caller's transaction (BIL-17).
+
+use contracts::events::{Amount, BillingFact, topics};
+use messaging::outbox;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::{Desk, charges};
+use crate::domain::invoice::{InvoiceStatus, NewInvoice, totals};
+use crate::domain::journal::{CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
+use crate::domain::money::Money;
+use crate::error::Error;
+use crate::store::invoices::Invoice;
+use crate::store::subscriptions::Subscription;
+use crate::store::{credits, invoices, journal};
+
+/// Issues it, once for its key: who asks again gets the same one. The customer's credit is used at once, so it may come back paid.
+pub async fn bill(connection: &mut PgConnection, desk: &Desk, mut new: NewInvoice) -> Result<Invoice, Error> {
+    let buyer = charges::adorn(&mut *connection, &mut new).await?;
+    let sums = totals(new.currency, &new.lines)?;
+    let Some(id) = invoices::issue(connection, &desk.terms.issuer, &new, sums, &buyer).await? else {
+        return invoices::find_by_key(connection, &new.key).await?.ok_or(Error::Conflict);
+    };
+    let now = new.issued_at;
+    let entry = Entry::new("invoice_issued", format!("invoice:{id}"), new.customer_id, now)
+        .of_invoice(id)
+        .transfer(REVENUE, RECEIVABLE, sums.subtotal)?
+        .transfer(TAX, RECEIVABLE, sums.tax)?;
+    journal::post(connection, &entry).await?;
+    let issued = invoices::find(&mut *connection, id).await?.ok_or(Error::Conflict)?;
+    announce(connection, topics::INVOICE_ISSUED, &issued, Some(issued.total), now).await?;
+    use_credit(connection, &issued, now).await?;
+    let issued = invoices::find(&mut *connection, id).await?.ok_or(Error::Conflict)?;
+    desk.metrics.invoiced();
+    Ok(issued)
+}
+
+/// Credit before money (BIL-29). An invoice over nothing is paid.
+async fn use_credit(
+    connection: &mut PgConnection,
+    invoice: &Invoice,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let used = if invoice.balance.minor() > 0 {
+        credits::take(connection, invoice.customer_id, invoice.balance).await?
+    } else {
+        Money::zero(invoice.currency())
+    };
+    if used.minor() == 0 && invoice.balance.minor() > 0 {
+        return Ok(());
+    }
+    let entry = Entry::new("credit_used", format!("credit-used:{}", invoice.id), invoice.customer_id, now)
+        .of_invoice(invoice.id)
+        .transfer(RECEIVABLE, CREDIT, used)?;
+    journal::post(connection, &entry).await?;
+    let left = invoice.balance.checked_add(used.checked_neg()?)?;
+    invoices::set_balance(connection, invoice.id, left, now).await?;
+    if left.minor() == 0 {
+        announce(connection, topics::INVOICE_PAID, invoice, Some(invoice.total), now).await?;
+    }
+    Ok(())
+}
+
+/// A fact about an invoice.
+pub async fn announce(
+    connection: &mut PgConnection,
+    topic: &str,
+    invoice: &Invoice,
+    amount: Option<Money>,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let mut fact = money_fact(invoice.customer_id, now);
+    fact.subscription_id = invoice.subscription_id;
+    fact.invoice_id = Some(invoice.id);
+    fact.invoice_number = Some(invoice.number.clone());
+    fact.amount = amount.map(wire);
+    fact.due_at = invoice.due_at;
+    let present = crate::store::invoices::find(&mut *connection, invoice.id).await?;
+    fact.balance = present.map(|present| wire(present.balance));
+    if let Some(subscription) = invoice.subscription_id
+        && let Some(row) = crate::store::subscriptions::find(&mut *connection, subscription).await?
+    {
+        fact.instance_id = Some(row.instance_id);
+        fact.plan = row.plan_name;
+    }
+    outbox::enqueue(connection, topic, invoice.customer_id, &fact).await?;
+    Ok(())
+}
+
+/// A fact about money of a subscription, to be filled.
+pub fn subscription_fact(row: &Subscription, now: OffsetDateTime) -> BillingFact {
+    let mut fact = money_fact(row.customer_id, now);
+    fact.subscription_id = Some(row.id);
+    fact.instance_id = Some(row.instance_id);
+    fact.plan.clone_from(&row.plan_name);
+    fact
+}
+
+/// A fact about money of a customer, to be filled.
+pub fn money_fact(customer_id: uuid::Uuid, now: OffsetDateTime) -> BillingFact {
+    BillingFact {
+        customer_id,
+        subscription_id: None,
+        instance_id: None,
+        plan: String::new(),
+        previous_plan: None,
+        invoice_id: None,
+        invoice_number: None,
+        amount: None,
+        balance: None,
+        due_at: None,
+        ends_at: None,
+        next_step_at: None,
+        retained_until: None,
+        days: None,
+        reason: None,
+        occurred_at: now,
+    }
+}
+
+/// An amount for an event.
+pub fn wire(amount: Money) -> Amount {
+    Amount { minor: amount.minor(), currency: amount.currency().to_string() }
+}
+
+/// Takes an open invoice back, or writes it off: balance gone, journal says where to. `false`: it was not open.
+pub async fn close(
+    connection: &mut PgConnection,
+    invoice: &Invoice,
+    status: InvoiceStatus,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    if !invoices::close(connection, invoice.id, status, reason).await? {
+        return Ok(false);
+    }
+    let entry =
+        match status {
+            InvoiceStatus::WrittenOff => {
+                Entry::new("write_off", format!("write-off:{}", invoice.id), invoice.customer_id, now)
+                    .transfer(RECEIVABLE, crate::domain::journal::WRITE_OFF, invoice.balance)?
+            }
+            _ => {
+                // The tax goes back first in its share; what was paid before stays earned.
+                let tax = if invoice.total.minor() == 0 {
+                    invoice.tax
+                } else {
+                    invoice.tax.fraction(invoice.balance.minor(), invoice.total.minor())?
+                };
+                let rest = invoice.balance.checked_add(tax.checked_neg()?)?;
+                Entry::new("void", format!("void:{}", invoice.id), invoice.customer_id, now)
+                    .transfer(RECEIVABLE, REVENUE, rest)?
+                    .transfer(RECEIVABLE, TAX, tax)?
+            }
+        };
+    journal::post(connection, &entry.of_invoice(invoice.id)).await?;
+    Ok(true)
+}

@@ -1,0 +1,211 @@
+//! The one place where money that arrived is booked: payment, invoice, journal, announcements, and what the subscription gets for it.
+
+use contracts::events::topics;
+use messaging::outbox;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::bill::{announce, subscription_fact, wire};
+use super::{Desk, complete};
+use crate::domain::invoice::{InvoiceKind, InvoiceStatus};
+use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE};
+use crate::domain::ladder::LadderState;
+use crate::domain::money::Money;
+use crate::domain::payment::PaymentState;
+use crate::domain::subscription::Status;
+use crate::error::Error;
+use crate::store::invoices::Invoice;
+use crate::store::subscriptions::Subscription;
+use crate::store::{credits, invoices, journal, payments, plans, subscriptions};
+
+/// What became of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Booked now.
+    Now,
+    /// It was booked before: nothing was done.
+    Before,
+}
+
+/// Books a payment whose money is here, once, however often it is told (BIL-26). More than the invoice's balance becomes the customer's credit.
+/// Locks in the order subscription, invoice, payment, as everybody does.
+pub async fn settle(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    invoice: Uuid,
+    payment: Uuid,
+    now: OffsetDateTime,
+) -> Result<Settled, Error> {
+    let (subscription, invoice) = lock(connection, invoice).await?;
+    let payment = payments::lock(connection, payment).await?.ok_or(Error::NotFound("payment"))?;
+    if payment.invoice_id != invoice.id || payment.amount.currency() != invoice.currency() {
+        return Err(Error::Internal(anyhow::anyhow!(
+            "payment {} is not of invoice {}",
+            payment.id,
+            invoice.id
+        )));
+    }
+    if matches!(payment.state, PaymentState::Paid | PaymentState::Refunded) {
+        return Ok(Settled::Before);
+    }
+    let open = invoice.status == InvoiceStatus::Open;
+    let owed = if open { invoice.balance.minor().max(0) } else { 0 };
+    let part = Money::new(payment.amount.minor().min(owed), invoice.currency());
+    let rest = payment.amount.checked_add(part.checked_neg()?)?;
+    let till = accounts::payments(&payment.gateway);
+    let entry = Entry::new("payment", format!("payment:{}", payment.id), payment.customer_id, now)
+        .of_payment(payment.id)
+        .of_invoice(invoice.id)
+        .transfer(RECEIVABLE, till.as_str(), part)?
+        .transfer(CREDIT, till.as_str(), rest)?;
+    journal::post(connection, &entry).await?;
+    payments::set_paid(connection, payment.id, now).await?;
+    if rest.minor() > 0 {
+        let key = format!("overpaid:{}", payment.id);
+        credits::give(connection, payment.customer_id, rest, "overpaid", "billing-service", &key, now)
+            .await?;
+    }
+    let left = invoice.balance.checked_add(part.checked_neg()?)?;
+    if open {
+        invoices::set_balance(connection, invoice.id, left, now).await?;
+    }
+    announce(connection, topics::PAYMENT_RECEIVED, &invoice, Some(payment.amount), now).await?;
+    if open && left.minor() == 0 {
+        announce(connection, topics::INVOICE_PAID, &invoice, Some(invoice.total), now).await?;
+        if let Some(subscription) = subscription {
+            paid(connection, desk, subscription, &invoice, now).await?;
+        }
+    }
+    desk.metrics.paid();
+    tracing::info!(payment.id = %payment.id, invoice.id = %invoice.id, "payment booked");
+    Ok(Settled::Now)
+}
+
+/// The invoice with its subscription, both locked in the order that everybody keeps.
+pub async fn lock(
+    connection: &mut PgConnection,
+    invoice: Uuid,
+) -> Result<(Option<Subscription>, Invoice), Error> {
+    let found = invoices::find(&mut *connection, invoice).await?.ok_or(Error::NotFound("invoice"))?;
+    let subscription = match found.subscription_id {
+        Some(id) => subscriptions::lock(connection, id).await?,
+        None => None,
+    };
+    let invoice = invoices::lock(connection, invoice).await?.ok_or(Error::NotFound("invoice"))?;
+    Ok((subscription, invoice))
+}
+
+/// What a subscription gets for a paid invoice: its beginning, its upgrade, its way back (BIL-13, BIL-16, BIL-21). It must be locked.
+pub async fn paid(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    mut row: Subscription,
+    invoice: &Invoice,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    if row.status == Status::Ended {
+        return Ok(row);
+    }
+    if row.status == Status::Pending && invoice.kind == InvoiceKind::First {
+        row.status = Status::Active;
+        row.anchor_day = now.day();
+        row.current_period_start = Some(now);
+        row.current_period_end = Some(row.billing_period.end(now, now.day()));
+        return save(connection, row, topics::SUBSCRIPTION_CHANGED, "paid", now).await;
+    }
+    if row.pending.as_ref().is_some_and(|pending| pending.invoice_id == Some(invoice.id)) {
+        upgrade(connection, desk, &mut row, now).await?;
+    }
+    cleared(connection, row, now).await
+}
+
+/// Nothing is owed any more: the ladder is left, a suspended instance comes back.
+pub async fn cleared(
+    connection: &mut PgConnection,
+    mut row: Subscription,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    if matches!(row.status, Status::Ended | Status::Pending)
+        || invoices::oldest_due(&mut *connection, row.id).await?.is_some()
+    {
+        subscriptions::save(connection, &row, now).await?;
+        return Ok(row);
+    }
+    row.ladder = LadderState::None;
+    row.ladder_since = None;
+    let before = row.status;
+    if matches!(before, Status::Suspended | Status::PastDue) {
+        row.status = if row.cancel_at.is_some() { Status::Cancelling } else { Status::Active };
+    }
+    match before {
+        Status::Suspended => {
+            skip_suspended(&mut row, now);
+            save(connection, row, topics::SUBSCRIPTION_RESUMED, "paid", now).await
+        }
+        Status::PastDue => save(connection, row, topics::SUBSCRIPTION_CHANGED, "paid", now).await,
+        _ => {
+            subscriptions::save(connection, &row, now).await?;
+            Ok(row)
+        }
+    }
+}
+
+/// Whole periods that passed while the instance was off are not billed: the next one is that which contains now.
+fn skip_suspended(row: &mut Subscription, now: OffsetDateTime) {
+    while let Some(end) = row.current_period_end {
+        let next = row.billing_period.end(end, row.anchor_day);
+        if next > now || next <= end {
+            break;
+        }
+        row.current_period_start = Some(end);
+        row.current_period_end = Some(next);
+    }
+}
+
+/// The change that waited for its payment is made.
+async fn upgrade(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    row: &mut Subscription,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let Some(pending) = row.pending.take() else { return Ok(()) };
+    let plan = plans::find(&mut *connection, &pending.plan_name, Some(pending.entitlement_version))
+        .await?
+        .ok_or(Error::NotFound("plan"))?;
+    let before = std::mem::replace(&mut row.plan_name, plan.name.clone());
+    // A change of the rhythm, and a change out of the trial, begin a new period.
+    if row.billing_period != plan.billing_period || row.in_trial() {
+        row.anchor_day = now.day();
+        row.current_period_start = Some(now);
+        row.current_period_end = Some(plan.billing_period.end(now, now.day()));
+    }
+    if row.status == Status::Trialing {
+        row.status = Status::Active;
+    }
+    row.entitlement_version = plan.entitlement_version;
+    row.billing_period = plan.billing_period;
+    row.price = plan.price;
+    subscriptions::save(connection, row, now).await?;
+    complete::announce(connection, topics::SUBSCRIPTION_CHANGED, row, Some("upgraded"), now).await?;
+    let mut fact = subscription_fact(row, now);
+    fact.previous_plan = Some(before);
+    fact.amount = Some(wire(plan.price));
+    outbox::enqueue(connection, topics::SUBSCRIPTION_UPGRADED, row.customer_id, &fact).await?;
+    desk.metrics.mended("upgraded");
+    Ok(())
+}
+
+/// Saves and announces.
+pub async fn save(
+    connection: &mut PgConnection,
+    row: Subscription,
+    topic: &str,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    subscriptions::save(connection, &row, now).await?;
+    complete::announce(connection, topic, &row, Some(reason), now).await?;
+    Ok(row)
+}

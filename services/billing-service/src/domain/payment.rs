@@ -1,0 +1,52 @@
+//! States of a payment (BIL-26).
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::invoice::words;
+
+words! {
+    /// State of a payment.
+    PaymentState, UnknownPaymentState, {
+        /// On its way.
+        Pending = "pending",
+        /// The money is here.
+        Paid = "paid",
+        /// It will not come.
+        Failed = "failed",
+        /// The customer stopped it.
+        Cancelled = "cancelled",
+        /// Given back, whole.
+        Refunded = "refunded",
+        /// Somebody must look: another amount, a chargeback.
+        Disputed = "disputed",
+    }
+}
+
+impl PaymentState {
+    /// May it become `next`? There is no way back from paid but refund and dispute.
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending => true,
+            Self::Failed | Self::Cancelled | Self::Disputed => {
+                matches!(next, Self::Paid | Self::Disputed) || next == self
+            }
+            Self::Paid => matches!(next, Self::Paid | Self::Refunded | Self::Disputed),
+            Self::Refunded => matches!(next, Self::Refunded | Self::Disputed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BIL-26
+    #[test]
+    fn there_is_no_way_back_from_paid() {
+        let after: Vec<_> =
+            PaymentState::ALL.iter().filter(|next| PaymentState::Paid.may_become(**next)).collect();
+        assert_eq!(after, [&PaymentState::Paid, &PaymentState::Refunded, &PaymentState::Disputed]);
+        assert!(PaymentState::Failed.may_become(PaymentState::Paid), "a late success is a success");
+    }
+}
