@@ -10,6 +10,7 @@ use secrecy::SecretString;
 
 use crate::app::Settings;
 use crate::domain::tuning::{cpu_millis, memory_bytes};
+use crate::failpoint::{self, FailPoint};
 use crate::store::servers::Resources;
 
 /// Database and role that this service owns.
@@ -80,6 +81,9 @@ pub struct Serve {
     /// Days that a softly released database is kept
     #[arg(long, env = "RETENTION_DAYS", default_value_t = 30)]
     pub retention_days: u16,
+    /// The process aborts at this place; for tests, refused in production
+    #[arg(long, env = "DATABASE_FAIL_POINT", hide = true)]
+    pub database_fail_point: Option<String>,
 }
 
 /// What pools are made of.
@@ -123,6 +127,14 @@ impl Serve {
         let environment = self.common.environment;
         require_strong(environment, "DB_SERVICE_PASSWORD", &self.postgres.db_service_password)?;
         require_strong(environment, "RABBITMQ_PASSWORD", &self.rabbit.rabbitmq_password)
+    }
+
+    /// Where a test lets the process die.
+    pub fn fail_point(&self) -> anyhow::Result<FailPoint> {
+        let Some(place) = self.database_fail_point.as_deref() else { return Ok(FailPoint::default()) };
+        ensure!(!self.common.is_production(), "DATABASE_FAIL_POINT is for tests and refused in production");
+        ensure!(failpoint::ALL.contains(&place), "DATABASE_FAIL_POINT {place:?} is no place");
+        Ok(FailPoint::abort_at(place))
     }
 
     /// The use cases' settings; wrong values stop the start with their name.

@@ -37,7 +37,8 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let (metrics, stop) = (process.metrics().clone(), process.stopping());
     let pool = runtime::database::pool(&settings.postgres, OWNED, DATABASE);
     let health = Health::new(DATABASE).with_database(&pool);
-    let app = App::new(&pool, vault, settings.settings()?, ServiceMetrics::new(&metrics));
+    let app = App::new(&pool, vault, settings.settings()?, ServiceMetrics::new(&metrics))
+        .dying_at(settings.fail_point()?);
     let broker = Broker::new(&settings.rabbit, DATABASE);
 
     let server = Server::try_new(&settings.common, grpc::POLICIES, keys, Some(users), &health, &metrics)?;

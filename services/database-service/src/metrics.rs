@@ -1,9 +1,15 @@
-//! Metrics of this service.
+//! Metrics of this service. Gauges of pools are the leader's: it alone sets them, and clears them when it no longer leads.
+
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use telemetry::metrics::Metrics;
+
+use crate::domain::pool::HealthStatus;
+use crate::store::servers::Server;
 
 /// One label: how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -12,7 +18,18 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
-/// Counters of allocations, checks and ordered pools.
+/// Which server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PoolLabel {
+    /// Name.
+    pub pool: String,
+    /// shared or dedicated.
+    pub server_type: String,
+}
+
+type Share = Gauge<f64, AtomicU64>;
+
+/// Counters of allocations, checks and ordered pools; gauges of the pools.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceMetrics {
     /// Answers of `Allocate`: allocated, provisioning, failed.
@@ -21,6 +38,14 @@ pub struct ServiceMetrics {
     pub checks: Family<Outcome, Counter>,
     /// Pools ordered.
     pub ordered: Counter,
+    /// Requests without a database.
+    pub pending: Gauge,
+    fill: Family<PoolLabel, Share>,
+    failures: Family<PoolLabel, Gauge>,
+    healthy: Family<PoolLabel, Gauge>,
+    disk_free: Family<PoolLabel, Share>,
+    connections: Family<PoolLabel, Share>,
+    leads: Gauge,
 }
 
 impl ServiceMetrics {
@@ -35,7 +60,73 @@ impl ServiceMetrics {
                 this.checks.clone(),
             );
             registry.register("database_pools_ordered", "Pools ordered", this.ordered.clone());
+            registry.register(
+                "database_pending_allocations",
+                "Requests without a database",
+                this.pending.clone(),
+            );
+            registry.register("database_pool_fill_ratio", "Slots taken, of all", this.fill.clone());
+            registry.register(
+                "database_pool_failed_checks",
+                "Bad checks in a row; 3 make a pool unhealthy",
+                this.failures.clone(),
+            );
+            registry.register(
+                "database_pool_healthy",
+                "1 while the last check was good",
+                this.healthy.clone(),
+            );
+            registry.register(
+                "database_pool_disk_free_ratio",
+                "Free space of the volume, of all",
+                this.disk_free.clone(),
+            );
+            registry.register(
+                "database_pool_connections_ratio",
+                "Connections in use, of all",
+                this.connections.clone(),
+            );
+            registry.register(
+                "database_background_leader",
+                "1 in the replica that does the background work",
+                this.leads.clone(),
+            );
         });
         this
     }
+
+    /// What the leader sees of all servers now.
+    pub fn show(&self, servers: &[Server], pending: i64) {
+        self.clear();
+        self.leads.set(1);
+        self.pending.set(pending);
+        for server in servers {
+            let label = PoolLabel { pool: server.name.clone(), server_type: server.server_type.to_string() };
+            let fill = share(server.fill.current.into(), server.fill.max.into());
+            self.fill.get_or_create(&label).set(fill);
+            self.failures.get_or_create(&label).set(server.failures.into());
+            self.healthy.get_or_create(&label).set((server.health == HealthStatus::Healthy).into());
+            if let (Some(free), Some(total)) = (server.measured.disk.free, server.measured.disk.total) {
+                self.disk_free.get_or_create(&label).set(share(free, total));
+            }
+            let used = share(server.measured.connections.into(), server.measured.max_connections.into());
+            self.connections.get_or_create(&label).set(used);
+        }
+    }
+
+    /// This replica does not lead: it tells nothing of pools.
+    pub fn clear(&self) {
+        self.leads.set(0);
+        self.pending.set(0);
+        self.fill.clear();
+        self.failures.clear();
+        self.healthy.clear();
+        self.disk_free.clear();
+        self.connections.clear();
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs no exact numbers")]
+fn share(part: i64, whole: i64) -> f64 {
+    if whole <= 0 { 0.0 } else { part as f64 / whole as f64 }
 }

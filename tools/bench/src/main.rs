@@ -1,6 +1,7 @@
 //! Benchmarks. Each measures a running stack from outside, measures a baseline in the same run, and writes its figures as JSON.
 //! `cargo xtask bench` builds with optimisation, starts a stack for it and stops it.
 
+mod databases;
 mod figures;
 mod provision;
 
@@ -26,6 +27,8 @@ struct Cli {
 enum What {
     /// Creating instances: acceptance, provisioning, throughput, memory, writes in a steady state
     Provision(provision::Settings),
+    /// Databases: allocation against bare SQL, one by one and in parallel; a health round
+    Databases(databases::Settings),
 }
 
 #[tokio::main]
@@ -34,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let stack = e2e::Stack::read(&cli.stack)?;
     let figures = match cli.what {
         What::Provision(settings) => provision::run(&settings, &stack).await?,
+        What::Databases(settings) => databases::run(&settings, &stack).await?,
     };
     figures.print();
     let path = figures.write(&cli.out)?;

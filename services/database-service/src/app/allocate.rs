@@ -142,7 +142,9 @@ impl App {
                 return Ok(Taken::Waiting);
             };
             if let Some(id) = self.fill_slot(&mut tx, wanted, server, now).await? {
+                self.fail.at("allocate.before_commit");
                 tx.commit().await?;
+                self.fail.at("allocate.slot_taken");
                 return Ok(Taken::Slot(id));
             }
             // Another call for the same instance was faster: the transaction is given up, the next round finds its row.
@@ -217,7 +219,9 @@ impl App {
                 if !allocations::mark_allocated(&mut tx, id, runtime::clock::now()).await? {
                     return Err(Error::Conflict);
                 }
+                self.fail.at("allocate.before_end");
                 tx.commit().await?;
+                self.fail.at("allocate.ended");
                 tracing::info!(instance.id = allocation.instance_id, allocation.id = %id, "allocated");
                 Ok(())
             }

@@ -15,7 +15,7 @@ use super::App;
 use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
 use crate::error::Error;
 use crate::store::servers::{self, Server};
-use crate::store::{allocations, waiting};
+use crate::store::{allocations, stats, waiting};
 use crate::tenants::SessionLimits;
 
 /// Key of the advisory lock that the leader holds.
@@ -55,6 +55,7 @@ impl App {
                         "background work lost its connection, trying again"
                     );
                 }
+                self.metrics.clear();
                 tokio::time::sleep(ELECTION).await;
             };
             tokio::select! {
@@ -196,8 +197,10 @@ impl App {
         let mut conn = self.pool.acquire().await?;
         let forgotten = waiting::forget(&mut conn, now - WAITING_LIFE).await?;
         let unfinished = allocations::unfinished(&mut conn, now - STUCK).await?;
-        let late = servers::managed(&mut conn).await?.into_iter();
+        let managed = servers::managed(&mut conn).await?;
+        self.metrics.show(&managed, stats::pending(&mut conn).await?);
         drop(conn);
+        let late = managed.into_iter();
         if forgotten > 0 {
             tracing::info!(forgotten, "requests stopped waiting");
         }

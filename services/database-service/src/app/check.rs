@@ -56,6 +56,7 @@ impl App {
         }
         let outcome = if probe.is_good() { "passed" } else { "failed" };
         self.metrics.checks.get_or_create(&Outcome { outcome }).inc();
+        self.fail.at("check.before_note");
         let at = runtime::clock::now();
         let server = self.note_check(id, &probe, at).await?;
         Ok(Checked { server, probe, at })
@@ -72,6 +73,7 @@ impl App {
         if server != before {
             server = servers::save(&mut tx, &server).await?;
         }
+        self.fail.at("check.before_commit");
         tx.commit().await?;
         if server.status != before.status {
             tracing::info!(server.name = server.name, from = %before.status, to = %server.status, "server changed its state");

@@ -31,6 +31,7 @@ impl App {
             }
             Outcome::Allocated(allocation, server) => Ok(Dedicated::Allocated(allocation, server)),
             Outcome::Provisioning => {
+                self.fail.at("dedicated.before_task");
                 let now = runtime::clock::now();
                 let mut tx = self.pool.begin().await?;
                 let server = servers::lock_dedicated(&mut tx, &instance).await?.ok_or(Error::Conflict)?;

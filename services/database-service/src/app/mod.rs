@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::names::ExternalId;
 use crate::error::Error;
+use crate::failpoint::FailPoint;
 use crate::metrics::ServiceMetrics;
 use crate::secrets::Vault;
 use crate::store::servers::{Resources, Server};
@@ -67,6 +68,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// Counters.
     pub metrics: ServiceMetrics,
+    /// Where a test lets the process die.
+    pub fail: FailPoint,
     /// Work on tenants' servers at once; each holds a connection to the own database meanwhile, so this stays below the pool's size.
     remote: Arc<Semaphore>,
 }
@@ -81,8 +84,17 @@ impl App {
             tenants: Arc::new(Tenants::new()),
             settings: Arc::new(settings),
             metrics,
+            fail: FailPoint::default(),
             remote: Arc::new(Semaphore::new((connections / 2).max(1))),
         }
+    }
+
+    /// The same, dying at a place.
+    #[must_use]
+    pub fn dying_at(mut self, fail: FailPoint) -> Self {
+        self.tenants = Arc::new(Tenants::dying_at(fail.clone()));
+        self.fail = fail;
+        self
     }
 
     /// The server as its administrator reaches it.

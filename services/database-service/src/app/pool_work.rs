@@ -88,6 +88,7 @@ impl App {
         if wake && server.status.wants_objects() {
             servers::wake_leader(&mut tx).await?;
         }
+        self.fail.at("report.before_commit");
         tx.commit().await?;
         if server.status == PoolStatus::Deprovisioned {
             self.tenants.forget(server.id);

@@ -41,6 +41,7 @@ impl App {
             ReleaseMode::Soft => {
                 let end = now + Duration::days(self.settings.retention_days);
                 let changed = allocations::mark_released(&mut tx, allocation.id, end, now).await?;
+                self.fail.at("release.before_commit");
                 tx.commit().await?;
                 let purge_after = if changed { Some(end) } else { allocation.purge_after };
                 Ok(Released { status: "released", purge_after })
@@ -48,6 +49,7 @@ impl App {
             ReleaseMode::Purge => {
                 allocations::mark_purging(&mut tx, allocation.id, now).await?;
                 tx.commit().await?;
+                self.fail.at("purge.marked");
                 self.purge(allocation.id).await?;
                 Ok(Released { status: "purged", purge_after: None })
             }
@@ -83,10 +85,12 @@ impl App {
         server.fill.current -= 1;
         server.apply(PoolEvent::FillChanged, now)?;
         let saved = servers::save(&mut tx, &server).await?;
+        self.fail.at("purge.before_end");
         // A tenant's own server goes with it, unless an operator holds it back.
         let may_go = matches!(saved.status, PoolStatus::Active | PoolStatus::Error);
         if saved.server_type == ServerType::Dedicated && may_go {
             order_removal(&mut tx, saved, now).await?;
+            self.fail.at("removal.before_commit");
         }
         tx.commit().await?;
         tracing::info!(instance.id = allocation.instance_id, "purged");

@@ -15,6 +15,8 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use uuid::Uuid;
 
+use crate::failpoint::FailPoint;
+
 pub use probe::ProbeResult;
 pub use provision::Tenant;
 pub use reaper::SessionLimits;
@@ -85,12 +87,18 @@ type Cached = ((String, u16, String), PgPool);
 #[derive(Debug, Default)]
 pub struct Tenants {
     pools: Mutex<HashMap<Uuid, Cached>>,
+    fail: FailPoint,
 }
 
 impl Tenants {
     /// No connection yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, dying at a place.
+    pub fn dying_at(fail: FailPoint) -> Self {
+        Self { fail, ..Self::default() }
     }
 
     /// Connections of the administrator to database `postgres` of a server. Connects when first used.

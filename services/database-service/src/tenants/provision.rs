@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
 use crate::domain::placement::RoleLimits;
+use crate::failpoint::FailPoint;
 use crate::secrets::scram_verifier;
 
 /// Extensions that Odoo uses and that only an administrator may be sure to make.
@@ -38,7 +39,7 @@ impl Tenants {
         let admin = self.admin(target);
         let mut tries = 0;
         loop {
-            match prepare_once(&admin, target, tenant).await {
+            match prepare_once(&admin, target, tenant, &self.fail).await {
                 Err(TenantError::Server(error)) if tries < TRIES && is_passing(&error) => {
                     tries += 1;
                     tracing::debug!(server = target.name, error = %error, tries, "trying a tenant's database again");
@@ -76,6 +77,7 @@ impl Tenants {
                 .execute(&mut *conn)
                 .await?;
         }
+        self.fail.at("purge.database_dropped");
         if role.is_some() {
             Statement::new("ALTER ROLE ").identifier(name).sql(" NOLOGIN").execute(&mut *conn).await?;
             sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
@@ -88,9 +90,15 @@ impl Tenants {
     }
 }
 
-async fn prepare_once(admin: &PgPool, target: &Target, tenant: &Tenant) -> Result<(), TenantError> {
+async fn prepare_once(
+    admin: &PgPool,
+    target: &Target,
+    tenant: &Tenant,
+    fail: &FailPoint,
+) -> Result<(), TenantError> {
     let mut conn = admin.acquire().await?;
     role(&mut conn, tenant).await?;
+    fail.at("allocate.role_made");
     let name = tenant.name.as_str();
     match database_owner(&mut conn, name).await? {
         Some(owner) if owner == name => {}
@@ -104,6 +112,7 @@ async fn prepare_once(admin: &PgPool, target: &Target, tenant: &Tenant) -> Resul
                 .await?;
         }
     }
+    fail.at("allocate.database_made");
     Statement::new("REVOKE ALL ON DATABASE ")
         .identifier(name)
         .sql(" FROM PUBLIC")

@@ -4,10 +4,12 @@
 
 mod admin;
 mod allocation;
+mod crashes;
 mod growth;
 mod isolation;
 mod operators;
 mod pool_server;
 mod release;
 mod schema;
+mod storms;
 mod world;

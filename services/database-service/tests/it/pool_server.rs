@@ -79,6 +79,17 @@ impl PoolServer {
         .await;
     }
 
+    /// The administrator gets another password: the server stands for another row.
+    pub async fn adopt(&mut self, password: &SecretString) {
+        let verifier = database_service::secrets::scram_verifier(password).expect("verifier");
+        let statement = format!("ALTER ROLE pool_admin PASSWORD '{verifier}'");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&mut self.admin().await)
+            .await
+            .expect("password");
+        self.password = password.clone();
+    }
+
     /// Ends the process, as a lost pod would.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -110,6 +110,12 @@ impl World {
         self.pools().list_pool_specs(ListPoolSpecsRequest {}).await.unwrap().into_inner().pools
     }
 
+    /// The administrator's password of a server.
+    pub async fn pool_password(&self, spec: &PoolSpec) -> SecretString {
+        let request = GetPoolSecretRequest { pool_id: spec.id.clone() };
+        SecretString::from(self.pools().get_pool_secret(request).await.unwrap().into_inner().admin_password)
+    }
+
     /// Builds the pool of a spec as a real server with the service's own password and tuning.
     pub async fn build(&self, spec: &PoolSpec) -> PoolServer {
         let secret =

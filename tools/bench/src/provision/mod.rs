@@ -20,6 +20,9 @@ use serde_json::json;
 
 use crate::figures::{Figures, say};
 
+pub(crate) use bare::client;
+pub(crate) use resources::memory;
+
 /// What to measure
 #[derive(Debug, Args)]
 pub struct Settings {

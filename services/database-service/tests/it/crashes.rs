@@ -1,0 +1,199 @@
+//! The process dies at every place of `failpoint::ALL`, once; the next call, or the sweep when nobody calls again, ends what was begun (REL-06).
+//! At the end always: allocation rows = databases on the servers = counters, and no orphan.
+
+use std::future::Future;
+
+use contracts::database::v1::PoolSpec;
+use database_service::app::allocate::{Outcome, Wanted};
+use database_service::app::dedicated::Dedicated;
+use database_service::app::pool_work::{Address, Report};
+use database_service::app::{App, By};
+use database_service::domain::ReleaseMode;
+use database_service::domain::names::ExternalId;
+use database_service::domain::pool::{Observed, PoolStatus};
+use database_service::error::Error;
+use database_service::failpoint::{self, FailPoint};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::pool_server::PoolServer;
+use crate::world::{World, settings};
+
+/// A process that dies once, and the one that comes after it.
+struct Lives {
+    world: World,
+    dying: App,
+    dead: bool,
+    /// After the death nobody calls again: the sweep has to do it.
+    forgotten: bool,
+}
+
+impl Lives {
+    /// Calls the use case; when the process dies in it, the next process does what its clients or its sweep do.
+    async fn call<T: Send + 'static, F>(&mut self, work: impl Fn(App) -> F) -> T
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let app = if self.dead { self.world.app.clone() } else { self.dying.clone() };
+        match tokio::spawn(work(app)).await {
+            Ok(Ok(value)) => return value,
+            // `allocate` runs in a task of its own: its death is an internal error here.
+            Ok(Err(Error::Internal(_))) | Err(_) => self.dead = true,
+            Ok(Err(error)) => panic!("{error:?}"),
+        }
+        if self.forgotten {
+            sqlx::query("UPDATE allocations SET updated_at = now() - interval '5 minutes'")
+                .execute(&self.world.pool)
+                .await
+                .unwrap();
+            self.world.app.sweep().await.unwrap();
+            consistent(&self.world.pool, &[]).await;
+        }
+        tokio::spawn(work(self.world.app.clone())).await.unwrap().unwrap()
+    }
+
+    /// Reports a server as the worker does, and lets it be checked.
+    async fn bring_up(&mut self, spec: &PoolSpec, server: &PoolServer) {
+        let id = Uuid::parse_str(&spec.id).unwrap();
+        let at = ("127.0.0.1".to_owned(), i32::from(server.port()));
+        let report = Report {
+            server: id,
+            observed: Observed::Ready,
+            address: Some(Address { platform: at.clone(), tenant: at }),
+            node: String::new(),
+            message: String::new(),
+        };
+        self.call(move |app| {
+            let report = report.clone();
+            async move { app.report(&report).await }
+        })
+        .await;
+        let checked = self.call(move |app| async move { app.check(id).await }).await;
+        assert!(matches!(checked.status, PoolStatus::Active), "{}", checked.last_error);
+    }
+
+    async fn release(&mut self, instance: &'static str, mode: ReleaseMode) {
+        let id = ExternalId::try_new(instance).unwrap();
+        self.call(move |app| {
+            let id = id.clone();
+            async move { app.release(&id, mode).await }
+        })
+        .await;
+    }
+}
+
+/// Rows = counters, and rows = databases and roles on the given servers.
+async fn consistent(pool: &PgPool, servers: &[&PoolServer]) {
+    let wrong: Vec<(String, i32, i64)> = sqlx::query_as(
+        "SELECT name, current_instances, (SELECT count(*) FROM allocations WHERE db_server_id = s.id AND state <> 'purged') FROM db_servers s
+         WHERE current_instances <> (SELECT count(*) FROM allocations WHERE db_server_id = s.id AND state <> 'purged')",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert_eq!(wrong, []);
+    if servers.is_empty() {
+        return;
+    }
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT db_name FROM allocations WHERE state <> 'purged' ORDER BY 1")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    for (what, sql) in [
+        ("databases", "SELECT datname::text FROM pg_database WHERE datname LIKE 'odoo\\_%'"),
+        ("roles", "SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'odoo\\_%'"),
+    ] {
+        let mut found: Vec<String> = Vec::new();
+        for server in servers {
+            found.extend(
+                sqlx::query_scalar::<_, String>(sql).fetch_all(&mut server.admin().await).await.unwrap(),
+            );
+        }
+        found.sort();
+        assert_eq!(found, rows, "{what}");
+    }
+}
+
+fn by() -> By {
+    By { actor: "tester".into(), role: "admin".into(), request_id: String::new(), client_ip: String::new() }
+}
+
+/// Order, allocation, soft release, reclaim, purge on a shared pool, then a dedicated server and its removal; the process dies once on the way.
+async fn life(lives: &mut Lives, shared: &mut PoolServer, own: &mut PoolServer) {
+    let wanted = |instance, tier| Wanted::parse(instance, "customer", tier, false).unwrap();
+    let asked = wanted("shared-one", "starter");
+    let allocate = move |app: App| {
+        let asked = asked.clone();
+        async move { app.allocate(asked).await }
+    };
+    assert_eq!(lives.call(allocate.clone()).await, Outcome::Provisioning);
+    let spec = lives.world.specs().await.pop().unwrap();
+    assert_eq!(spec.name.trim_end_matches(char::is_numeric), "postgres-pool-");
+    shared.adopt(&lives.world.pool_password(&spec).await).await;
+    lives.bring_up(&spec, shared).await;
+    assert!(matches!(lives.call(allocate.clone()).await, Outcome::Allocated(..)));
+    lives.release("shared-one", ReleaseMode::Soft).await;
+    let id = ExternalId::try_new("shared-one").unwrap();
+    lives
+        .call(move |app| {
+            let id = id.clone();
+            async move { app.reclaim(&id).await }
+        })
+        .await;
+    consistent(&lives.world.pool, &[shared]).await;
+    lives.release("shared-one", ReleaseMode::Purge).await;
+    consistent(&lives.world.pool, &[shared]).await;
+
+    let asked = wanted("own-one", "enterprise");
+    let dedicated = move |app: App| {
+        let asked = asked.clone();
+        async move { app.provision_dedicated(&by(), asked).await }
+    };
+    assert!(matches!(lives.call(dedicated.clone()).await, Dedicated::Provisioning(..)));
+    let spec = lives.world.specs().await.into_iter().find(|spec| spec.server_type == "dedicated").unwrap();
+    own.adopt(&lives.world.pool_password(&spec).await).await;
+    lives.bring_up(&spec, own).await;
+    assert!(matches!(lives.call(dedicated).await, Dedicated::Allocated(..)));
+    consistent(&lives.world.pool, &[shared, own]).await;
+    lives.release("own-one", ReleaseMode::Purge).await;
+    consistent(&lives.world.pool, &[shared, own]).await;
+    assert_eq!(lives.world.report(&spec.id, "removed", None).await, "deprovisioned");
+    assert_eq!(lives.world.statuses().await.len(), 2, "one pool and one server were ordered, not more");
+}
+
+async fn wipe(pool: &PgPool) {
+    sqlx::raw_sql("TRUNCATE waiting, allocation_secrets, allocations, server_secrets, tasks, db_servers, outbox CASCADE")
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+async fn die_everywhere(pool: PgPool, forgotten: bool) {
+    // Places of death panic on purpose; their texts are no news.
+    let (mut shared, mut own) = {
+        let password = database_service::secrets::generate_password().unwrap();
+        let config = "max_connections = 100\n";
+        tokio::join!(PoolServer::start(&password, config), PoolServer::start(&password, config))
+    };
+    for place in failpoint::ALL {
+        wipe(&pool).await;
+        let world = World::still(&pool, settings(50)).await;
+        let dying = world.app.clone().dying_at(FailPoint::new(place, || panic!("the process dies here")));
+        let mut lives = Lives { world, dying, dead: false, forgotten };
+        life(&mut lives, &mut shared, &mut own).await;
+        assert!(lives.dead, "nothing died at {place}");
+    }
+}
+
+/// REL-06, DBS-08, DBS-11: the caller tries again.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_death_anywhere_is_mended_by_the_next_call(pool: PgPool) {
+    die_everywhere(pool, false).await;
+}
+
+/// REL-06: nobody tries again; the sweep does it, and a later call finds it done.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_death_anywhere_is_mended_by_the_sweep(pool: PgPool) {
+    die_everywhere(pool, true).await;
+}

@@ -1,0 +1,166 @@
+//! `databases`: giving instances a database, against the two statements that it cannot do without, on the same server in the same run; and a
+//! health round over all pools.
+
+mod bare;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use e2e::{Customer, Stack};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::figures::{Figures, percentile, say};
+use crate::provision::memory;
+
+const BASE: &str = "/database/api/database";
+/// Longest wait for a pool or for a task.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Options.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Databases that are made one after the other, by the platform and bare
+    #[arg(long, default_value_t = 30)]
+    followed: usize,
+    /// Databases that are made in parallel, by the platform and bare
+    #[arg(long, default_value_t = 100)]
+    parallel: usize,
+    /// How many at once
+    #[arg(long, default_value_t = 8)]
+    concurrency: usize,
+    /// Pools that a health round looks at, at least; those that are missing are made
+    #[arg(long, default_value_t = 3)]
+    pools: usize,
+}
+
+/// Runs all parts.
+pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> {
+    let mut figures = Figures::new("databases");
+    let admin = Customer::admin(stack).await?;
+    let needed = settings.followed + settings.parallel;
+    ensure!(needed <= 450, "all databases must fit into one pool of 500");
+    // A pool of its own, chosen first: nothing else is on it, and no other pool has a part in the figures.
+    let pool = own_pool(&admin, 500).await?;
+    let name = pool["name"].as_str().context("name")?.to_owned();
+    let server = bare::Server::connect(stack, &pool).await?;
+    say(&format!("measuring on {name}"));
+
+    say("one by one");
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    allocate(&admin).await?;
+    server.make().await?;
+    for _ in 0..settings.followed {
+        // In turns, so that both meet the same machine.
+        ours.push(timed(allocate(&admin)).await?);
+        theirs.push(timed(server.make()).await?);
+    }
+    figures.add_times("allocation with room", &ours, [None, None]);
+    figures.add_times("bare CREATE ROLE and CREATE DATABASE", &theirs, [None, None]);
+    let ratio = percentile(&ours, 0.5).as_secs_f64() / percentile(&theirs, 0.5).as_secs_f64();
+    figures.add("allocation over bare, p50", ratio, "×", Some("≤ 1.15"));
+
+    say("in parallel");
+    let (ours, our_times) = many(settings, || allocate(&admin)).await?;
+    let (theirs, their_times) = many(settings, || server.make()).await?;
+    #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+    let count = settings.parallel as f64;
+    figures.add("allocations", count / ours.as_secs_f64(), "1/s", None);
+    figures.add("bare", count / theirs.as_secs_f64(), "1/s", None);
+    figures.add("allocations over bare", theirs.as_secs_f64() / ours.as_secs_f64(), "×", Some("≥ 0.8"));
+    figures.add_times("allocation in parallel", &our_times, [None, None]);
+    figures.add_times("bare in parallel", &their_times, [None, None]);
+
+    say("health round");
+    while pools(&admin).await?.len() < settings.pools {
+        own_pool(&admin, 1).await?;
+    }
+    round(&admin, &mut figures).await?;
+    memory(stack, "after", &mut figures).await?;
+    Ok(figures)
+}
+
+async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    work.await?;
+    Ok(start.elapsed())
+}
+
+/// All of it in parallel: the whole time, and the time of each.
+async fn many<F>(settings: &Settings, work: impl Fn() -> F) -> anyhow::Result<(Duration, Vec<Duration>)>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let start = Instant::now();
+    let times = stream::iter(0..settings.parallel)
+        .map(|_| timed(work()))
+        .buffer_unordered(settings.concurrency)
+        .try_collect()
+        .await?;
+    Ok((start.elapsed(), times))
+}
+
+async fn allocate(admin: &Customer) -> anyhow::Result<()> {
+    let body = json!({"instance_id": Uuid::now_v7(), "customer_id": Uuid::now_v7(), "plan_tier": "starter"});
+    admin.post(&format!("{BASE}/allocate"), body).await?.expect(200)?;
+    Ok(())
+}
+
+async fn pools(admin: &Customer) -> anyhow::Result<Vec<Value>> {
+    let body = admin.get(&format!("{BASE}/admin/pools?status=active&page_size=100")).await?.expect(200)?;
+    Ok(body["pools"].as_array().cloned().unwrap_or_default())
+}
+
+/// Orders a pool, waits until it is active, and puts it first.
+async fn own_pool(admin: &Customer, slots: u32) -> anyhow::Result<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let path = format!("{BASE}/admin/provision-pool");
+        let answer = admin.post(&path, json!({"max_instances": slots})).await?;
+        let (mine, id) = (answer.status == 202, answer.body["pool"]["id"].as_str().map(str::to_owned));
+        ensure!(mine || answer.reason() == "pool_in_progress", "{}", answer.body);
+        let path = format!("{BASE}/admin/pools/{}", id.context("no pool")?);
+        loop {
+            let pool = admin.get(&path).await?.expect(200)?;
+            match pool["status"].as_str() {
+                Some("active") if mine && slots > 1 => {
+                    let body = json!({"priority": 0, "reason": "measured alone"});
+                    return admin.send(Method::PATCH, &path, Some(body)).await?.expect(200);
+                }
+                Some("active" | "full") if mine => return Ok(pool),
+                // Somebody else's: now ours can be ordered.
+                Some("active" | "full") => break,
+                Some("error") => bail!("the pool failed: {}", pool["last_error"]),
+                _ => ensure!(Instant::now() < deadline, "no pool after {PATIENCE:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// One round over all pools, as the schedule does it.
+async fn round(admin: &Customer, figures: &mut Figures) -> anyhow::Result<()> {
+    let begun = admin.post(&format!("{BASE}/admin/tasks/health-check"), json!({})).await?.expect(202)?;
+    let path = format!("{BASE}/admin/tasks/{}", begun["task_id"].as_str().context("task_id")?);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let task = admin.get(&path).await?.expect(200)?;
+        match task["state"].as_str() {
+            Some("succeeded") => {
+                let result = &task["result"];
+                let number = |name: &str| result[name].as_f64().with_context(|| format!("no {name}: {task}"));
+                figures.add("pools in a health round", number("checked")?, "", None);
+                figures.add("health round", number("duration_ms")?, "ms", Some("< 5000"));
+                return Ok(());
+            }
+            Some("failed") => bail!("the round failed: {task}"),
+            _ => ensure!(Instant::now() < deadline, "no end of the round: {task}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
