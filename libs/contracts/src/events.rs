@@ -259,3 +259,10 @@ pub struct BillingFact {
     #[serde(with = "time::serde::rfc3339")]
     pub occurred_at: OffsetDateTime,
 }
+
+impl std::fmt::Display for Amount {
+    /// `USD 9.00`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::scalars::money_text(self.minor, &self.currency))
+    }
+}

@@ -7,7 +7,7 @@ mod resend;
 use runtime::grpc::Refusal;
 use tonic::{Code, Status};
 
-pub use announce::{announce_customer, announce_instance};
+pub use announce::{announce_billing, announce_customer, announce_instance};
 pub use order::{Order, Post};
 pub use resend::resend;
 

@@ -1,6 +1,6 @@
 //! Events of the bus → rows of the queue, in the transaction of the inbox row (NTF-09).
 
-use contracts::events::{CustomerFact, InstanceFact, topics};
+use contracts::events::{BillingFact, CustomerFact, InstanceFact, topics};
 use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
 
@@ -19,6 +19,17 @@ pub const TOPICS: &[&str] = &[
     topics::INSTANCE_SUSPENDED,
     topics::INSTANCE_RESUMED,
     topics::INSTANCE_TERMINATED,
+    topics::INVOICE_ISSUED,
+    topics::INVOICE_PAID,
+    topics::PAYMENT_RECEIVED,
+    topics::PAYMENT_FAILED,
+    topics::INVOICE_REMINDER,
+    topics::OVERDUE,
+    topics::TRIAL_ENDING,
+    topics::SUBSCRIPTION_UPGRADED,
+    topics::SUBSCRIPTION_CANCELLED,
+    topics::SUBSCRIPTION_EXPIRED,
+    topics::SERVICE_TERMINATED,
 ];
 
 /// The queue of this service.
@@ -36,6 +47,9 @@ impl Handler for Mails {
         let (customer_id, mail) = if message.topic.starts_with("customer.") {
             let fact: CustomerFact = message.payload()?;
             (fact.customer_id, app::announce_customer(&message.topic, fact))
+        } else if message.topic.starts_with("billing.") {
+            let fact: BillingFact = message.payload()?;
+            (fact.customer_id, app::announce_billing(&message.topic, fact))
         } else {
             let fact: InstanceFact = message.payload()?;
             (fact.customer_id, app::announce_instance(&message.topic, fact))

@@ -14,6 +14,8 @@ pub enum Category {
     Security,
     /// The account.
     Account,
+    /// Money: invoices, payments, what becomes of a subscription. Never switched off (USR-19).
+    Billing,
     /// Life of an instance; the customer may switch it off.
     Instance,
 }
@@ -24,6 +26,7 @@ impl Category {
         match self {
             Self::Security => "security",
             Self::Account => "account",
+            Self::Billing => "billing",
             Self::Instance => "instance",
         }
     }
@@ -32,7 +35,7 @@ impl Category {
     pub fn priority(self) -> i16 {
         match self {
             Self::Security => 0,
-            Self::Account => 10,
+            Self::Account | Self::Billing => 10,
             Self::Instance => 20,
         }
     }

@@ -12,9 +12,11 @@ use serde_json::{Map, Value};
 use crate::domain::{Category, is_secret_name};
 
 pub use catalogue::{
-    AccountExists, ByTemplate, EmailVerification, InstanceDeleted, InstanceProvisioningFailed,
-    InstanceProvisioningStarted, InstanceReady, InstanceResumed, InstanceStarted, InstanceStopped,
-    InstanceSuspended, LoginBlocked, PasswordChanged, PasswordReset, TEMPLATES, Welcome,
+    AccountExists, BillingReminder, ByTemplate, EmailVerification, InstanceDeleted,
+    InstanceProvisioningFailed, InstanceProvisioningStarted, InstanceReady, InstanceResumed, InstanceStarted,
+    InstanceStopped, InstanceSuspended, InvoiceCreated, InvoicePaid, LoginBlocked, OverduePayment,
+    PasswordChanged, PasswordReset, PaymentFailure, PaymentReceived, ServiceTerminated,
+    SubscriptionCancelled, SubscriptionExpired, SubscriptionUpgrade, TEMPLATES, TrialEnding, Welcome,
 };
 
 /// What every mail shows besides its own variables.
@@ -188,7 +190,7 @@ mod tests {
         Recipient { first_name: "Ada".into() }
     }
 
-    /// NTF-02, NTF-03, NTF-04, NTF-05: every mail as it is read.
+    /// NTF-02…06: every mail as it is read.
     #[test]
     fn every_template_looks_as_agreed() {
         for entry in TEMPLATES {

@@ -18,12 +18,7 @@ impl Currency {
 
     /// Decimal digits of its minor unit.
     pub fn digits(self) -> u32 {
-        match &self.0 {
-            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF"
-            | b"UGX" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
-            b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
-            _ => 2,
-        }
+        contracts::scalars::minor_digits(self.as_str())
     }
 
     /// The code.
@@ -161,16 +156,7 @@ fn round_half_up(numerator: i128, denominator: i128) -> i128 {
 impl fmt::Display for Money {
     /// `USD 9.00`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.currency.digits();
-        let unit = 10_u64.pow(digits);
-        let amount = self.minor.unsigned_abs();
-        let sign = if self.minor < 0 { "-" } else { "" };
-        let (whole, part) = (amount / unit, amount % unit);
-        if digits == 0 {
-            write!(f, "{} {sign}{whole}", self.currency)
-        } else {
-            write!(f, "{} {sign}{whole}.{part:0width$}", self.currency, width = digits as usize)
-        }
+        f.write_str(&contracts::scalars::money_text(self.minor, self.currency.as_str()))
     }
 }
 

@@ -1,4 +1,6 @@
-//! Facts of the bus → mails (NTF-03, NTF-04, NTF-05). A topic without a mail gives `None`.
+//! Facts of the bus → mails (NTF-03…06). A topic without a mail gives `None`.
+
+mod billing;
 
 use contracts::events::{CustomerFact, InstanceFact, topics};
 use serde_json::Value;
@@ -9,6 +11,8 @@ use crate::templates::{
     InstanceDeleted, InstanceProvisioningFailed, InstanceProvisioningStarted, InstanceReady, InstanceResumed,
     InstanceStarted, InstanceStopped, InstanceSuspended, LoginBlocked, Mail, PasswordChanged, Welcome,
 };
+
+pub use billing::announce_billing;
 
 /// What provisioning usually needs at most (REL-12).
 const ESTIMATE_MINUTES: u32 = 3;

@@ -80,6 +80,13 @@ macro_rules! mail {
     };
 }
 
+mod billing;
+
+pub use billing::{
+    BillingReminder, InvoiceCreated, InvoicePaid, OverduePayment, PaymentFailure, PaymentReceived,
+    ServiceTerminated, SubscriptionCancelled, SubscriptionExpired, SubscriptionUpgrade, TrialEnding,
+};
+
 fn sample_name() -> String {
     "Example shop".into()
 }
@@ -286,4 +293,15 @@ pub static TEMPLATES: &[Entry] = &[
     Entry::of::<InstanceSuspended>(),
     Entry::of::<InstanceResumed>(),
     Entry::of::<InstanceDeleted>(),
+    Entry::of::<InvoiceCreated>(),
+    Entry::of::<InvoicePaid>(),
+    Entry::of::<PaymentReceived>(),
+    Entry::of::<PaymentFailure>(),
+    Entry::of::<BillingReminder>(),
+    Entry::of::<OverduePayment>(),
+    Entry::of::<TrialEnding>(),
+    Entry::of::<SubscriptionUpgrade>(),
+    Entry::of::<SubscriptionCancelled>(),
+    Entry::of::<SubscriptionExpired>(),
+    Entry::of::<ServiceTerminated>(),
 ];
