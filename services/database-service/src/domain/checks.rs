@@ -2,6 +2,8 @@
 
 /// Less free space than this share is a bad check: the server takes no new tenants while there is still room for those it has.
 const LEAST_FREE_SHARE: f64 = 0.05;
+/// On a large volume so many bytes are enough.
+const ENOUGH_FREE: i64 = 2 * 1024 * 1024 * 1024;
 /// More connections in use than this share is a bad check.
 const MOST_CONNECTIONS_SHARE: f64 = 0.95;
 
@@ -32,7 +34,10 @@ pub fn disk(disk: Disk) -> Check {
     let (ok, detail) = match (disk.free, disk.total) {
         (Some(free), Some(total)) if total > 0 => {
             let share = ratio(free, total);
-            (share >= LEAST_FREE_SHARE, [percent(share).as_str(), " % of the volume is free"].concat())
+            (
+                share >= LEAST_FREE_SHARE || free >= ENOUGH_FREE,
+                [percent(share).as_str(), " % of the volume is free"].concat(),
+            )
         }
         _ => (true, "the server cannot tell its free space".to_owned()),
     };
@@ -67,6 +72,7 @@ mod tests {
     fn a_full_volume_and_used_up_connections_are_bad() {
         let of = |free, total| disk(Disk { used: 0, free: Some(free), total: Some(total) });
         assert!(of(5, 100).ok && !of(4, 100).ok);
+        assert!(of(ENOUGH_FREE, 100 * ENOUGH_FREE).ok, "1 % of a large volume is still much");
         assert!(disk(Disk::default()).ok, "unknown is no failure");
         assert_eq!(of(125, 1000).detail, "12.5 % of the volume is free");
         assert!(connections(95, 100).ok && !connections(96, 100).ok);

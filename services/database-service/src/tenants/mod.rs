@@ -4,6 +4,7 @@ mod probe;
 mod provision;
 mod reaper;
 mod statement;
+mod template;
 mod usage;
 
 use std::collections::HashMap;

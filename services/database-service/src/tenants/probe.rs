@@ -6,7 +6,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::statement::Statement;
-use super::{Target, Tenants};
+use super::{Target, TenantError, Tenants};
 use crate::domain::checks::{self, Check, Disk};
 
 /// Longest check.
@@ -88,7 +88,10 @@ impl Tenants {
         for statement in statements {
             Statement::new(statement).execute(&admin).await.map_err(|error| safe_text(&error))?;
         }
-        Ok(())
+        self.make_template(target).await.map_err(|error| match error {
+            TenantError::Server(error) => safe_text(&error),
+            other => other.to_string(),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::statement::Statement;
+use super::template;
 use super::{Target, TenantError, Tenants};
 use crate::domain::placement::RoleLimits;
 use crate::failpoint::FailPoint;
@@ -100,13 +101,18 @@ async fn prepare_once(
     role(&mut conn, tenant).await?;
     fail.at("allocate.role_made");
     let name = tenant.name.as_str();
+    // A database that is there already may be without its extensions: it was made by another version, or by hand.
+    let mut is_whole = false;
     match database_owner(&mut conn, name).await? {
         Some(owner) if owner == name => {}
         Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
         None => {
+            is_whole = template::is_ready(&mut conn).await?;
             Statement::new("CREATE DATABASE ")
                 .identifier(name)
-                .sql(" TEMPLATE template0 ENCODING 'UTF8' OWNER ")
+                .sql(" TEMPLATE ")
+                .identifier(if is_whole { template::TEMPLATE } else { "template0" })
+                .sql(" ENCODING 'UTF8' OWNER ")
                 .identifier(name)
                 .execute(&mut *conn)
                 .await?;
@@ -119,7 +125,7 @@ async fn prepare_once(
         .execute(&mut *conn)
         .await?;
     drop(conn);
-    extensions(target, name).await
+    if is_whole { Ok(()) } else { extensions(target, name).await }
 }
 
 /// Role with flags, limits and password, and the mark that it is ours.
@@ -158,7 +164,7 @@ async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(), TenantErro
 }
 
 /// Extensions that the server has, made in the tenant's database by the administrator.
-async fn extensions(target: &Target, database: &str) -> Result<(), TenantError> {
+pub(super) async fn extensions(target: &Target, database: &str) -> Result<(), TenantError> {
     let options = target.options(database);
     let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
         .await

@@ -241,3 +241,33 @@ async fn a_pool_that_is_away_takes_nobody_and_recovers(pool: PgPool) {
         assert_eq!(world.allocate(instance, "customer-1", "starter").await.unwrap().status, "allocated");
     }
 }
+
+/// DBS-30: databases are copied from a template that nobody can connect to; without it they are made as before.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_server_without_the_template_serves_too(pool: PgPool) {
+    let world = World::still(&pool, settings(50)).await;
+    let (_spec, server) = world.first_pool().await;
+    let mut admin = server.admin().await;
+    assert!(server.try_connect("pool_admin", "x", "platform_template").await.is_err());
+    let (closed, template): (bool, bool) = sqlx::query_as(
+        "SELECT NOT datallowconn, datistemplate FROM pg_database WHERE datname = 'platform_template'",
+    )
+    .fetch_one(&mut admin)
+    .await
+    .unwrap();
+    assert!(closed && template);
+    world.allocate("copied", "c", "starter").await.unwrap();
+    sqlx::raw_sql("ALTER DATABASE platform_template IS_TEMPLATE false").execute(&mut admin).await.unwrap();
+    world.allocate("made", "c", "starter").await.unwrap();
+
+    for instance in ["copied", "made"] {
+        let request = GetCredentialsRequest { instance_id: instance.into() };
+        let found = world.allocations().get_credentials(request).await.unwrap().into_inner();
+        let allocation = found.allocation.unwrap();
+        let mut tenant =
+            server.try_connect(&allocation.db_user, &found.password, &allocation.db_name).await.unwrap();
+        let text: String = sqlx::query_scalar("SELECT unaccent('é')").fetch_one(&mut tenant).await.unwrap();
+        assert_eq!(text, "e", "{instance}");
+        sqlx::raw_sql("CREATE TABLE t (x int)").execute(&mut tenant).await.unwrap();
+    }
+}
