@@ -133,14 +133,17 @@ async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
             .await?;
     }
     let token = Uuid::now_v7();
+    // One transaction: another check of the same server waits for the row and does not change it in between.
+    let mut tx = conn.begin().await?;
     sqlx::query(
         "INSERT INTO platform.probe (id, token, at) VALUES (1, $1, now()) ON CONFLICT (id) DO UPDATE SET token = $1, at = now()",
     )
     .bind(token)
-    .execute(&mut *conn)
+    .execute(&mut *tx)
     .await?;
     let read: Uuid =
-        sqlx::query_scalar("SELECT token FROM platform.probe WHERE id = 1").fetch_one(conn).await?;
+        sqlx::query_scalar("SELECT token FROM platform.probe WHERE id = 1").fetch_one(&mut *tx).await?;
+    tx.commit().await?;
     if read != token {
         return Err(sqlx::Error::Protocol("the probe row reads back differently".into()));
     }
