@@ -2,12 +2,17 @@
 
 pub mod bill;
 mod catalogue;
+pub mod change;
 pub mod charges;
 mod clock;
 mod complete;
+pub mod engine;
 mod entitlement;
+pub mod overview;
 pub mod payments;
 mod place_order;
+pub mod reconcile;
+pub mod record;
 mod standing;
 mod take_back;
 mod trial;
@@ -27,7 +32,7 @@ pub use complete::complete;
 pub use entitlement::{Entitled, entitlement};
 pub use place_order::{Answer, Failed, Wish, place_order};
 pub use standing::{Standing, standing};
-pub use take_back::{cancel_order, end_subscription, take_back, tell_provider, undelete};
+pub use take_back::{cancel_order, end_subscription, make_room, take_back, tell_provider, undelete};
 pub use trial::{TrialAnswer, trial_eligibility};
 
 /// What the use cases work with.

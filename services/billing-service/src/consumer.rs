@@ -2,7 +2,6 @@
 
 use contracts::events::{CustomerFact, InstanceFact, topics};
 use messaging::{Consumer, Failure, Handler, Message};
-use runtime::clock;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ pub struct Facts {
 
 impl Handler for Facts {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
-        let now = clock::now();
+        let now = self.desk.now().await;
         match message.topic.as_str() {
             topics::CUSTOMER_REGISTERED => {
                 let fact: CustomerFact = message.payload()?;

@@ -10,6 +10,7 @@ pub mod orders;
 pub mod payments;
 pub mod plans;
 pub mod subscriptions;
+pub mod tasks;
 
 /// A row that breaks a rule which the CHECKs should hold.
 pub(crate) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {

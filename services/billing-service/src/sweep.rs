@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use runtime::clock;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Desk, Failed, cancel_order, complete, end_subscription, take_back, tell_provider};
+use crate::app::{Desk, Failed, cancel_order, complete, engine, reconcile, take_back, tell_provider};
 use crate::error::Error;
 use crate::provider::ProviderError;
 use crate::store::orders::{self, Order, OrderState};
-use crate::store::{customers, plans, subscriptions};
+use crate::store::{customers, plans};
 
 /// Rows in one round.
 const BATCH: i64 = 100;
@@ -20,7 +19,8 @@ const HOLD: time::Duration = time::Duration::seconds(60);
 /// Sweeps each `pause` until `stop`.
 pub async fn run(desk: Desk, pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        if let Err(error) = sweep(&desk, clock::now()).await {
+        let now = desk.now().await;
+        if let Err(error) = sweep(&desk, now).await {
             tracing::warn!(error = format!("{error:#}"), "sweep failed, trying again");
         }
         tokio::select! {
@@ -37,11 +37,9 @@ pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
             tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "order is not finished yet");
         }
     }
-    for id in subscriptions::pending_since(&desk.pool, now - desk.pay_within, BATCH).await? {
-        let mut tx = desk.pool.begin().await?;
-        end_subscription(&mut tx, id, "payment_timeout", now).await?;
-        tx.commit().await?;
-        desk.metrics.mended("unpaid");
+    engine::run_due(desk, now).await?;
+    if let Err(error) = reconcile::run_tasks(desk, now).await {
+        tracing::warn!(error = format!("{error:#}"), "tasks wait");
     }
     for id in customers::without_provider_account(&desk.pool, BATCH).await? {
         match desk.provider.create_account(id).await {

@@ -5,8 +5,8 @@ use messaging::outbox;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::Desk;
 use super::place_order::Failed;
+use super::{Desk, engine};
 use crate::domain::plan::Plan;
 use crate::domain::subscription::begin;
 use crate::error::Error;
@@ -62,9 +62,16 @@ pub async fn complete(
     let subscription = subscriptions::find(&mut *tx, order.subscription_id)
         .await?
         .ok_or(Failed::Error(Error::NotFound("subscription")))?;
-    if first {
+    let subscription = if first {
         announce(&mut tx, topics::SUBSCRIPTION_CREATED, &subscription, None, now).await?;
-    }
+        if desk.provider.keeps_books_here() && !order.trial {
+            engine::first_invoice(&mut tx, desk, subscription, now).await.map_err(Failed::Error)?
+        } else {
+            subscription
+        }
+    } else {
+        subscription
+    };
     tx.commit().await?;
     if first {
         desk.metrics.ordered(order.trial);

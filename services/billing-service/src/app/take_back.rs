@@ -90,3 +90,26 @@ pub async fn tell_provider(desk: &Desk, order: &Order, now: OffsetDateTime) {
         tracing::warn!(order.id = %order.id, error = %error, "the provider will be told again");
     }
 }
+
+/// The order of an instance whose subscription ended makes room for a new one (BIL-25). A live one stays, and is the answer to the new order.
+pub async fn make_room(
+    desk: &Desk,
+    instance: Uuid,
+    customer: Uuid,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let mut tx = desk.pool.begin().await?;
+    let Some(live) = orders::find_live(&mut *tx, instance).await? else { return Ok(()) };
+    let Some(order) = orders::lock(&mut tx, live.id).await? else { return Ok(()) };
+    if order.customer_id != customer {
+        return Err(Error::NotFound("instance"));
+    }
+    let ended = subscriptions::find(&mut *tx, order.subscription_id)
+        .await?
+        .is_some_and(|row| row.status == crate::domain::subscription::Status::Ended);
+    if ended {
+        orders::cancel(&mut tx, order.id, "reactivated", now).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}

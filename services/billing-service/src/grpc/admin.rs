@@ -2,38 +2,140 @@
 
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_admin_service_server::BillingAdminService;
+use contracts::scalars::{datetime, timestamp};
+use runtime::identity::Caller;
+use runtime::page::Page;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
-use super::Api;
+use super::customer::{invoices_of, user, with_lines};
+use super::{Api, convert};
+use crate::app::record::{self, By};
+use crate::app::{Desk, change, engine};
+use crate::domain::invoice::InvoiceStatus;
+use crate::domain::money::Money;
+use crate::error::Error;
+use crate::store::audit::{self, Audit};
+use crate::store::{clock, credits, customers, invoices, payments, subscriptions, tasks};
+
+/// Longest jump of the test clock, in seconds.
+const MOST: i64 = 10 * 366 * 86_400;
+
+fn optional(id: Option<&str>) -> Result<Option<Uuid>, Error> {
+    id.filter(|id| !id.is_empty())
+        .map(|id| {
+            Uuid::parse_str(id).map_err(|_| Error::Field { field: "customer_id", message: "must be a UUID" })
+        })
+        .transpose()
+}
+
+/// Operators say why.
+fn reason(text: &str) -> Result<&str, Error> {
+    let text = text.trim();
+    if (3..=500).contains(&text.chars().count()) {
+        Ok(text)
+    } else {
+        Err(Error::Field { field: "reason", message: "must have 3 to 500 characters" })
+    }
+}
+
+fn by<T>(request: &Request<T>, why: &str) -> Result<By, Status> {
+    let caller = Caller::of(request)?;
+    let user = caller.require_user()?;
+    Ok(By {
+        actor: user.id.to_string(),
+        role: user.role.as_str(),
+        reason: reason(why)?.to_owned(),
+        request_id: caller.request_id.clone(),
+    })
+}
+
+fn amount(money: Option<proto::Money>) -> Result<Money, Error> {
+    let money = money.ok_or(Error::Field { field: "amount", message: "must be given" })?;
+    let currency = money
+        .currency
+        .parse()
+        .map_err(|_| Error::Field { field: "amount", message: "has no known currency" })?;
+    Ok(Money::new(money.amount_minor, currency))
+}
+
+async fn close(
+    desk: &Desk,
+    request: Request<proto::CloseInvoiceRequest>,
+    status: InvoiceStatus,
+) -> Result<proto::GetInvoiceResponse, Status> {
+    let by = by(&request, &request.get_ref().reason)?;
+    let id = Uuid::parse_str(&request.get_ref().invoice_id).map_err(|_| Error::NotFound("invoice"))?;
+    let closed = record::close_invoice(desk, &by, id, status, desk.now().await).await?;
+    Ok(proto::GetInvoiceResponse { invoice: Some(with_lines(desk, closed).await?) })
+}
 
 #[tonic::async_trait]
 impl BillingAdminService for Api {
     async fn admin_list_subscriptions(
         &self,
-        _: Request<proto::AdminListSubscriptionsRequest>,
+        request: Request<proto::AdminListSubscriptionsRequest>,
     ) -> Result<Response<proto::ListSubscriptionsResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let asked = request.into_inner();
+        let page = Page::try_new(asked.page, asked.page_size)?;
+        let filter = subscriptions::Filter {
+            customer_id: optional(asked.customer_id.as_deref())?,
+            status: asked.status,
+            ladder: asked.ladder_state,
+        };
+        let (rows, total) = subscriptions::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        Ok(Response::new(proto::ListSubscriptionsResponse {
+            subscriptions: rows.into_iter().map(convert::subscription).collect(),
+            total: u64::try_from(total).unwrap_or(0),
+        }))
     }
 
     async fn admin_list_invoices(
         &self,
-        _: Request<proto::AdminListInvoicesRequest>,
+        request: Request<proto::AdminListInvoicesRequest>,
     ) -> Result<Response<proto::ListInvoicesResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let asked = request.into_inner();
+        let page = Page::try_new(asked.page, asked.page_size)?;
+        let filter = invoices::Filter {
+            customer_id: optional(asked.customer_id.as_deref())?,
+            subscription_id: None,
+            status: asked.status,
+            overdue_at: if asked.overdue { Some(self.desk.now().await) } else { None },
+        };
+        Ok(Response::new(invoices_of(&self.desk, &filter, page).await?))
     }
 
     async fn admin_list_payments(
         &self,
-        _: Request<proto::AdminListPaymentsRequest>,
+        request: Request<proto::AdminListPaymentsRequest>,
     ) -> Result<Response<proto::ListPaymentsResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let asked = request.into_inner();
+        let page = Page::try_new(asked.page, asked.page_size)?;
+        let filter = payments::Filter {
+            customer_id: optional(asked.customer_id.as_deref())?,
+            state: asked.state,
+            gateway: asked.gateway,
+        };
+        Ok(Response::new(super::payments::page(&self.desk, &filter, page).await?))
     }
 
     async fn record_payment(
         &self,
-        _: Request<proto::RecordPaymentRequest>,
+        request: Request<proto::RecordPaymentRequest>,
     ) -> Result<Response<proto::GetPaymentResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let by = by(&request, &request.get_ref().reason)?;
+        let wanted = request.into_inner();
+        let invoice = Uuid::parse_str(&wanted.invoice_id).map_err(|_| Error::NotFound("invoice"))?;
+        let reference = wanted.reference.trim();
+        if !(1..=100).contains(&reference.chars().count()) {
+            return Err(Error::Field { field: "reference", message: "must have 1 to 100 characters" }.into());
+        }
+        let now = self.desk.now().await;
+        let received = wanted.received_at.as_ref().and_then(datetime).unwrap_or(now);
+        let amount = amount(wanted.amount)?;
+        let payment =
+            record::record_payment(&self.desk, &by, invoice, amount, reference, received, now).await?;
+        Ok(Response::new(proto::GetPaymentResponse { payment: Some(convert::payment(payment)) }))
     }
 
     async fn refund_payment(
@@ -45,30 +147,75 @@ impl BillingAdminService for Api {
 
     async fn give_credit(
         &self,
-        _: Request<proto::GiveCreditRequest>,
+        request: Request<proto::GiveCreditRequest>,
     ) -> Result<Response<proto::GiveCreditResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let by = by(&request, &request.get_ref().reason)?;
+        let wanted = request.into_inner();
+        let customer = Uuid::parse_str(&wanted.customer_id).map_err(|_| Error::NotFound("customer"))?;
+        let amount = amount(wanted.amount)?;
+        if amount.minor() <= 0 {
+            return Err(Error::Field { field: "amount", message: "must be positive" }.into());
+        }
+        let key = match wanted.idempotency_key.as_str() {
+            "" => Uuid::now_v7().to_string(),
+            key => key.to_owned(),
+        };
+        customers::account(&self.desk.pool, customer)
+            .await
+            .map_err(Error::from)?
+            .ok_or(Error::NotFound("customer"))?;
+        let now = self.desk.now().await;
+        let given = record::give_credit(&self.desk, &by, customer, amount, &key, now).await?;
+        let left = credits::left(&self.desk.pool, customer, amount.currency().as_str())
+            .await
+            .map_err(Error::from)?;
+        Ok(Response::new(proto::GiveCreditResponse {
+            credit_id: given.map(|id| id.to_string()).unwrap_or_default(),
+            credit: Some(convert::money(Money::new(left, amount.currency()))),
+        }))
     }
 
     async fn void_invoice(
         &self,
-        _: Request<proto::CloseInvoiceRequest>,
+        request: Request<proto::CloseInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoiceResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(close(&self.desk, request, InvoiceStatus::Void).await?))
     }
 
     async fn write_off_invoice(
         &self,
-        _: Request<proto::CloseInvoiceRequest>,
+        request: Request<proto::CloseInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoiceResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(close(&self.desk, request, InvoiceStatus::WrittenOff).await?))
     }
 
     async fn extend_trial(
         &self,
-        _: Request<proto::ExtendTrialRequest>,
+        request: Request<proto::ExtendTrialRequest>,
     ) -> Result<Response<proto::GetSubscriptionResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let caller = user(&request)?.clone();
+        let wanted = request.into_inner();
+        let id = Uuid::parse_str(&wanted.subscription_id).map_err(|_| Error::NotFound("subscription"))?;
+        if !(1..=30).contains(&wanted.days) {
+            return Err(Error::Field { field: "days", message: "must be from 1 to 30" }.into());
+        }
+        let reason = reason(&wanted.reason)?;
+        let mut tx = self.desk.pool.begin().await.map_err(Error::from)?;
+        let row = change::extend_trial(&mut tx, id, wanted.days, self.desk.now().await).await?;
+        let (actor, role) = (caller.id.to_string(), caller.role.as_str().to_owned());
+        let row_of_audit = Audit {
+            actor: &actor,
+            role: &role,
+            action: "trial_extended",
+            customer_id: Some(row.customer_id),
+            subject_id: Some(row.id),
+            reason,
+            request_id: "",
+            details: serde_json::json!({ "days": wanted.days }),
+        };
+        audit::write(&mut tx, &row_of_audit).await.map_err(Error::from)?;
+        tx.commit().await.map_err(Error::from)?;
+        Ok(Response::new(proto::GetSubscriptionResponse { subscription: Some(convert::subscription(row)) }))
     }
 
     async fn list_webhooks(
@@ -87,15 +234,33 @@ impl BillingAdminService for Api {
 
     async fn reconcile(
         &self,
-        _: Request<proto::ReconcileRequest>,
+        request: Request<proto::ReconcileRequest>,
     ) -> Result<Response<proto::ReconcileResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let actor = user(&request)?.id.to_string();
+        let customer = optional(request.get_ref().customer_id.as_deref())?;
+        let id = tasks::queue(&self.desk.pool, "reconcile", customer, &actor).await.map_err(Error::from)?;
+        Ok(Response::new(proto::ReconcileResponse { task_id: id.to_string() }))
     }
 
     async fn advance_clock(
         &self,
-        _: Request<proto::AdvanceClockRequest>,
+        request: Request<proto::AdvanceClockRequest>,
     ) -> Result<Response<proto::AdvanceClockResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        if !self.desk.terms.test_clock {
+            return Err(Error::NotFound("clock").into());
+        }
+        let by = i64::try_from(request.get_ref().seconds)
+            .ok()
+            .filter(|seconds| (1..=MOST).contains(seconds))
+            .ok_or(Error::Field { field: "advance", message: "must be from a second to ten years" })?;
+        let mut connection = self.desk.pool.acquire().await.map_err(Error::from)?;
+        let offset =
+            clock::advance(&mut connection, time::Duration::seconds(by)).await.map_err(Error::from)?;
+        drop(connection);
+        self.desk.clock.learn(offset);
+        let now = self.desk.now().await;
+        let steps = engine::run_due(&self.desk, now).await?;
+        tracing::info!(seconds = by, steps, "the billing clock was moved");
+        Ok(Response::new(proto::AdvanceClockResponse { now: Some(timestamp(now)) }))
     }
 }

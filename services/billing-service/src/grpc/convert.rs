@@ -9,7 +9,9 @@ use crate::domain::invoice::{InvoiceStatus, Line};
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
 use crate::error::Error;
+use crate::store::customers::Account;
 use crate::store::invoices::Invoice;
+use crate::store::payments::Payment;
 use crate::store::subscriptions::Subscription;
 
 pub(super) fn uuid(field: &'static str, text: &str) -> Result<Uuid, Error> {
@@ -116,5 +118,44 @@ pub(super) fn invoice(invoice: Invoice, lines: Vec<Line>, now: OffsetDateTime) -
                 kind: line.kind.as_str().into(),
             })
             .collect(),
+    }
+}
+
+pub(super) fn account(account: Account, credit: Money) -> proto::Account {
+    let part = |name: &str| account.address[name].as_str().unwrap_or_default().to_owned();
+    proto::Account {
+        customer_id: account.id.to_string(),
+        address: Some(proto::Address {
+            street: part("street"),
+            city: part("city"),
+            postal_code: part("postal_code"),
+            region: part("region"),
+        }),
+        company: account.company,
+        tax_id: account.tax_id,
+        billing_email: account.billing_email,
+        country: account.country,
+        currency: account.currency,
+        created_at: Some(timestamp(account.created_at)),
+        credit: Some(money(credit)),
+    }
+}
+
+pub(super) fn payment(payment: Payment) -> proto::Payment {
+    proto::Payment {
+        id: payment.id.to_string(),
+        customer_id: payment.customer_id.to_string(),
+        invoice_id: payment.invoice_id.to_string(),
+        amount: Some(money(payment.amount)),
+        refunded: Some(money(payment.refunded)),
+        state: payment.state.as_str().into(),
+        received_at: payment.received_at.map(timestamp),
+        created_at: Some(timestamp(payment.created_at)),
+        method: payment.method,
+        gateway: payment.gateway,
+        reference: payment.reference,
+        gateway_status: payment.gateway_status,
+        redirect_url: payment.redirect_url,
+        reason: payment.reason,
     }
 }

@@ -3,18 +3,20 @@
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_directory_service_server::BillingDirectoryService;
 use contracts::billing::v1::billing_service_server::BillingService;
+use contracts::scalars::timestamp;
 use runtime::identity::{Caller, Role, User};
 use runtime::page::Page;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, convert};
-use crate::app::{self, Desk};
+use crate::app::{self, Desk, change, engine};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::trial::Eligibility;
 use crate::error::Error;
+use crate::store::customers;
 use crate::store::invoices::{self, Filter, Invoice};
-use crate::store::subscriptions;
+use crate::store::subscriptions::{self, Subscription};
 
 #[tonic::async_trait]
 impl BillingService for Api {
@@ -24,15 +26,7 @@ impl BillingService for Api {
     ) -> Result<Response<proto::GetTrialEligibilityResponse>, Status> {
         let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
         let answer = app::trial_eligibility(&self.desk, customer).await?;
-        let eligible = answer.eligibility == Eligibility::Eligible;
-        Ok(Response::new(proto::GetTrialEligibilityResponse {
-            eligible,
-            can_show_trial_info: eligible,
-            trial_days: u32::from(self.desk.trial_days),
-            has_active_subscriptions: answer.live > 0,
-            subscription_count: u32::try_from(answer.live).unwrap_or(u32::MAX),
-            reason: answer.eligibility.as_str().into(),
-        }))
+        Ok(Response::new(trial_info(&self.desk, answer)))
     }
 
     async fn list_subscriptions(
@@ -63,7 +57,7 @@ impl BillingService for Api {
             .map_err(Error::from)?
             .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
             .ok_or(Error::NotFound("subscription"))?;
-        let subscription = Some(convert::subscription(found));
+        let subscription = Some(shown(&self.desk, found).await?);
         Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
 
@@ -85,23 +79,86 @@ impl BillingService for Api {
 
     async fn get_overview(
         &self,
-        _: Request<proto::GetOverviewRequest>,
+        request: Request<proto::GetOverviewRequest>,
     ) -> Result<Response<proto::GetOverviewResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
+        let found = app::overview::overview(&self.desk, customer).await?;
+        let trial = app::trial_eligibility(&self.desk, customer).await?;
+        let mut active = Vec::with_capacity(found.active.len());
+        for row in found.active {
+            active.push(shown(&self.desk, row).await?);
+        }
+        let mut outstanding = Vec::with_capacity(found.outstanding.len());
+        for row in found.outstanding {
+            outstanding.push(with_lines(&self.desk, row).await?);
+        }
+        let stale_since = found.account.stale_since.map(timestamp);
+        Ok(Response::new(proto::GetOverviewResponse {
+            account: Some(convert::account(found.account, found.credit)),
+            active_subscriptions: active,
+            pending_subscriptions: found.pending.into_iter().map(convert::subscription).collect(),
+            outstanding_invoices: outstanding,
+            total_outstanding: Some(convert::money(found.total)),
+            credit: Some(convert::money(found.credit)),
+            next_billing_date: found.next.map(|(at, _)| timestamp(at)),
+            next_billing_amount: found.next.map(|(_, amount)| convert::money(amount)),
+            trial_info: Some(trial_info(&self.desk, trial)),
+            ladder_state: found.ladder.as_str().into(),
+            stale_since,
+        }))
     }
 
     async fn get_account(
         &self,
-        _: Request<proto::GetAccountRequest>,
+        request: Request<proto::GetAccountRequest>,
     ) -> Result<Response<proto::GetAccountResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
+        Ok(Response::new(account_of(&self.desk, customer).await?))
     }
 
     async fn update_account(
         &self,
-        _: Request<proto::UpdateAccountRequest>,
+        request: Request<proto::UpdateAccountRequest>,
     ) -> Result<Response<proto::GetAccountResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let caller = user(&request)?.clone();
+        let wanted = request.into_inner();
+        let customer = whose(&caller, wanted.customer_id.as_deref())?;
+        if customer != caller.id {
+            return Err(Error::NotFound("account").into());
+        }
+        let long = [(&wanted.company, 200), (&wanted.tax_id, 50), (&wanted.billing_email, 254)];
+        if long.iter().any(|(text, most)| text.as_ref().is_some_and(|text| text.chars().count() > *most)) {
+            return Err(Error::Field { field: "company", message: "is too long" }.into());
+        }
+        let country = wanted.country.as_deref();
+        if country.is_some_and(|code| {
+            !code.is_empty() && !(code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
+        }) {
+            return Err(
+                Error::Field { field: "country", message: "must be a code of two capital letters" }.into()
+            );
+        }
+        app::overview::account(&self.desk, customer).await?;
+        let address = wanted.address.map(|address| {
+            serde_json::json!({
+                "street": address.street,
+                "city": address.city,
+                "postal_code": address.postal_code,
+                "region": address.region,
+            })
+        });
+        customers::update_account(
+            &self.desk.pool,
+            customer,
+            wanted.company.as_deref(),
+            wanted.tax_id.as_deref(),
+            wanted.billing_email.as_deref(),
+            address,
+            country,
+        )
+        .await
+        .map_err(Error::from)?;
+        Ok(Response::new(account_of(&self.desk, customer).await?))
     }
 
     async fn list_invoices(
@@ -142,37 +199,85 @@ impl BillingService for Api {
 
     async fn upgrade_subscription(
         &self,
-        _: Request<proto::UpgradeSubscriptionRequest>,
+        request: Request<proto::UpgradeSubscriptionRequest>,
     ) -> Result<Response<proto::UpgradeSubscriptionResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
+        let wanted = request.into_inner();
+        let now = self.desk.now().await;
+        let quote =
+            change::upgrade(&self.desk, customer, id, &wanted.target_plan_name, wanted.preview, now).await?;
+        let invoice = match quote.invoice {
+            Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
+            None => None,
+        };
+        Ok(Response::new(proto::UpgradeSubscriptionResponse {
+            current_plan: Some(convert::plan(quote.current)),
+            target_plan: Some(convert::plan(quote.target)),
+            amount_due: Some(convert::money(quote.amount_due)),
+            credit: Some(convert::money(quote.credit)),
+            effective_at: Some(timestamp(now)),
+            invoice,
+            status: quote.status.into(),
+            subscription: Some(convert::subscription(quote.subscription)),
+        }))
     }
 
     async fn downgrade_subscription(
         &self,
-        _: Request<proto::DowngradeSubscriptionRequest>,
+        request: Request<proto::DowngradeSubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
+        let now = self.desk.now().await;
+        let row =
+            change::downgrade(&self.desk, customer, id, &request.get_ref().target_plan_name, now).await?;
+        let effective_at = row.pending.as_ref().and_then(|pending| pending.effective_at).map(timestamp);
+        Ok(Response::new(proto::ChangeResponse {
+            subscription: Some(convert::subscription(row)),
+            effective_at,
+        }))
     }
 
     async fn undo_downgrade(
         &self,
-        _: Request<proto::SubscriptionRequest>,
+        request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
+        let row = change::undo_downgrade(&self.desk, customer, id, self.desk.now().await).await?;
+        Ok(Response::new(proto::ChangeResponse {
+            subscription: Some(convert::subscription(row)),
+            effective_at: None,
+        }))
     }
 
     async fn cancel_subscription(
         &self,
-        _: Request<proto::CancelSubscriptionRequest>,
+        request: Request<proto::CancelSubscriptionRequest>,
     ) -> Result<Response<proto::CancelSubscriptionResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
+        let wanted = request.into_inner();
+        if wanted.reason.chars().count() > 500 {
+            return Err(Error::Field { field: "reason", message: "must have at most 500 characters" }.into());
+        }
+        let now = self.desk.now().await;
+        let row = change::cancel(&self.desk, customer, id, &wanted.reason, wanted.immediate, now).await?;
+        let cancel_at = row.cancel_at.map(timestamp);
+        Ok(Response::new(proto::CancelSubscriptionResponse {
+            subscription: Some(convert::subscription(row)),
+            cancel_at,
+            instance_ends_at: cancel_at,
+        }))
     }
 
     async fn undo_cancel(
         &self,
-        _: Request<proto::SubscriptionRequest>,
+        request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
+        let row = change::undo_cancel(&self.desk, customer, id, self.desk.now().await).await?;
+        Ok(Response::new(proto::ChangeResponse {
+            subscription: Some(convert::subscription(row)),
+            effective_at: None,
+        }))
     }
 }
 
@@ -184,13 +289,47 @@ impl BillingDirectoryService for Api {
     ) -> Result<Response<proto::GetCustomerStandingResponse>, Status> {
         let customer = convert::uuid("customer_id", &request.get_ref().customer_id)?;
         let standing = app::standing(&self.desk, customer).await?;
+        let (unpaid, _) = invoices::outstanding(&self.desk.pool, customer).await.map_err(Error::from)?;
         Ok(Response::new(proto::GetCustomerStandingResponse {
             highest_plan: standing.highest_plan,
             status: standing.status.into(),
-            // Invoices come with the ledger's books.
-            unpaid_invoices: 0,
+            unpaid_invoices: u32::try_from(unpaid).unwrap_or(0),
         }))
     }
+}
+
+fn trial_info(desk: &Desk, answer: app::TrialAnswer) -> proto::GetTrialEligibilityResponse {
+    let eligible = answer.eligibility == Eligibility::Eligible;
+    proto::GetTrialEligibilityResponse {
+        eligible,
+        can_show_trial_info: eligible,
+        trial_days: u32::from(desk.trial_days),
+        has_active_subscriptions: answer.live > 0,
+        subscription_count: u32::try_from(answer.live).unwrap_or(u32::MAX),
+        reason: answer.eligibility.as_str().into(),
+    }
+}
+
+/// A subscription with the date at which its ladder goes on.
+pub(super) async fn shown(desk: &Desk, row: Subscription) -> Result<proto::Subscription, Error> {
+    let mut connection = desk.pool.acquire().await?;
+    let next = engine::next_ladder_step(&mut connection, desk, &row).await?;
+    let mut message = convert::subscription(row);
+    if let Some(ladder) = message.ladder.as_mut() {
+        ladder.next_step_at = next.map(timestamp);
+    }
+    Ok(message)
+}
+
+/// Which subscription a change is about, and whose it must be; admins change any.
+fn target(user: &User, id: &str) -> Result<(Option<Uuid>, Uuid), Error> {
+    let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?;
+    Ok(((user.role < Role::Admin).then_some(user.id), id))
+}
+
+async fn account_of(desk: &Desk, customer: Uuid) -> Result<proto::GetAccountResponse, Error> {
+    let found = app::overview::overview(desk, customer).await?;
+    Ok(proto::GetAccountResponse { account: Some(convert::account(found.account, found.credit)) })
 }
 
 /// An invoice of the caller; operators see all. Another one's looks like none.

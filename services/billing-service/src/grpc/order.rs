@@ -2,13 +2,14 @@
 
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::order_service_server::OrderService;
-use runtime::clock;
 use serde_json::Value;
 use tonic::{Request, Response, Status};
 
+use super::customer::with_lines;
 use super::{Api, convert};
-use crate::app::{self, Wish};
+use crate::app::{self, Wish, engine};
 use crate::error::Error;
+use crate::store::invoices;
 
 #[tonic::async_trait]
 impl OrderService for Api {
@@ -20,25 +21,39 @@ impl OrderService for Api {
         let wish = wish(request.into_inner())?;
         let desk = self.desk.clone();
         // A caller that hangs up must not cut the order in two.
-        let placed = tokio::spawn(async move { app::place_order(&desk, wish, clock::now()).await });
+        let placed = tokio::spawn(async move {
+            let now = desk.now().await;
+            app::place_order(&desk, wish, now).await
+        });
         let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
         self.desk.metrics.order_took(start.elapsed());
         let status = answer.subscription.status;
+        let key = engine::first_key(answer.subscription.id);
+        let invoice = match invoices::find_by_key(&self.desk.pool, &key).await.map_err(Error::from)? {
+            Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
+            None => None,
+        };
         Ok(Response::new(proto::PlaceOrderResponse {
             billing_status: status.billing_status().as_str().into(),
             provision_now: status.may_run().is_ok(),
             subscription: Some(convert::subscription(answer.subscription)),
             plan: Some(convert::plan(answer.plan)),
             trial_reason: answer.trial_reason.into(),
-            invoice: None,
+            invoice,
         }))
     }
 
     async fn reactivate_order(
         &self,
-        _: Request<proto::PlaceOrderRequest>,
+        request: Request<proto::PlaceOrderRequest>,
     ) -> Result<Response<proto::PlaceOrderResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        // The old order is of an ended subscription: it makes room for the new one, which never is a trial.
+        let mut wanted = request.into_inner();
+        wanted.trial = Some(false);
+        let instance = convert::uuid("instance_id", &wanted.instance_id)?;
+        let customer = convert::uuid("customer_id", &wanted.customer_id)?;
+        app::make_room(&self.desk, instance, customer, self.desk.now().await).await?;
+        self.place_order(Request::new(wanted)).await
     }
 
     async fn cancel_order(
@@ -48,7 +63,7 @@ impl OrderService for Api {
         let request = request.into_inner();
         let instance = convert::uuid("instance_id", &request.instance_id)?;
         let reason = if request.reason.is_empty() { "cancelled" } else { &request.reason };
-        app::cancel_order(&self.desk, instance, reason, clock::now()).await?;
+        app::cancel_order(&self.desk, instance, reason, self.desk.now().await).await?;
         Ok(Response::new(proto::CancelOrderResponse {}))
     }
 

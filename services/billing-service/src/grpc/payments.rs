@@ -2,9 +2,29 @@
 
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::payment_service_server::PaymentService;
+use runtime::identity::Role;
+use runtime::page::Page;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
-use super::Api;
+use super::customer::{user, whose};
+use super::{Api, convert};
+use crate::app::Desk;
+use crate::error::Error;
+use crate::store::payments::{self, Filter};
+
+/// A page of payments.
+pub(super) async fn page(
+    desk: &Desk,
+    filter: &Filter,
+    page: Page,
+) -> Result<proto::ListPaymentsResponse, Error> {
+    let (rows, total) = payments::list(&desk.pool, filter, page).await?;
+    Ok(proto::ListPaymentsResponse {
+        payments: rows.into_iter().map(convert::payment).collect(),
+        total: u64::try_from(total).unwrap_or(0),
+    })
+}
 
 #[tonic::async_trait]
 impl PaymentService for Api {
@@ -17,15 +37,26 @@ impl PaymentService for Api {
 
     async fn get_payment(
         &self,
-        _: Request<proto::GetPaymentRequest>,
+        request: Request<proto::GetPaymentRequest>,
     ) -> Result<Response<proto::GetPaymentResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let caller = user(&request)?;
+        let id = Uuid::parse_str(&request.get_ref().payment_id).map_err(|_| Error::NotFound("payment"))?;
+        let found = payments::find(&self.desk.pool, id)
+            .await
+            .map_err(Error::from)?
+            .filter(|found| found.customer_id == caller.id || caller.role >= Role::Operator)
+            .ok_or(Error::NotFound("payment"))?;
+        Ok(Response::new(proto::GetPaymentResponse { payment: Some(convert::payment(found)) }))
     }
 
     async fn list_payments(
         &self,
-        _: Request<proto::ListPaymentsRequest>,
+        request: Request<proto::ListPaymentsRequest>,
     ) -> Result<Response<proto::ListPaymentsResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let asked = request.get_ref();
+        let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
+        let listed = Page::try_new(asked.page, asked.page_size)?;
+        let filter = payments::Filter { customer_id: Some(customer), ..payments::Filter::default() };
+        Ok(Response::new(page(&self.desk, &filter, listed).await?))
     }
 }

@@ -121,3 +121,62 @@ pub async fn buyer(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<serd
     .fetch_one(db)
     .await
 }
+
+/// A billing account.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Customer.
+    pub id: Uuid,
+    /// Company.
+    pub company: String,
+    /// Tax id.
+    pub tax_id: String,
+    /// Address for invoices.
+    pub billing_email: String,
+    /// street, city, postal_code, region.
+    pub address: serde_json::Value,
+    /// ISO 3166-1 alpha-2, or empty.
+    pub country: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// The provider could not be read since then.
+    pub stale_since: Option<time::OffsetDateTime>,
+    /// When it was opened.
+    pub created_at: time::OffsetDateTime,
+}
+
+/// The account, if there is one.
+pub async fn account(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<Account>> {
+    sqlx::query_as!(
+        Account,
+        r#"SELECT id, company, tax_id, billing_email, address, country, currency AS "currency!", stale_since, created_at FROM customers WHERE id = $1"#,
+        customer,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Changes what is given.
+pub async fn update_account(
+    db: impl PgExecutor<'_>,
+    customer: Uuid,
+    company: Option<&str>,
+    tax_id: Option<&str>,
+    billing_email: Option<&str>,
+    address: Option<serde_json::Value>,
+    country: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE customers SET company = coalesce($2, company), tax_id = coalesce($3, tax_id), billing_email = coalesce($4, billing_email),
+                address = coalesce($5, address), country = coalesce($6, country) WHERE id = $1",
+        customer,
+        company,
+        tax_id,
+        billing_email,
+        address,
+        country,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

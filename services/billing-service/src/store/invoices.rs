@@ -348,3 +348,19 @@ pub async fn outstanding(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Resul
     .await?;
     Ok((row.count, row.sum))
 }
+
+/// The oldest debt of a subscription.
+pub async fn oldest_debt(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<Option<Invoice>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!", subtotal_minor::bigint AS "subtotal!",
+                  tax_minor::bigint AS "tax!", total_minor::bigint AS "total!", balance_minor::bigint AS "balance!", buyer, note, corrects_id,
+                  issued_at, due_at, paid_at, provider, provider_id
+           FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND kind IN ('first', 'recurring', 'manual')
+           ORDER BY due_at LIMIT 1"#,
+        subscription,
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(Invoice::try_from).transpose()
+}

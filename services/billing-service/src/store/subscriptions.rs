@@ -325,21 +325,6 @@ pub async fn revive(
     find(connection, id).await
 }
 
-/// Orders that wait for their first payment since before `before` (BIL-13).
-pub async fn pending_since(
-    db: impl PgExecutor<'_>,
-    before: OffsetDateTime,
-    limit: i64,
-) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "SELECT id FROM subscriptions WHERE status = 'pending' AND created_at < $1 ORDER BY created_at LIMIT $2",
-        before,
-        limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
 /// As it stands, kept from others until the transaction ends. It is the first lock of every change of money: then invoices, then payments.
 pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Subscription>> {
     sqlx::query!("SELECT id FROM subscriptions WHERE id = $1 FOR UPDATE", id)
@@ -432,4 +417,75 @@ pub async fn remind(
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// What an operator's list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this customer.
+    pub customer_id: Option<Uuid>,
+    /// Only in this state.
+    pub status: Option<String>,
+    /// Only on this step.
+    pub ladder: Option<String>,
+}
+
+/// Newest first, and the number of all.
+pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Subscription>, i64)> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
+                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
+                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
+                  pending_invoice_id, cancel_reason, coupon
+           FROM subscriptions
+           WHERE ($1::uuid IS NULL OR customer_id = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR ladder_state = $3)
+           ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5"#,
+        filter.customer_id,
+        filter.status,
+        filter.ladder,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM subscriptions
+           WHERE ($1::uuid IS NULL OR customer_id = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR ladder_state = $3)"#,
+        filter.customer_id,
+        filter.status,
+        filter.ladder,
+    )
+    .fetch_one(pool)
+    .await?;
+    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Subscription::try_from).collect();
+    Ok((rows?, total))
+}
+
+/// Live ones of a customer.
+pub async fn live(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Vec<Subscription>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
+                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
+                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
+                  pending_invoice_id, cancel_reason, coupon
+           FROM subscriptions WHERE customer_id = $1 AND status <> 'ended' ORDER BY created_at DESC LIMIT 200"#,
+        customer,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(Subscription::try_from).collect()
+}
+
+/// Live ones whose instance must exist: id after `after`, for the audit.
+pub async fn live_ids(db: impl PgExecutor<'_>, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT s.id FROM subscriptions s JOIN orders o ON o.id = s.order_id
+         WHERE s.status NOT IN ('ended', 'pending') AND o.confirmed_at IS NOT NULL AND s.id > $1 ORDER BY s.id LIMIT $2",
+        after,
+        limit,
+    )
+    .fetch_all(db)
+    .await
 }

@@ -1,6 +1,7 @@
 //! billing-service against a real PostgreSQL, a real RabbitMQ, and a provider that misbehaves.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod books;
 mod bus;
 mod catalogue;
 mod customers;

@@ -12,7 +12,7 @@ use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
 use billing_service::peers::Peers;
 use billing_service::provider::{
-    CancelWhen, Guarded, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider,
+    CancelWhen, Guarded, Ledger, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider,
     ProviderError, Pulled, Snapshot,
 };
 use contracts::billing::v1 as proto;
@@ -286,9 +286,19 @@ impl World {
     }
 
     pub(crate) async fn start_with(pool: &PgPool, policy: ProvisionPolicy) -> Self {
+        let remote = Remote::new();
+        Self::build(pool, policy, remote.clone(), Guarded::new(remote)).await
+    }
+
+    /// With the embedded ledger, which issues invoices.
+    pub(crate) async fn ledger(pool: &PgPool, policy: ProvisionPolicy) -> Self {
+        Self::build(pool, policy, Remote::new(), Guarded::new(Ledger::new(pool))).await
+    }
+
+    async fn build(pool: &PgPool, policy: ProvisionPolicy, remote: Remote, provider: Guarded) -> Self {
         app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
         let keys = Keyring::new();
-        let (directory, instances, remote) = (Directory::default(), Instances::default(), Remote::new());
+        let (directory, instances) = (Directory::default(), Instances::default());
         let mut users = Routes::builder();
         users.add_service(CustomerDirectoryServiceServer::new(directory.clone()));
         let users = test_kit::grpc::serve(USER, USER_POLICIES, &keys, users.routes()).await;
@@ -297,7 +307,7 @@ impl World {
         let found = test_kit::grpc::serve(INSTANCE, INSTANCE_POLICIES, &keys, found.routes()).await;
         let desk = Desk {
             pool: pool.clone(),
-            provider: Guarded::new(remote.clone()),
+            provider,
             peers: Peers::try_new(&keys.dialer(BILLING), &users.url, &found.url).unwrap(),
             policy,
             confirm_within: time::Duration::minutes(15),

@@ -1,0 +1,393 @@
+//! Upgrade, downgrade, cancel, and their undo (BIL-21 to BIL-23). Rows first; a provider that keeps the books is told before, since it can refuse.
+
+use contracts::events::topics;
+use messaging::outbox;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Desk;
+use super::bill::{bill, subscription_fact};
+use super::engine::{self, invoice};
+use super::payments::paid;
+use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
+use crate::domain::ladder::LadderState;
+use crate::domain::money::Money;
+use crate::domain::plan::Plan;
+use crate::domain::proration::unused;
+use crate::domain::subscription::{ProvisionPolicy, Status};
+use crate::error::Error;
+use crate::provider::{CancelWhen, PlanChange, ProviderError};
+use crate::store::invoices::Invoice;
+use crate::store::subscriptions::{self, PendingChange, Subscription};
+use crate::store::{credits, invoices, journal, plans};
+
+/// What an upgrade costs, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Quote {
+    /// Plan now.
+    pub current: Plan,
+    /// Plan then.
+    pub target: Plan,
+    /// To be paid.
+    pub amount_due: Money,
+    /// What is left of the present period.
+    pub credit: Money,
+    /// preview, applied, awaiting_payment.
+    pub status: &'static str,
+    /// Its invoice.
+    pub invoice: Option<Invoice>,
+    /// As it stands then.
+    pub subscription: Subscription,
+}
+
+/// A subscription of the customer, locked. `None` as customer: an operator.
+pub async fn own(
+    connection: &mut PgConnection,
+    customer: Option<Uuid>,
+    id: Uuid,
+) -> Result<Subscription, Error> {
+    subscriptions::lock(connection, id)
+        .await?
+        .filter(|row| customer.is_none_or(|customer| row.customer_id == customer))
+        .ok_or(Error::NotFound("subscription"))
+}
+
+async fn plan_for_sale(connection: &mut PgConnection, name: &str) -> Result<Plan, Error> {
+    plans::find(connection, name, None)
+        .await?
+        .filter(|plan| plan.active)
+        .ok_or_else(|| Error::PlanUnavailable(name.to_owned()))
+}
+
+/// Plan changes need a subscription that lives and owes nothing for long.
+async fn changeable(connection: &mut PgConnection, row: &Subscription) -> Result<(), Error> {
+    if !matches!(row.status, Status::Trialing | Status::Active | Status::PastDue)
+        || row.ladder != LadderState::None
+    {
+        return Err(Error::Refused("change_blocked", "the plan cannot be changed in this state"));
+    }
+    if row.status == Status::PastDue || invoices::oldest_due(connection, row.id).await?.is_some() {
+        return Err(Error::Refused("unpaid_invoices", "pay the open invoices first"));
+    }
+    Ok(())
+}
+
+/// Quotes an upgrade, or makes it: with policy `on_payment` after the payment of its invoice, else at once.
+pub async fn upgrade(
+    desk: &Desk,
+    customer: Option<Uuid>,
+    id: Uuid,
+    target: &str,
+    preview: bool,
+    now: OffsetDateTime,
+) -> Result<Quote, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let mut row = own(&mut tx, customer, id).await?;
+    let current = plans::find(&mut *tx, &row.plan_name, Some(row.entitlement_version))
+        .await?
+        .ok_or(Error::NotFound("plan"))?;
+    let target = plan_for_sale(&mut tx, target).await?;
+    if target.tier <= current.tier {
+        return Err(Error::Refused("not_an_upgrade", "the plan is not of a higher tier"));
+    }
+    if target.price.currency() != row.price.currency() {
+        return Err(Error::Refused("change_blocked", "the plan is sold in another currency"));
+    }
+    if let Some(quote) = asked_before(&mut tx, &row, &current, &target).await? {
+        return Ok(quote);
+    }
+    changeable(&mut tx, &row).await?;
+    let (lines, due, credit) = price(&row, &target, now)?;
+    let mut quote = Quote {
+        current,
+        target,
+        amount_due: Money::new(due.minor().max(0), due.currency()),
+        credit,
+        status: "preview",
+        invoice: None,
+        subscription: row.clone(),
+    };
+    if preview {
+        return Ok(quote);
+    }
+    if row.pending.is_some() {
+        return Err(Error::Refused("change_blocked", "another change waits already"));
+    }
+    if !desk.provider.keeps_books_here() {
+        tell_change(desk, &row, &quote.target, false).await?;
+    }
+    row.pending = Some(PendingChange {
+        plan_name: quote.target.name.clone(),
+        entitlement_version: quote.target.entitlement_version,
+        effective_at: None,
+        invoice_id: None,
+    });
+    // Each quote has its own document; the same question asked again found the pending change above.
+    let key = format!("upgrade:{}:{}", row.id, Uuid::now_v7());
+    let new = invoice(desk, &row, InvoiceKind::Upgrade, key, lines, now);
+    subscriptions::save(&mut tx, &row, now).await?;
+    let offer = bill(&mut tx, desk, new).await?;
+    if due.minor() < 0 {
+        give_back(&mut tx, &row, &offer, now).await?;
+    }
+    if let Some(pending) = row.pending.as_mut() {
+        pending.invoice_id = Some(offer.id);
+    }
+    subscriptions::save(&mut tx, &row, now).await?;
+    if offer.status == InvoiceStatus::Paid || desk.policy == ProvisionPolicy::OnInvoice {
+        quote.subscription = paid(&mut tx, desk, row, &offer, now).await?;
+        quote.status = "applied";
+    } else {
+        engine::changed(&mut tx, &row, "upgrade_waits", now).await?;
+        quote.subscription = row;
+        quote.status = "awaiting_payment";
+    }
+    quote.invoice = invoices::find(&mut *tx, offer.id).await?;
+    tx.commit().await?;
+    Ok(quote)
+}
+
+/// The same upgrade was asked for before and waits for its payment: the same answer.
+async fn asked_before(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    current: &Plan,
+    target: &Plan,
+) -> Result<Option<Quote>, Error> {
+    let Some(pending) = row.pending.as_ref().filter(|pending| pending.plan_name == target.name) else {
+        return Ok(None);
+    };
+    let Some(id) = pending.invoice_id else { return Ok(None) };
+    let Some(offer) = invoices::find(connection, id).await? else { return Ok(None) };
+    Ok(Some(Quote {
+        current: current.clone(),
+        target: target.clone(),
+        amount_due: offer.balance,
+        credit: engine::nothing(row),
+        status: "awaiting_payment",
+        invoice: Some(offer),
+        subscription: row.clone(),
+    }))
+}
+
+/// Lines, their sum, and what the old plan gives back. In the trial nothing was paid: the new plan's first period is charged whole.
+fn price(row: &Subscription, target: &Plan, now: OffsetDateTime) -> Result<(Vec<Line>, Money, Money), Error> {
+    let left = match row.period() {
+        Some((start, end)) if !row.in_trial() => unused(row.price, start, end, now)?,
+        _ => engine::nothing(row),
+    };
+    let restarts = row.in_trial() || row.billing_period != target.billing_period;
+    let (charge, until) = match row.period() {
+        Some((start, end)) if !restarts => (unused(target.price, start, end, now)?, end),
+        _ => (target.price, target.billing_period.end(now, now.day())),
+    };
+    let mut lines = vec![Line::one(
+        LineKind::Proration,
+        format!("{} ({})", target.name, target.billing_period),
+        charge,
+        Some((now, until)),
+    )];
+    if left.minor() != 0 {
+        let text = format!("unused time of {}", row.plan_name);
+        lines.push(Line::one(LineKind::Proration, text, left.checked_neg()?, Some((now, until))));
+    }
+    Ok((lines, charge.checked_add(left.checked_neg()?)?, left))
+}
+
+/// The old period was worth more than the new one: the rest is the customer's credit, and nothing is left to pay.
+async fn give_back(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    offer: &Invoice,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    use crate::domain::journal::{CREDIT, Entry, RECEIVABLE};
+    let Some(rest) = offer.balance.checked_neg().ok().filter(|rest| rest.minor() > 0) else { return Ok(()) };
+    let key = format!("upgrade-rest:{}", offer.id);
+    credits::give(connection, row.customer_id, rest, "unused time", "billing-service", &key, now).await?;
+    let entry = Entry::new("credit_given", key, row.customer_id, now)
+        .of_invoice(offer.id)
+        .transfer(CREDIT, RECEIVABLE, rest)?;
+    journal::post(connection, &entry).await?;
+    invoices::set_balance(connection, offer.id, engine::nothing(row), now).await?;
+    Ok(())
+}
+
+/// To a smaller plan, or another rhythm of the same tier, when the period ends (BIL-22).
+pub async fn downgrade(
+    desk: &Desk,
+    customer: Option<Uuid>,
+    id: Uuid,
+    target: &str,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let mut row = own(&mut tx, customer, id).await?;
+    let current = plans::find(&mut *tx, &row.plan_name, Some(row.entitlement_version))
+        .await?
+        .ok_or(Error::NotFound("plan"))?;
+    let target = plan_for_sale(&mut tx, target).await?;
+    if row.pending.as_ref().is_some_and(|pending| pending.plan_name == target.name) {
+        return Ok(row);
+    }
+    if target.tier > current.tier || target.name == current.name {
+        return Err(Error::Refused("not_a_downgrade", "the plan is not a smaller one"));
+    }
+    changeable(&mut tx, &row).await?;
+    if row.pending.is_some() {
+        return Err(Error::Refused("change_blocked", "another change waits already"));
+    }
+    // Nobody knows yet how much data a volume holds, and no volume is ever made smaller than its data: unknown is taken for too much.
+    if target.storage_mib < current.storage_mib {
+        return Err(Error::Refused(
+            "storage_exceeds_plan",
+            "the instance's data does not fit the smaller plan",
+        ));
+    }
+    if !desk.provider.keeps_books_here() {
+        tell_change(desk, &row, &target, true).await?;
+    }
+    row.pending = Some(PendingChange {
+        plan_name: target.name,
+        entitlement_version: target.entitlement_version,
+        effective_at: row.current_period_end,
+        invoice_id: None,
+    });
+    subscriptions::save(&mut tx, &row, now).await?;
+    engine::changed(&mut tx, &row, "downgrade_waits", now).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Takes a waiting downgrade back.
+pub async fn undo_downgrade(
+    desk: &Desk,
+    customer: Option<Uuid>,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let mut row = own(&mut tx, customer, id).await?;
+    if row.pending.as_ref().is_none_or(|pending| pending.invoice_id.is_some()) {
+        return Err(Error::Refused("nothing_to_undo", "no downgrade waits"));
+    }
+    desk.provider.undo_change(row.id).await.map_err(away)?;
+    row.pending = None;
+    subscriptions::save(&mut tx, &row, now).await?;
+    engine::changed(&mut tx, &row, "downgrade_undone", now).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Ends it with the period or the trial, or now (BIL-23). Never writes off debts.
+pub async fn cancel(
+    desk: &Desk,
+    customer: Option<Uuid>,
+    id: Uuid,
+    reason: &str,
+    immediate: bool,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let mut row = own(&mut tx, customer, id).await?;
+    if row.status == Status::Ended || (row.cancel_at.is_some() && !immediate) {
+        return Err(Error::Refused("already_cancelled", "the subscription is cancelled already"));
+    }
+    let end = row.current_period_end.filter(|end| *end > now && !immediate);
+    // What is suspended or was never paid has nothing to run out.
+    let end = end.filter(|_| !matches!(row.status, Status::Suspended | Status::Pending));
+    if !desk.provider.keeps_books_here() {
+        let when = match end {
+            None => CancelWhen::Now,
+            Some(end) if row.in_trial() => CancelWhen::TrialEnd(end),
+            Some(_) => CancelWhen::PeriodEnd,
+        };
+        desk.provider.cancel(row.id, when).await.map_err(away)?;
+    }
+    row.cancel_at = Some(end.unwrap_or(now));
+    row.cancel_reason = Some(reason.to_owned());
+    if end.is_some() && row.status != Status::PastDue {
+        row.status = Status::Cancelling;
+    }
+    subscriptions::save(&mut tx, &row, now).await?;
+    let mut fact = subscription_fact(&row, now);
+    fact.ends_at = row.cancel_at;
+    outbox::enqueue(&mut tx, topics::SUBSCRIPTION_CANCELLED, row.customer_id, &fact).await?;
+    if end.is_some() {
+        engine::changed(&mut tx, &row, "cancelled", now).await?;
+    } else {
+        engine::end(&mut tx, desk, &row, "cancelled", now).await?;
+    }
+    let row = subscriptions::find(&mut *tx, id).await?.ok_or(Error::NotFound("subscription"))?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Takes a cancellation back whose date has not come.
+pub async fn undo_cancel(
+    desk: &Desk,
+    customer: Option<Uuid>,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let mut row = own(&mut tx, customer, id).await?;
+    if row.status == Status::Ended || row.cancel_at.is_none_or(|at| at <= now) {
+        return Err(Error::Refused("nothing_to_undo", "no cancellation waits"));
+    }
+    desk.provider.undo_cancel(row.id).await.map_err(away)?;
+    row.cancel_at = None;
+    row.cancel_reason = None;
+    if row.status == Status::Cancelling {
+        row.status = if row.in_trial() { Status::Trialing } else { Status::Active };
+    }
+    subscriptions::save(&mut tx, &row, now).await?;
+    engine::changed(&mut tx, &row, "cancel_undone", now).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Lengthens a running trial (operators).
+pub async fn extend_trial(
+    connection: &mut PgConnection,
+    id: Uuid,
+    days: u32,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    let mut row = own(connection, None, id).await?;
+    let Some(end) = row.trial_ends_at.filter(|end| row.in_trial() && *end > now) else {
+        return Err(Error::Refused("not_trialing", "the subscription is in no trial"));
+    };
+    let end = end + time::Duration::days(days.into());
+    row.trial_ends_at = Some(end);
+    row.current_period_end = Some(end);
+    row.anchor_day = end.day();
+    if row.cancel_at.is_some() {
+        row.cancel_at = Some(end);
+    }
+    subscriptions::save(connection, &row, now).await?;
+    engine::changed(connection, &row, "trial_extended", now).await?;
+    Ok(row)
+}
+
+async fn tell_change(
+    desk: &Desk,
+    row: &Subscription,
+    target: &Plan,
+    at_period_end: bool,
+) -> Result<(), Error> {
+    let change = PlanChange {
+        subscription_id: row.id,
+        plan_name: &target.name,
+        billing_period: target.billing_period,
+        price: target.price,
+        at_period_end,
+    };
+    desk.provider.change(&change).await.map_err(away)
+}
+
+fn away(error: ProviderError) -> Error {
+    tracing::warn!(error = format!("{error:#}"), "the provider did not do it");
+    Error::ProviderUnavailable
+}

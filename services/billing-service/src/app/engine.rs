@@ -1,0 +1,369 @@
+//! Everything that happens to a subscription by itself, one step and one transaction at a time: reminders, the end of a trial, renewals, the
+//! ladder, the cancel date. What the schedule says is due is done; a crash between two steps changes nothing about the next one.
+
+use contracts::events::topics;
+use messaging::outbox;
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::bill::{self, bill, subscription_fact, wire};
+use super::payments::{self, save};
+use super::{Desk, complete, end_subscription};
+use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice};
+use crate::domain::ladder::{LadderState, next_step};
+use crate::domain::money::Money;
+use crate::domain::schedule::{Facts, Rules, Step, next};
+use crate::domain::subscription::Status;
+use crate::error::Error;
+use crate::store::subscriptions::{self, Subscription};
+use crate::store::{invoices, plans};
+
+/// Subscriptions in one round.
+const BATCH: i64 = 500;
+/// Steps side by side; the numbers of invoices make them wait for each other anyway.
+const SIDE_BY_SIDE: usize = 6;
+/// When nothing will ever be due by itself: looked at again all the same.
+const FAR: Duration = Duration::days(365);
+
+/// Does all that is due at `now`, for all subscriptions. How many steps were taken.
+pub async fn run_due(desk: &Desk, now: OffsetDateTime) -> Result<usize, Error> {
+    let mut taken = 0;
+    loop {
+        let ids = subscriptions::due(&desk.pool, now, BATCH).await?;
+        let found = ids.len();
+        let mut failed = 0;
+        let mut ids = ids.into_iter();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < SIDE_BY_SIDE
+                && let Some(id) = ids.next()
+            {
+                let desk = desk.clone();
+                running.spawn(async move { (id, run_one(&desk, id, now).await) });
+            }
+            match running.join_next().await {
+                None => break,
+                Some(Ok((_, Ok(steps)))) => taken += steps,
+                Some(Ok((id, Err(error)))) => {
+                    failed += 1;
+                    tracing::warn!(subscription.id = %id, error = format!("{error:#}"), "what is due could not be done yet");
+                }
+                Some(Err(error)) => return Err(Error::Internal(error.into())),
+            }
+        }
+        // A round in which nothing worked is left to the next sweep.
+        if i64::try_from(found).unwrap_or(0) < BATCH || failed == found {
+            return Ok(taken);
+        }
+    }
+}
+
+/// Does all that is due for one subscription, in order.
+pub async fn run_one(desk: &Desk, id: Uuid, now: OffsetDateTime) -> Result<usize, Error> {
+    let rules = rules(desk);
+    let mut taken = 0;
+    loop {
+        let mut tx = desk.pool.begin().await?;
+        let Some(row) = subscriptions::lock(&mut tx, id).await? else { return Ok(taken) };
+        let facts = facts(&mut tx, &row).await?;
+        match next(&facts, &rules) {
+            Some((at, step)) if at <= now => {
+                take(&mut tx, desk, row, step, at, now).await?;
+                tx.commit().await?;
+                taken += 1;
+            }
+            later => {
+                let at = later.map_or(now + FAR, |(at, _)| at);
+                subscriptions::set_next_due(&mut tx, id, at).await?;
+                tx.commit().await?;
+                return Ok(taken);
+            }
+        }
+    }
+}
+
+/// What the schedule goes by.
+pub fn rules(desk: &Desk) -> Rules {
+    Rules {
+        ladder: desk.terms.ladder,
+        reminder_days: desk.terms.reminder_days.clone(),
+        pay_within: desk.pay_within,
+        keeps_books: desk.provider.keeps_books_here(),
+    }
+}
+
+async fn facts(connection: &mut PgConnection, row: &Subscription) -> Result<Facts, Error> {
+    let reminded =
+        if row.in_trial() { subscriptions::reminders(&mut *connection, row.id).await? } else { Vec::new() };
+    Ok(Facts {
+        status: row.status,
+        created_at: row.created_at,
+        trial_ends_at: row.trial_ends_at,
+        period_end: row.current_period_end,
+        cancel_at: row.cancel_at,
+        ladder: row.ladder,
+        ladder_since: row.ladder_since,
+        oldest_due: invoices::oldest_due(connection, row.id).await?,
+        reminded: reminded
+            .iter()
+            .filter_map(|kind| kind.strip_prefix("trial-").and_then(|days| days.parse().ok()))
+            .collect(),
+    })
+}
+
+/// When the ladder goes on, for answers and mails.
+pub async fn next_ladder_step(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    row: &Subscription,
+) -> Result<Option<OffsetDateTime>, Error> {
+    if matches!(row.status, Status::Ended | Status::Pending) {
+        return Ok(None);
+    }
+    let due = invoices::oldest_due(connection, row.id).await?;
+    Ok(due.and_then(|due| next_step(row.ladder, row.ladder_since, due, desk.terms.ladder)).map(|(at, _)| at))
+}
+
+async fn take(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    mut row: Subscription,
+    step: Step,
+    at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    match step {
+        Step::Remind(days) => remind(connection, &row, days, now).await?,
+        Step::Cancel => end(connection, desk, &row, "cancelled", now).await?,
+        Step::Expire => {
+            end(connection, desk, &row, "payment_timeout", now).await?;
+            let fact = subscription_fact(&row, now);
+            outbox::enqueue(connection, topics::SUBSCRIPTION_EXPIRED, row.customer_id, &fact).await?;
+            desk.metrics.mended("unpaid");
+        }
+        Step::Overdue => {
+            row.status = Status::PastDue;
+            save(connection, row, topics::SUBSCRIPTION_CHANGED, "overdue", now).await?;
+        }
+        Step::Ladder(LadderState::Terminated) => {
+            row.ladder = LadderState::Terminated;
+            row.ladder_since = Some(now);
+            subscriptions::save(connection, &row, now).await?;
+            end(connection, desk, &row, "overdue", now).await?;
+        }
+        Step::Ladder(state) => climb(connection, desk, row, state, now).await?,
+        Step::Renew => renew(connection, desk, row, at, now).await?,
+    }
+    tracing::info!(step = ?step, "billing step taken");
+    Ok(())
+}
+
+/// Once, and only while it is still true (BIL-11).
+async fn remind(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    days: u16,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    if !subscriptions::remind(connection, row.id, &format!("trial-{days}"), now).await? {
+        return Ok(());
+    }
+    let Some(end) = row.trial_ends_at.filter(|end| *end > now) else { return Ok(()) };
+    let mut fact = subscription_fact(row, now);
+    let left = (end - now).whole_seconds();
+    fact.days = u32::try_from((left + 86_399) / 86_400).ok();
+    fact.ends_at = Some(end);
+    fact.amount = Some(wire(row.price));
+    outbox::enqueue(connection, topics::TRIAL_ENDING, row.customer_id, &fact).await?;
+    Ok(())
+}
+
+/// Warning or suspension (BIL-14).
+async fn climb(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    mut row: Subscription,
+    state: LadderState,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    row.ladder = state;
+    row.ladder_since = Some(now);
+    let topic = if state == LadderState::Suspended {
+        row.status = Status::Suspended;
+        topics::SUBSCRIPTION_SUSPENDED
+    } else {
+        row.status = Status::PastDue;
+        topics::SUBSCRIPTION_CHANGED
+    };
+    let row = save(connection, row, topic, "overdue", now).await?;
+    let mut fact = subscription_fact(&row, now);
+    fact.reason = Some(state.as_str().to_owned());
+    fact.next_step_at = next_ladder_step(connection, desk, &row).await?;
+    if let Some(debt) = invoices::oldest_debt(&mut *connection, row.id).await? {
+        fact.invoice_id = Some(debt.id);
+        fact.invoice_number = Some(debt.number.clone());
+        fact.amount = Some(wire(debt.total));
+        fact.balance = Some(wire(debt.balance));
+        fact.due_at = debt.due_at;
+        let overdue = debt.due_at.map_or(0, |due| (now - due).whole_days());
+        fact.days = u32::try_from(overdue).ok();
+    }
+    outbox::enqueue(connection, topics::OVERDUE, row.customer_id, &fact).await?;
+    Ok(())
+}
+
+/// The next period begins where the last one ended, and its invoice is issued (BIL-12, BIL-20).
+async fn renew(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    mut row: Subscription,
+    at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let was_trial = row.in_trial();
+    let changed = settle_pending(connection, &mut row, at, now).await?;
+    let end = row.billing_period.end(at, row.anchor_day);
+    row.current_period_start = Some(at);
+    row.current_period_end = Some(end);
+    if row.status == Status::Trialing {
+        row.status = Status::Active;
+    }
+    subscriptions::save(connection, &row, now).await?;
+    let line = Line::one(LineKind::Plan, describe(&row), row.price, Some((at, end)));
+    let key = format!("period:{}:{}", row.id, at.unix_timestamp());
+    let invoice =
+        bill(connection, desk, invoice(desk, &row, InvoiceKind::Recurring, key, vec![line], now)).await?;
+    if was_trial && invoice.status != InvoiceStatus::Paid && row.status == Status::Active {
+        row.status = Status::PastDue;
+    }
+    if was_trial || changed {
+        let reason = if was_trial { "trial_ended" } else { "downgraded" };
+        save(connection, row, topics::SUBSCRIPTION_CHANGED, reason, now).await?;
+    }
+    Ok(())
+}
+
+/// A downgrade whose date is here is made; an upgrade that was never paid is dropped with its offer. `true`: the plan is another.
+async fn settle_pending(
+    connection: &mut PgConnection,
+    row: &mut Subscription,
+    at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    let Some(pending) = row.pending.take() else { return Ok(false) };
+    if let Some(offer) = pending.invoice_id {
+        if let Some(offer) = invoices::lock(connection, offer).await? {
+            bill::close(connection, &offer, InvoiceStatus::Void, "offer_expired", now).await?;
+        }
+        return Ok(false);
+    }
+    if pending.effective_at.is_some_and(|effective| effective > at) {
+        row.pending = Some(pending);
+        return Ok(false);
+    }
+    let plan = plans::find(&mut *connection, &pending.plan_name, Some(pending.entitlement_version))
+        .await?
+        .ok_or(Error::NotFound("plan"))?;
+    row.plan_name = plan.name;
+    row.entitlement_version = plan.entitlement_version;
+    row.billing_period = plan.billing_period;
+    row.price = plan.price;
+    Ok(true)
+}
+
+/// Ends it, with the offers that it has, and says until when its data is kept (BIL-24). Debts stay.
+pub async fn end(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    row: &Subscription,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let mut offers: Vec<Uuid> = row.pending.iter().filter_map(|pending| pending.invoice_id).collect();
+    if row.status == Status::Pending {
+        offers
+            .extend(invoices::find_by_key(&mut *connection, &first_key(row.id)).await?.map(|first| first.id));
+    }
+    for offer in offers {
+        if let Some(offer) = invoices::lock(connection, offer).await? {
+            bill::close(connection, &offer, InvoiceStatus::Void, reason, now).await?;
+        }
+    }
+    end_subscription(connection, row.id, reason, now).await?;
+    if row.status != Status::Pending {
+        let mut fact = subscription_fact(row, now);
+        fact.ends_at = Some(now);
+        // Retention is real time.
+        fact.retained_until = Some(runtime::clock::now() + Duration::days(desk.terms.retention_days.into()));
+        fact.reason = Some(reason.to_owned());
+        outbox::enqueue(connection, topics::SERVICE_TERMINATED, row.customer_id, &fact).await?;
+    }
+    Ok(())
+}
+
+/// The first invoice of an order without trial, issued with its subscription (BIL-13). Paid at once by credit: the subscription begins.
+pub async fn first_invoice(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    row: Subscription,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    let line = Line::one(LineKind::Plan, describe(&row), row.price, row.period());
+    let new = invoice(desk, &row, InvoiceKind::First, first_key(row.id), vec![line], now);
+    let issued = bill(connection, desk, new).await?;
+    if issued.status == InvoiceStatus::Paid {
+        return payments::paid(connection, desk, row, &issued, now).await;
+    }
+    Ok(row)
+}
+
+/// Key of the first invoice of a subscription.
+pub fn first_key(subscription: Uuid) -> String {
+    format!("first:{subscription}")
+}
+
+/// What a line of a period says.
+pub fn describe(row: &Subscription) -> String {
+    format!("{} ({})", row.plan_name, row.billing_period)
+}
+
+/// An invoice of a subscription.
+pub fn invoice(
+    desk: &Desk,
+    row: &Subscription,
+    kind: InvoiceKind,
+    key: String,
+    lines: Vec<Line>,
+    now: OffsetDateTime,
+) -> NewInvoice {
+    NewInvoice {
+        customer_id: row.customer_id,
+        subscription_id: Some(row.id),
+        kind,
+        key,
+        currency: row.price.currency(),
+        lines,
+        note: String::new(),
+        corrects_id: None,
+        issued_at: now,
+        due_at: now + Duration::days(desk.terms.due_days.into()),
+    }
+}
+
+/// Announces a changed subscription; for use cases.
+pub async fn changed(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    complete::announce(connection, topics::SUBSCRIPTION_CHANGED, row, Some(reason), now).await?;
+    Ok(())
+}
+
+/// Zero of a subscription's currency.
+pub fn nothing(row: &Subscription) -> Money {
+    Money::zero(row.price.currency())
+}

@@ -1,0 +1,75 @@
+//! All about a customer's money, from the local rows alone (BIL-34).
+
+use runtime::page::Page;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Desk;
+use crate::domain::ladder::LadderState;
+use crate::domain::money::{Currency, Money};
+use crate::domain::subscription::Status;
+use crate::error::Error;
+use crate::store::credits;
+use crate::store::customers::{self, Account};
+use crate::store::invoices::{self, Filter, Invoice};
+use crate::store::subscriptions::{self, Subscription};
+
+/// What the overview shows.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// The account.
+    pub account: Account,
+    /// Live subscriptions that may run or were suspended.
+    pub active: Vec<Subscription>,
+    /// Orders that wait for their payment.
+    pub pending: Vec<Subscription>,
+    /// Open invoices, the newest 100.
+    pub outstanding: Vec<Invoice>,
+    /// Their sum, over all of them.
+    pub total: Money,
+    /// What we owe the customer.
+    pub credit: Money,
+    /// The next charge.
+    pub next: Option<(OffsetDateTime, Money)>,
+    /// The worst step of all subscriptions.
+    pub ladder: LadderState,
+}
+
+/// Of a customer; an account that was never opened is opened.
+pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
+    let account = account(desk, customer).await?;
+    let currency: Currency =
+        account.currency.parse().map_err(|error| Error::Internal(anyhow::Error::new(error)))?;
+    let live = subscriptions::live(&desk.pool, customer).await?;
+    let ladder = live.iter().map(|row| row.ladder).max().unwrap_or(LadderState::None);
+    let next = live
+        .iter()
+        .filter(|row| row.cancel_at.is_none() && row.status != Status::Pending)
+        .filter_map(|row| row.current_period_end.map(|end| (end, row.price)))
+        .min_by_key(|(end, _)| *end);
+    let (pending, active) = live.into_iter().partition(|row| row.status == Status::Pending);
+    let filter = Filter { customer_id: Some(customer), status: Some("open".into()), ..Filter::default() };
+    let page = Page::try_new(1, Page::MAX_SIZE).map_err(|_| Error::Conflict)?;
+    let (outstanding, _) = invoices::list(&desk.pool, &filter, page).await?;
+    let (_, total) = invoices::outstanding(&desk.pool, customer).await?;
+    let credit = credits::left(&desk.pool, customer, currency.as_str()).await?;
+    Ok(Overview {
+        account,
+        active,
+        pending,
+        outstanding,
+        total: Money::new(total, currency),
+        credit: Money::new(credit, currency),
+        next,
+        ladder,
+    })
+}
+
+/// The account of a customer; opened when it is not there yet.
+pub async fn account(desk: &Desk, customer: Uuid) -> Result<Account, Error> {
+    if let Some(account) = customers::account(&desk.pool, customer).await? {
+        return Ok(account);
+    }
+    customers::open(&desk.pool, customer, None).await?;
+    customers::account(&desk.pool, customer).await?.ok_or(Error::NotFound("account"))
+}

@@ -1,0 +1,153 @@
+//! Money that operators handle by hand: a bank payment, a credit, a void invoice, a write-off (BIL-28, BIL-29). Each with reason and audit row.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::payments::{cleared, lock, settle};
+use super::{Desk, bill};
+use crate::domain::invoice::InvoiceStatus;
+use crate::domain::journal::{CREDIT, Entry, GOODWILL};
+use crate::domain::money::Money;
+use crate::error::Error;
+use crate::store::audit::{self, Audit};
+use crate::store::invoices::Invoice;
+use crate::store::payments::{self, NewPayment, Payment};
+use crate::store::{credits, invoices, journal};
+
+/// Who does it, and why.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// User id.
+    pub actor: String,
+    /// Role.
+    pub role: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Of which request.
+    pub request_id: String,
+}
+
+impl By {
+    fn audit<'a>(
+        &'a self,
+        action: &'a str,
+        customer: Uuid,
+        subject: Uuid,
+        details: serde_json::Value,
+    ) -> Audit<'a> {
+        Audit {
+            actor: &self.actor,
+            role: self.role,
+            action,
+            customer_id: Some(customer),
+            subject_id: Some(subject),
+            reason: &self.reason,
+            request_id: &self.request_id,
+            details,
+        }
+    }
+}
+
+/// Records and books a bank payment. The same reference again is refused, also when two admins type it at once.
+pub async fn record_payment(
+    desk: &Desk,
+    by: &By,
+    invoice: Uuid,
+    amount: Money,
+    reference: &str,
+    received_at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<Payment, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let (_, invoice) = lock(&mut tx, invoice).await?;
+    if payments::find_by_reference(&mut *tx, "external", reference).await?.is_some() {
+        return Err(Error::Refused(
+            "duplicate_reference",
+            "a payment with this reference was recorded before",
+        ));
+    }
+    if invoice.status != InvoiceStatus::Open {
+        return Err(Error::Refused("invoice_not_open", "the invoice is not open"));
+    }
+    if amount.currency() != invoice.currency() || amount.minor() <= 0 {
+        return Err(Error::Field {
+            field: "amount",
+            message: "must be positive and in the invoice's currency",
+        });
+    }
+    if amount.minor() > invoice.balance.minor() {
+        return Err(Error::Refused("over_balance", "the amount is above what is left to pay"));
+    }
+    let id = Uuid::now_v7();
+    let new = NewPayment {
+        id,
+        customer_id: invoice.customer_id,
+        invoice_id: invoice.id,
+        amount,
+        method: "bank",
+        gateway: "external",
+        reference,
+        reason: &by.reason,
+        actor: &by.actor,
+        received_at: Some(received_at),
+        created_at: now,
+    };
+    if !payments::insert(&mut tx, &new).await? {
+        return Err(Error::Refused(
+            "duplicate_reference",
+            "a payment with this reference was recorded before",
+        ));
+    }
+    settle(&mut tx, desk, invoice.id, id, now).await?;
+    let details = serde_json::json!({ "reference": reference, "amount_minor": amount.minor() });
+    audit::write(&mut tx, &by.audit("payment_recorded", invoice.customer_id, id, details)).await?;
+    let payment = payments::find(&mut *tx, id).await?.ok_or(Error::NotFound("payment"))?;
+    tx.commit().await?;
+    Ok(payment)
+}
+
+/// Gives a credit, once for its key.
+pub async fn give_credit(
+    desk: &Desk,
+    by: &By,
+    customer: Uuid,
+    amount: Money,
+    key: &str,
+    now: OffsetDateTime,
+) -> Result<Option<Uuid>, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let key = format!("admin:{customer}:{key}");
+    let given = credits::give(&mut tx, customer, amount, &by.reason, &by.actor, &key, now).await?;
+    if let Some(id) = given {
+        let entry = Entry::new("credit_given", key, customer, now).transfer(CREDIT, GOODWILL, amount)?;
+        journal::post(&mut tx, &entry).await?;
+        let details = serde_json::json!({ "amount_minor": amount.minor() });
+        audit::write(&mut tx, &by.audit("credit_given", customer, id, details)).await?;
+    }
+    tx.commit().await?;
+    Ok(given)
+}
+
+/// Takes an open invoice back or writes it off; a subscription that owes nothing else is cleared.
+pub async fn close_invoice(
+    desk: &Desk,
+    by: &By,
+    invoice: Uuid,
+    status: InvoiceStatus,
+    now: OffsetDateTime,
+) -> Result<Invoice, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let (subscription, invoice) = lock(&mut tx, invoice).await?;
+    if !bill::close(&mut tx, &invoice, status, &by.reason, now).await? {
+        return Err(Error::Refused("invoice_not_open", "the invoice is not open"));
+    }
+    if let Some(subscription) = subscription {
+        cleared(&mut tx, subscription, now).await?;
+    }
+    let action = if status == InvoiceStatus::Void { "invoice_voided" } else { "invoice_written_off" };
+    let details = serde_json::json!({ "balance_minor": invoice.balance.minor() });
+    audit::write(&mut tx, &by.audit(action, invoice.customer_id, invoice.id, details)).await?;
+    let closed = invoices::find(&mut *tx, invoice.id).await?.ok_or(Error::NotFound("invoice"))?;
+    tx.commit().await?;
+    Ok(closed)
+}
