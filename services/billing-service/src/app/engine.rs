@@ -138,9 +138,9 @@ async fn take(
         Step::Remind(days) => remind(connection, &row, days, now).await?,
         Step::Cancel => end(connection, desk, &row, "cancelled", now).await?,
         Step::Expire => {
-            end(connection, desk, &row, "payment_timeout", now).await?;
             let fact = subscription_fact(&row, now);
-            outbox::enqueue(connection, topics::SUBSCRIPTION_EXPIRED, row.customer_id, &fact).await?;
+            outbox::enqueue(&mut *connection, topics::SUBSCRIPTION_EXPIRED, row.customer_id, &fact).await?;
+            end(connection, desk, &row, "payment_timeout", now).await?;
             desk.metrics.mended("unpaid");
         }
         Step::Overdue => {
