@@ -13,7 +13,12 @@ pub const SERVERS: Consumer = Consumer { queue: "instance-service.servers", topi
 /// Subscriptions of billing-service.
 pub const SUBSCRIPTIONS: Consumer = Consumer {
     queue: "instance-service.subscriptions",
-    topics: &[topics::SUBSCRIPTION_SUSPENDED, topics::SUBSCRIPTION_RESUMED, topics::SUBSCRIPTION_ENDED],
+    topics: &[
+        topics::SUBSCRIPTION_SUSPENDED,
+        topics::SUBSCRIPTION_RESUMED,
+        topics::SUBSCRIPTION_ENDED,
+        topics::SUBSCRIPTION_CHANGED,
+    ],
 };
 
 /// Writes the projection `db_servers`.
@@ -35,7 +40,7 @@ pub struct Subscriptions(pub App);
 impl Handler for Subscriptions {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
         let fact: SubscriptionFact = message.payload()?;
-        match subscriptions::apply(connection, &self.0, &message.topic, &fact).await {
+        match subscriptions::apply(connection, &self.0, &fact).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::Retry(anyhow::anyhow!("the instance changed at the same time"))),
             Err(error) => Err(Failure::Retry(error.into())),

@@ -21,9 +21,16 @@ const BATCH: i64 = 100;
 
 /// Sweeps until the process stops. A failed sweep is told and repeated.
 pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut after = Uuid::nil();
     loop {
         if let Err(error) = once(&app).await {
             tracing::warn!(reason = error.reason(), error = format!("{error:#}"), "a sweep failed");
+        }
+        match follow_billing(&app, after).await {
+            Ok(next) => after = next,
+            Err(error) => {
+                tracing::warn!(reason = error.reason(), error = format!("{error:#}"), "a sweep failed");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -43,15 +50,30 @@ pub async fn once(app: &App) -> Result<(), Error> {
     each(app, &due.purge, Action::Purge).await;
     each(app, &due.suspend, Action::Suspend).await;
     each(app, &due.unsuspend, Action::Unsuspend).await;
-    for (instance, subscription) in unpaid {
-        if let Err(error) = subscriptions::look_after_unpaid(app, instance, subscription).await {
-            tracing::info!(instance.id = %instance, reason = error.reason(), "an unpaid order was not looked after");
+    look_after(app, unpaid).await;
+    Ok(())
+}
+
+/// One page of the round over all live instances: what billing says of them, should its facts have been lost. Returns where the next page begins.
+pub async fn follow_billing(app: &App, after: Uuid) -> Result<Uuid, Error> {
+    let mut connection = app.pool.acquire().await?;
+    let page = instances::live_after(&mut connection, after, BATCH).await?;
+    drop(connection);
+    let full = i64::try_from(page.len()).is_ok_and(|count| count == BATCH);
+    let next = page.last().filter(|_| full).map_or_else(Uuid::nil, |(instance, _)| *instance);
+    look_after(app, page).await;
+    Ok(next)
+}
+
+async fn look_after(app: &App, page: Vec<(Uuid, Uuid)>) {
+    for (instance, subscription) in page {
+        if let Err(error) = subscriptions::look_after(app, instance, subscription).await {
+            tracing::info!(instance.id = %instance, reason = error.reason(), "billing's word was not followed");
             if matches!(error, Error::Unavailable(_)) {
                 break;
             }
         }
     }
-    Ok(())
 }
 
 async fn each(app: &App, ids: &[Uuid], action: Action) {

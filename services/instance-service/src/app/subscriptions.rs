@@ -1,67 +1,215 @@
-//! What billing's facts mean for instances (BIL-14, BIL-16, BIL-24): suspend, resume, terminate. Idempotent.
+//! What billing's facts mean for instances (BIL-13…16, BIL-21, BIL-24): begin, suspend, resume, terminate, another plan. A fact is a hint: the
+//! entitlement is read before anything is decided, so that repeated, late and reordered facts change nothing.
 
-use contracts::billing::v1::GetEntitlementResponse;
-use contracts::events::{SubscriptionFact, topics};
+use contracts::events::SubscriptionFact;
 use contracts::services::BILLING;
-use instance::domain::{Action, ActorKind, Ask, BillingStatus, decide};
-use instance::store::{Scope, instances};
+use instance::domain::{
+    Action, ActorKind, Ask, BillingStatus, Event, Instance, Limits, OperationKind, Status, decide, transition,
+};
+use instance::store::events::Cause;
+use instance::store::instances::{Extra, Found};
+use instance::store::operations::NewOperation;
+use instance::store::{Scope, events, instances, operations};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::App;
 use super::act::{self, Wish};
 use super::who::Who;
+use super::{App, RACES};
+use crate::clients::billing::{Entitlement, Plan, Standing};
 use crate::error::Error;
 
-/// Applies a fact on the connection of its inbox row. False: a race was lost, try again.
-pub async fn apply(
-    connection: &mut PgConnection,
-    app: &App,
-    topic: &str,
-    fact: &SubscriptionFact,
-) -> Result<bool, Error> {
-    let action = match topic {
-        topics::SUBSCRIPTION_SUSPENDED => Action::Suspend,
-        topics::SUBSCRIPTION_RESUMED => Action::Unsuspend,
-        topics::SUBSCRIPTION_ENDED => Action::Terminate,
-        _ => return Ok(true),
-    };
-    let now = runtime::clock::now();
+/// Follows a fact on the connection of its inbox row. False: a race was lost, try again.
+pub async fn apply(connection: &mut PgConnection, app: &App, fact: &SubscriptionFact) -> Result<bool, Error> {
     let Some(found) = instances::find(connection, fact.instance_id, Scope::All).await? else {
-        tracing::info!(instance.id = %fact.instance_id, topic, "a fact on an instance that is not here");
+        tracing::info!(instance.id = %fact.instance_id, "a fact on an instance that is not here");
         return Ok(true);
     };
     if found.instance.subscription_id != Some(fact.subscription_id) {
         // An older subscription of a reactivated instance decides nothing.
         return Ok(true);
     }
+    let Some(entitlement) = app.billing.entitlement(fact.subscription_id).await? else {
+        tracing::warn!(subscription.id = %fact.subscription_id, "a fact on a subscription that billing does not know");
+        return Ok(true);
+    };
+    follow(connection, app, &found, &entitlement, fact.reason.as_deref()).await
+}
+
+/// The sweep behind the message (REL-04): what does billing say now? An answer that does not come changes nothing (BIL-35).
+pub async fn look_after(app: &App, instance: Uuid, subscription: Uuid) -> Result<(), Error> {
+    let Some(entitlement) = app.billing.entitlement(subscription).await? else {
+        // Billing's audit reports it (BIL-37); a missing row over there stops nobody's service.
+        tracing::warn!(instance.id = %instance, subscription.id = %subscription, "billing does not know this subscription");
+        return Ok(());
+    };
+    for _ in 0..RACES {
+        let mut tx = app.pool.begin().await?;
+        let found = instances::find(&mut tx, instance, Scope::All).await?;
+        let Some(found) = found.filter(|found| found.instance.subscription_id == Some(subscription)) else {
+            return Ok(());
+        };
+        if follow(&mut tx, app, &found, &entitlement, None).await? {
+            tx.commit().await?;
+            return Ok(());
+        }
+    }
+    Err(Error::Conflict)
+}
+
+/// Makes the row what the entitlement says: run or not, then the plan. False: a race was lost.
+async fn follow(
+    connection: &mut PgConnection,
+    app: &App,
+    found: &Found,
+    entitlement: &Entitlement,
+    reason: Option<&str>,
+) -> Result<bool, Error> {
+    let now = runtime::clock::now();
+    let before = &found.instance;
+    let taken = match action_for(before, entitlement.standing) {
+        Some(action) => take(connection, app, found, action, entitlement, reason, now).await?,
+        None => note_standing(connection, before, entitlement.billing_status, now).await?,
+    };
+    if !taken {
+        return Ok(false);
+    }
+    let Some(plan) = &entitlement.plan else { return Ok(true) };
+    if before.plan == plan.name {
+        return Ok(true);
+    }
+    match instances::find(connection, before.id, Scope::All).await? {
+        Some(found) => change_plan(connection, app, &found, plan, now).await,
+        None => Ok(true),
+    }
+}
+
+/// What the standing asks of this instance; `None` where it is so already.
+fn action_for(instance: &Instance, standing: Standing) -> Option<Action> {
+    let waits = instance.status == Status::PendingPayment;
+    match standing {
+        // Once only: whoever brings an ended one back by hand (INS-27) has decided otherwise.
+        Standing::Ended => {
+            let known = instance.billing_status == BillingStatus::Closed;
+            (instance.status.is_live() && !known).then_some(Action::Terminate)
+        }
+        Standing::MayRun => (waits || instance.holds.billing).then_some(Action::Unsuspend),
+        // An order that was never paid has nothing to suspend: it just goes on waiting.
+        Standing::Unpaid => {
+            (!waits && instance.status.is_live() && !instance.holds.billing).then_some(Action::Suspend)
+        }
+    }
+}
+
+async fn take(
+    connection: &mut PgConnection,
+    app: &App,
+    found: &Found,
+    action: Action,
+    entitlement: &Entitlement,
+    reason: Option<&str>,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
     let who = Who::service(BILLING, ActorKind::Billing, "");
+    let why = reason.unwrap_or(match entitlement.standing {
+        Standing::Ended => "the subscription ended",
+        Standing::MayRun | Standing::Unpaid => "a payment is due",
+    });
     let wish = Wish {
-        reason: fact.reason.clone(),
-        billing_status: fact.billing_status.parse::<BillingStatus>().ok(),
+        reason: (action != Action::Unsuspend).then(|| why.to_owned()),
+        billing_status: entitlement.billing_status,
         ..Wish::default()
     };
     let ask = Ask { action, actor: ActorKind::Billing, force: false };
-    match decide(&found.instance, act::active(&found), ask, now) {
+    match decide(&found.instance, act::active(found), ask, now) {
         Ok(decision) => {
-            let acted = act::carry_out(connection, app, &who, &found, action, &wish, &decision, now).await?;
+            let acted = act::carry_out(connection, app, &who, found, action, &wish, &decision, now).await?;
             Ok(acted.is_some())
         }
         Err(refused) => {
-            tracing::info!(instance.id = %fact.instance_id, topic, refused = ?refused, "a fact changes nothing");
+            tracing::info!(instance.id = %found.instance.id, action = %action, refused = ?refused, "a fact changes nothing");
             Ok(true)
         }
     }
 }
 
-/// The sweep behind the message (REL-04): may an order that waits for a payment run by now?
-pub async fn look_after_unpaid(app: &App, instance: Uuid, subscription: Uuid) -> Result<(), Error> {
-    let GetEntitlementResponse { may_run, billing_status, .. } =
-        app.billing.entitlement(subscription).await?;
-    if !may_run {
-        return Ok(());
+async fn note_standing(
+    connection: &mut PgConnection,
+    before: &Instance,
+    standing: Option<BillingStatus>,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    if standing.is_none_or(|standing| standing == before.billing_status) {
+        return Ok(true);
     }
-    let who = Who::service(BILLING, ActorKind::Billing, "");
-    let wish = Wish { billing_status: billing_status.parse().ok(), ..Wish::default() };
-    act::act(app, &who, instance, Action::Unsuspend, &wish).await.map(drop)
+    let extra = Extra { billing_status: standing, ..Extra::default() };
+    Ok(instances::save_holds(connection, before, before.holds, &extra, now).await?)
+}
+
+/// Another plan (BIL-21, BIL-22, INS-29): its limits on the row, one operation that rolls them out. Where another operation is active, or the
+/// instance rests in a state without one, the row alone changes: the worker brings the objects to it.
+async fn change_plan(
+    connection: &mut PgConnection,
+    app: &App,
+    found: &Found,
+    plan: &Plan,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    let before = &found.instance;
+    if !before.status.is_live() || before.status == Status::Terminating {
+        return Ok(true);
+    }
+    let mut after = before.clone();
+    after.plan.clone_from(&plan.name);
+    after.plan_tier.clone_from(&plan.tier);
+    after.limits = limits_after(before.limits, plan.limits.or(app.rules.fallback));
+    let rollout = Event::Accepted(OperationKind::ApplyResources, before.desired_state);
+    let status = transition(before.status, rollout).ok();
+    let status = status
+        .filter(|_| found.current.is_none() && before.is_provisioned() && before.status != Status::Error);
+    let rolls_out = before.limits != after.limits && status.is_some();
+    if let (true, Some(status)) = (rolls_out, status) {
+        after.status = status;
+    }
+    if !instances::save_plan(connection, before, &after, now).await? {
+        return Ok(false);
+    }
+    let mut operation = None;
+    if rolls_out {
+        let new = NewOperation {
+            kind: OperationKind::ApplyResources,
+            requested_by: BILLING.to_owned(),
+            parameters: serde_json::json!({}),
+            request_id: String::new(),
+            can_be_taken_back: false,
+        };
+        operation = Some(operations::insert(connection, before, new, now).await?.id);
+    }
+    let text = format!("plan changed from {} to {}", before.plan, plan.name);
+    events::add(connection, before.id, "plan_changed", Cause::Billing, &text, operation, now).await?;
+    if plan.db_type != before.db_type {
+        let text = format!("the database stays {} until it is moved", before.db_type);
+        events::add(connection, before.id, "database_not_moved", Cause::Platform, &text, None, now).await?;
+    }
+    Ok(true)
+}
+
+/// The plan's limits; storage only grows.
+fn limits_after(present: Limits, plan: Limits) -> Limits {
+    Limits { storage_mib: plan.storage_mib.max(present.storage_mib), ..plan }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// INS-29
+    #[test]
+    fn a_plan_with_less_storage_takes_none_away() {
+        let present = Limits { cpu_millis: 4000, memory_mib: 8192, storage_mib: 51200 };
+        let plan = Limits { cpu_millis: 1000, memory_mib: 2048, storage_mib: 10240 };
+        assert_eq!(limits_after(present, plan), Limits { storage_mib: 51200, ..plan });
+        assert_eq!(limits_after(plan, present), present);
+    }
 }

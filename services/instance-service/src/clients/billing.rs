@@ -6,8 +6,7 @@ use std::time::Duration;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
 use contracts::billing::v1::order_service_client::OrderServiceClient;
 use contracts::billing::v1::{
-    CancelOrderRequest, GetEntitlementRequest, GetEntitlementResponse, GetPlanRequest, PlaceOrderRequest,
-    Plan as WirePlan,
+    CancelOrderRequest, GetEntitlementRequest, GetPlanRequest, PlaceOrderRequest, Plan as WirePlan,
 };
 use contracts::services::BILLING;
 use instance::domain::{BillingStatus, Limits};
@@ -37,6 +36,28 @@ pub struct Plan {
     pub available: bool,
     /// Zero where the plan says nothing.
     pub limits: Limits,
+}
+
+/// May a subscription's instance run?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Yes.
+    MayRun,
+    /// Not before a payment.
+    Unpaid,
+    /// Never again.
+    Ended,
+}
+
+/// What billing says of a subscription now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entitlement {
+    /// May it run?
+    pub standing: Standing,
+    /// For the row; `None` for a word that we do not know.
+    pub billing_status: Option<BillingStatus>,
+    /// Its plan, as it was bought.
+    pub plan: Option<Plan>,
 }
 
 /// An order that billing took.
@@ -151,11 +172,28 @@ impl Billing {
         }
     }
 
-    /// May this subscription run now?
-    pub async fn entitlement(&self, subscription: Uuid) -> Result<GetEntitlementResponse, Error> {
+    /// May this subscription run now, and with which plan? `None`: billing does not know it.
+    pub async fn entitlement(&self, subscription: Uuid) -> Result<Option<Entitlement>, Error> {
         let request = GetEntitlementRequest { subscription_id: subscription.to_string() };
-        let answer = self.orders.clone().get_entitlement(request).await;
-        Ok(answer.map_err(|status| failure("billing", &status))?.into_inner())
+        let answer = match self.orders.clone().get_entitlement(request).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == Code::NotFound => return Ok(None),
+            Err(status) => return Err(failure("billing", &status)),
+        };
+        let standing = match (answer.may_run, answer.reason.as_str()) {
+            (true, _) => Standing::MayRun,
+            (false, "subscription_ended") => Standing::Ended,
+            (false, "payment_required") => Standing::Unpaid,
+            // Nothing is done on a word that we do not understand.
+            (false, reason) => {
+                return Err(Error::Internal(anyhow::anyhow!("billing: unknown reason {reason:?}")));
+            }
+        };
+        Ok(Some(Entitlement {
+            standing,
+            billing_status: answer.billing_status.parse().ok(),
+            plan: answer.plan.map(Plan::from),
+        }))
     }
 }
 

@@ -63,6 +63,12 @@ pub struct State {
     pub max_instances: Option<u32>,
     /// Billing says that the subscription may run.
     pub may_run: bool,
+    /// Billing says that the subscription ended.
+    pub ended: bool,
+    /// Billing does not answer.
+    pub billing_away: bool,
+    /// Plan of the entitlement; basic-monthly else.
+    pub entitled_plan: Option<&'static str>,
     /// The worker refuses to give the password.
     pub no_password: bool,
     /// How often the password was given.
@@ -190,12 +196,20 @@ impl OrderService for Fake {
         &self,
         _: Request<GetEntitlementRequest>,
     ) -> Result<Response<GetEntitlementResponse>, Status> {
-        let may_run = self.state().may_run;
+        let state = self.state();
+        if state.billing_away {
+            return Err(Status::unavailable("billing is away"));
+        }
+        let (billing_status, reason) = match (state.may_run, state.ended) {
+            (true, _) => ("paid", ""),
+            (false, true) => ("closed", "subscription_ended"),
+            (false, false) => ("payment_required", "payment_required"),
+        };
         Ok(Response::new(GetEntitlementResponse {
-            may_run,
-            billing_status: if may_run { "paid" } else { "payment_required" }.to_owned(),
-            plan: plan("basic-monthly"),
-            reason: String::new(),
+            may_run: state.may_run,
+            billing_status: billing_status.to_owned(),
+            plan: plan(state.entitled_plan.unwrap_or("basic-monthly")),
+            reason: reason.to_owned(),
         }))
     }
 }

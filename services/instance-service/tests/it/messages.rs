@@ -27,7 +27,18 @@ fn fact(instance: &contracts::instance::v1::Instance, billing_status: &str) -> S
     }
 }
 
+/// Billing decides, and tells it.
 async fn tell(world: &World, topic: &str, fact: &SubscriptionFact) {
+    {
+        let mut state = world.fakes.state();
+        state.may_run = matches!(topic, topics::SUBSCRIPTION_RESUMED | topics::SUBSCRIPTION_CHANGED);
+        state.ended = topic == topics::SUBSCRIPTION_ENDED;
+    }
+    repeat(world, topic, fact).await;
+}
+
+/// The fact alone comes; billing says what it said last.
+async fn repeat(world: &World, topic: &str, fact: &SubscriptionFact) {
     let message =
         Message { id: Uuid::now_v7(), topic: topic.into(), body: serde_json::to_vec(fact).unwrap() };
     let mut tx = world.pool.begin().await.unwrap();
@@ -284,18 +295,99 @@ async fn wait_for(connection: &lapin::Connection, queue: &str) {
     .await;
 }
 
-/// A created subscription is known from its order.
+/// BIL-16, REL-03: a fact is a hint. What billing says now counts, whatever comes late or twice.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
-async fn facts_of_other_topics_change_nothing(pool: PgPool) {
+async fn late_facts_change_nothing(pool: PgPool) {
     let world = World::start(pool).await;
-    let instance = world.running(&world.customer(), "Acme").await;
-    let mut connection = world.pool.acquire().await.unwrap();
-    let told = subscriptions::apply(
-        &mut connection,
-        &world.app,
-        topics::SUBSCRIPTION_CREATED,
-        &fact(&instance, "paid"),
-    )
-    .await;
-    assert!(told.unwrap());
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    world.fakes.state().may_run = true;
+    for topic in [topics::SUBSCRIPTION_SUSPENDED, topics::SUBSCRIPTION_ENDED, topics::SUBSCRIPTION_CREATED] {
+        repeat(&world, topic, &fact(&instance, "payment_required")).await;
+    }
+    let still = world.get(&owner, &instance.id).await;
+    assert_eq!((still.status.as_str(), still.billing_status.as_str()), ("running", "paid"));
+    assert_eq!(still.current_operation, None);
+}
+
+/// BIL-14, BIL-16, REL-04: the round over live instances finds what messages lost, both ways.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_sweep_follows_billing_without_messages(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    world.act(&owner, &instance.id, "stop").await;
+    world.finish(&instance.id).await;
+    sweep::follow_billing(&world.app, Uuid::nil()).await.unwrap();
+    world.finish(&instance.id).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "suspended");
+    world.fakes.state().may_run = true;
+    sweep::follow_billing(&world.app, Uuid::nil()).await.unwrap();
+    world.finish(&instance.id).await;
+    assert_eq!(status(&world, &owner, &instance.id).await, "stopped", "as it was before");
+    world.fakes.state().may_run = false;
+    world.fakes.state().ended = true;
+    sweep::follow_billing(&world.app, Uuid::nil()).await.unwrap();
+    assert_eq!(status(&world, &owner, &instance.id).await, "terminating");
+    world.finish(&instance.id).await;
+    let undelete = contracts::instance::v1::ActOnInstanceRequest {
+        reason: Some("agreed by telephone".into()),
+        ..wish(&instance.id, "undelete")
+    };
+    world.try_act(&world.person(Role::Admin), undelete).await.unwrap();
+    world.finish(&instance.id).await;
+    sweep::follow_billing(&world.app, Uuid::nil()).await.unwrap();
+    assert_eq!(status(&world, &owner, &instance.id).await, "running", "what an admin brought back stays");
+}
+
+/// BIL-35: billing that does not answer stops nobody.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_billing_that_is_away_stops_nothing(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    world.fakes.state().billing_away = true;
+    sweep::follow_billing(&world.app, Uuid::nil()).await.unwrap();
+    let mut tx = world.pool.begin().await.unwrap();
+    let told = subscriptions::apply(&mut tx, &world.app, &fact(&instance, "payment_required")).await;
+    assert!(told.is_err(), "the message stays in its queue");
+    drop(tx);
+    assert_eq!(status(&world, &owner, &instance.id).await, "running");
+}
+
+/// BIL-21, INS-29: a larger plan brings its limits by one operation; a smaller one takes no storage away.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn another_plan_brings_its_limits(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let instance = world.running(&owner, "Acme").await;
+    world.fakes.state().entitled_plan = Some("premium-monthly");
+    for _ in 0..2 {
+        tell(&world, topics::SUBSCRIPTION_CHANGED, &fact(&instance, "paid")).await;
+    }
+    let larger = world.get(&owner, &instance.id).await;
+    assert_eq!((larger.plan.as_str(), larger.plan_tier.as_str()), ("premium-monthly", "premium"));
+    assert_eq!((larger.cpu_millis, larger.memory_mib, larger.storage_mib), (4000, 8192, 50 * 1024));
+    assert_eq!((larger.status.as_str(), larger.db_type.as_str()), ("updating", "shared"));
+    assert_eq!(larger.current_operation.unwrap().kind, "apply_resources");
+    world.finish(&instance.id).await;
+    world.fakes.state().entitled_plan = None;
+    tell(&world, topics::SUBSCRIPTION_CHANGED, &fact(&instance, "paid")).await;
+    let smaller = world.get(&owner, &instance.id).await;
+    assert_eq!((smaller.cpu_millis, smaller.storage_mib), (1000, 50 * 1024));
+    world.finish(&instance.id).await;
+    let operations: i64 = world
+        .scalar(
+            "SELECT count(*) FROM operations WHERE instance_id = $1 AND kind = 'apply_resources'",
+            &instance.id,
+        )
+        .await;
+    assert_eq!(operations, 2);
+    let kept: i64 = world
+        .scalar(
+            "SELECT count(*) FROM instance_events WHERE instance_id = $1 AND type = 'database_not_moved'",
+            &instance.id,
+        )
+        .await;
+    assert_eq!(kept, 1, "the owner reads that the database did not move");
 }

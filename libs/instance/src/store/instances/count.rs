@@ -115,3 +115,20 @@ pub async fn expired(
     .fetch_all(connection)
     .await
 }
+
+/// Live instances with their subscriptions after an id, in the order of the ids: pages for sweeps and audits (BIL-37).
+pub async fn live_after(
+    connection: &mut PgConnection,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id, subscription_id AS "subscription_id!" FROM instances
+           WHERE id > $1 AND status NOT IN ('terminated', 'purged') AND subscription_id IS NOT NULL ORDER BY id LIMIT $2"#,
+        after,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.subscription_id)).collect())
+}

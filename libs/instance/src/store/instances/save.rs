@@ -185,6 +185,34 @@ pub async fn save_edit(
     Ok(saved.rows_affected() == 1)
 }
 
+/// Saves the plan that the subscription has now, with its limits (BIL-21, INS-29). False: lost race.
+pub async fn save_plan(
+    connection: &mut PgConnection,
+    before: &Instance,
+    after: &Instance,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let grows = before.limits != after.limits;
+    let saved = sqlx::query!(
+        r#"UPDATE instances SET plan = $3, plan_tier = $4, cpu_millis = $5, memory_mib = $6, storage_mib = $7, status = $8,
+               generation = generation + CASE WHEN $9 THEN 1 ELSE 0 END, version = version + 1, updated_at = $10
+           WHERE id = $1 AND version = $2"#,
+        before.id,
+        before.version,
+        after.plan,
+        after.plan_tier,
+        i32::try_from(after.limits.cpu_millis).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        i64::try_from(after.limits.memory_mib).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        i64::try_from(after.limits.storage_mib).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        after.status.as_str(),
+        grows,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(saved.rows_affected() == 1)
+}
+
 /// Marks the first credentials as shown, unless they are already. The version stays: nothing that anybody decides on has changed.
 pub async fn mark_revealed(
     connection: &mut PgConnection,
