@@ -3,6 +3,7 @@
 pub mod environment;
 pub mod grpc;
 pub mod identity;
+pub mod killbill;
 mod wait;
 
 pub use wait::eventually;

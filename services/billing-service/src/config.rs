@@ -2,8 +2,11 @@
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use runtime::config::{Common, Postgres, Rabbit, ServiceIdentity, UserTokens, require_strong};
+use runtime::config::{Common, Environment, Postgres, Rabbit, ServiceIdentity, UserTokens, require_strong};
 use runtime::database::Owned;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use subtle::ConstantTimeEq as _;
 
 use crate::app::Terms;
 use crate::domain::catalogue::Catalogue;
@@ -76,9 +79,12 @@ pub struct Config {
     #[command(flatten)]
     /// What is sold.
     pub selling: Selling,
-    /// Who keeps the books; killbill is not available yet
+    /// Who keeps the books
     #[arg(long, env = "BILLING_PROVIDER", value_enum, default_value = "ledger")]
     pub billing_provider: provider::Name,
+    #[command(flatten)]
+    /// The other keeper of the books.
+    pub killbill: KillBill,
     /// When provisioning may begin; default on_invoice, in production on_payment
     #[arg(long, env = "BILLING_PROVISION_POLICY", value_enum)]
     pub billing_provision_policy: Option<ProvisionPolicy>,
@@ -117,6 +123,35 @@ pub struct Invoicing {
     /// Days that data of a terminated instance is kept, as mails say it
     #[arg(long, env = "RETENTION_DAYS", default_value_t = 30)]
     pub retention_days: u16,
+}
+
+/// Kill Bill; used when it is the provider.
+#[derive(Debug, Clone, Args)]
+pub struct KillBill {
+    /// Address of Kill Bill, without a path
+    #[arg(long, env = "KILLBILL_URL", default_value = "http://killbill:8080")]
+    pub killbill_url: String,
+    /// Its user
+    #[arg(long, env = "KILLBILL_USERNAME", default_value = "")]
+    pub killbill_username: String,
+    /// Password of its user
+    #[arg(long, env = "KILLBILL_PASSWORD", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub killbill_password: SecretString,
+    /// Key of our tenant, which is made when it is not there
+    #[arg(long, env = "KILLBILL_API_KEY", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub killbill_api_key: SecretString,
+    /// Secret of our tenant
+    #[arg(long, env = "KILLBILL_API_SECRET", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub killbill_api_secret: SecretString,
+    /// Where Kill Bill reaches the gateway's route of its hooks, without the token; none: no hooks, the sweep finds everything
+    #[arg(long, env = "KILLBILL_NOTIFICATION_URL")]
+    pub killbill_notification_url: Option<String>,
+    /// Secret last part of that address: letters, digits, `-` and `_`
+    #[arg(long, env = "KILLBILL_HOOK_TOKEN", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub killbill_hook_token: SecretString,
+    /// The token before a rotation, valid too until it is taken away
+    #[arg(long, env = "KILLBILL_HOOK_TOKEN_PREVIOUS", hide_env_values = true)]
+    pub killbill_hook_token_previous: Option<SecretString>,
 }
 
 /// What is sold.
@@ -173,6 +208,64 @@ impl Selling {
     }
 }
 
+impl KillBill {
+    fn check(&self, environment: Environment) -> anyhow::Result<()> {
+        let url = self.killbill_url.strip_prefix("http://").or_else(|| self.killbill_url.strip_prefix("https://"));
+        if url.is_none_or(|rest| rest.is_empty() || rest.contains(['@', '?', '#'])) {
+            bail!("KILLBILL_URL must be an http or https address without user and query");
+        }
+        if self.killbill_username.is_empty() {
+            bail!("KILLBILL_USERNAME is empty");
+        }
+        require_strong(environment, "KILLBILL_PASSWORD", &self.killbill_password)?;
+        require_strong(environment, "KILLBILL_API_KEY", &self.killbill_api_key)?;
+        require_strong(environment, "KILLBILL_API_SECRET", &self.killbill_api_secret)?;
+        for (name, token) in [("KILLBILL_HOOK_TOKEN", Some(&self.killbill_hook_token))]
+            .into_iter()
+            .chain([("KILLBILL_HOOK_TOKEN_PREVIOUS", self.killbill_hook_token_previous.as_ref())])
+        {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            // Without hooks there is no token; one that is set is a good one.
+            if let Some(token) = token.map(|token| token.expose_secret())
+                && (!token.is_empty() || self.killbill_notification_url.is_some())
+                && (token.len() < 16 || !token.bytes().all(plain))
+            {
+                bail!("{name} must be 16 or more letters, digits, - and _");
+            }
+        }
+        Ok(())
+    }
+
+    /// The address that Kill Bill is told, with the token.
+    pub fn callback(&self) -> Option<SecretString> {
+        let base = self.killbill_notification_url.as_deref()?.trim_end_matches('/');
+        Some(format!("{base}/{}", self.killbill_hook_token.expose_secret()).into())
+    }
+
+    /// How it is reached.
+    pub fn access(&self) -> provider::killbill::Access {
+        provider::killbill::Access {
+            url: self.killbill_url.clone(),
+            username: self.killbill_username.clone(),
+            password: self.killbill_password.clone(),
+            api_key: self.killbill_api_key.expose_secret().to_owned(),
+            api_secret: self.killbill_api_secret.clone(),
+        }
+    }
+
+    /// Is this the token of a hook, or the one before it? Takes the same time for every wrong one of its length (BIL-31).
+    pub fn is_hook_token(&self, given: &str) -> bool {
+        let tokens = [Some(&self.killbill_hook_token), self.killbill_hook_token_previous.as_ref()];
+        let mut known = subtle::Choice::from(0);
+        for token in tokens.into_iter().flatten().map(|token| token.expose_secret().as_bytes()) {
+            if !token.is_empty() {
+                known |= token.ct_eq(given.as_bytes());
+            }
+        }
+        known.into()
+    }
+}
+
 impl Config {
     /// What clap cannot check: fails with the name of the setting.
     pub fn check(&self) -> anyhow::Result<()> {
@@ -184,7 +277,7 @@ impl Config {
             bail!("OVERDUE_WARNING_DAYS, OVERDUE_SUSPEND_DAYS and OVERDUE_TERMINATE_DAYS must rise");
         }
         if self.billing_provider == provider::Name::Killbill {
-            bail!("BILLING_PROVIDER=killbill is not available yet: set BILLING_PROVIDER=ledger");
+            self.killbill.check(environment)?;
         }
         Ok(())
     }
@@ -254,12 +347,43 @@ mod tests {
         assert_eq!(told.provision_policy(), ProvisionPolicy::OnInvoice);
     }
 
-    /// BIL-05: the second provider is named, and not there yet.
+    const KILL_BILL: [&str; 10] = [
+        "--billing-provider",
+        "killbill",
+        "--killbill-username",
+        "u",
+        "--killbill-password",
+        "p0123456789abcdef",
+        "--killbill-api-key",
+        "k0123456789abcdef",
+        "--killbill-api-secret",
+        "s0123456789abcdef",
+    ];
+
+    /// BIL-05: the second provider starts with all its secrets and with none missing.
     #[test]
-    fn kill_bill_stops_the_start_with_a_clear_message() {
-        let error = parse(&["--billing-provider", "killbill"]).check().unwrap_err();
-        assert!(error.to_string().contains("not available yet"));
-        assert!(parse(&[]).check().is_ok());
+    fn kill_bill_has_no_secret_by_default() {
+        let error = parse(&["--billing-provider", "killbill"]).check().unwrap_err().to_string();
+        assert!(error.contains("KILLBILL_USERNAME"), "{error}");
+        assert!(parse(&KILL_BILL).check().is_ok() && parse(&[]).check().is_ok());
+        let hooks = ["--killbill-notification-url", "http://gateway:8080/hooks/"];
+        let error = parse(&[&KILL_BILL[..], &hooks].concat()).check().unwrap_err().to_string();
+        assert!(error.contains("KILLBILL_HOOK_TOKEN"), "{error}");
+        let token = ["--killbill-hook-token", "t0123456789abcdef"];
+        let whole = parse(&[&KILL_BILL[..], &hooks, &token].concat());
+        whole.check().unwrap();
+        assert_eq!(whole.killbill.callback().unwrap().expose_secret(), "http://gateway:8080/hooks/t0123456789abcdef");
+        assert!(!format!("{whole:?}").contains("0123456789abcdef"));
+    }
+
+    /// BIL-31: two tokens are valid while one replaces the other; an empty one never is.
+    #[test]
+    fn both_tokens_of_a_rotation_are_valid() {
+        let tokens = ["--killbill-hook-token", "new-0123456789abc", "--killbill-hook-token-previous", "old-0123456789abc"];
+        let config = parse(&[&KILL_BILL[..], &tokens].concat()).killbill;
+        assert!(config.is_hook_token("new-0123456789abc") && config.is_hook_token("old-0123456789abc"));
+        assert!(!config.is_hook_token("") && !config.is_hook_token("new-0123456789abd"));
+        assert!(!parse(&KILL_BILL).killbill.is_hook_token(""));
     }
 
     /// BIL-10: the door cannot be opened by a setting.

@@ -3,6 +3,7 @@
 //! Every call is idempotent by our own ids, so that a call whose answer was lost can be made again. Two providers stand behind the trait: the
 //! embedded ledger and Kill Bill.
 
+pub mod killbill;
 mod ledger;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use killbill::KillBill;
 pub use ledger::Ledger;
 
 use crate::domain::invoice::Line;

@@ -13,6 +13,7 @@ use runtime::grpc::{Dialer, Server};
 use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
 use runtime::process::Process;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::MIGRATOR;
 use crate::app::{self, BillingClock, Desk};
@@ -22,7 +23,7 @@ use crate::domain::catalogue::Catalogue;
 use crate::grpc::{Api, POLICIES, routes};
 use crate::metrics::BillingMetrics;
 use crate::peers::Peers;
-use crate::provider::{Guarded, Ledger};
+use crate::provider::{Guarded, KillBill, Ledger, Name};
 use crate::sweep;
 
 /// `billing-service migrate`: the tables, then the catalogue.
@@ -54,6 +55,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let facts = Facts { desk: desk.clone() };
     process.spawn("consumer", CONSUMER.run(broker, pool.clone(), facts, metrics.clone(), stop.clone()));
     let pause = Duration::from_secs(config.orders.order_sweep_seconds.into());
+    process.spawn("provider", greet(desk.provider.clone(), stop.clone()));
     process.spawn("sweep", sweep::run(desk.clone(), pause, stop.clone()));
 
     let server = Server::try_new(
@@ -81,12 +83,36 @@ async fn prepare(pool: &PgPool, catalogue: &Catalogue) -> anyhow::Result<()> {
     app::check_catalogue(pool).await
 }
 
+fn provider(config: &Config, pool: &PgPool) -> anyhow::Result<Guarded> {
+    Ok(match config.billing_provider {
+        Name::Ledger => Guarded::new(Ledger::new(pool)),
+        Name::Killbill => {
+            let settings = &config.killbill;
+            Guarded::new(KillBill::try_new(settings.access(), pool, settings.callback())?)
+        }
+    })
+}
+
+/// A provider that is set up at the first use is used at the start, and again until it answers; nothing waits for it (BIL-35).
+async fn greet(provider: Guarded, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Err(error) = provider.health().await {
+        tracing::warn!(error = format!("{error:#}"), "the billing provider does not work yet");
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+    }
+    tracing::info!(provider = provider.name().as_str(), "the billing provider works");
+    stop.cancelled().await;
+    Ok(())
+}
+
 fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Result<Desk> {
     let signer = ServiceSigner::try_new(BILLING, &config.identity)?;
     let dialer = Dialer::try_new(signer, &config.common.grpc_tls)?;
     Ok(Desk {
         pool: pool.clone(),
-        provider: Guarded::new(Ledger::new(pool)),
+        provider: provider(config, pool)?,
         peers: Peers::try_new(&dialer, &config.user_service_url, &config.instance_service_url)?,
         policy: config.provision_policy(),
         confirm_within: time::Duration::minutes(config.orders.order_confirm_minutes.into()),

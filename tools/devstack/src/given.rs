@@ -45,6 +45,23 @@ pub struct Cluster {
     pub storage_class: Option<String>,
 }
 
+/// A Kill Bill.
+#[derive(Clone)]
+pub struct Killbill {
+    /// Address without a path.
+    pub url: String,
+    /// User.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Killbill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Killbill({})", self.url)
+    }
+}
+
 /// All that is given; what is `None` is started.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
@@ -58,4 +75,6 @@ pub struct Given {
     pub mail: Option<Mail>,
     /// Kubernetes.
     pub cluster: Option<Cluster>,
+    /// Kill Bill, for the billing provider of that name.
+    pub killbill: Option<Killbill>,
 }

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod control;
 pub mod given;
 pub mod http;
+pub mod killbill;
 pub mod layout;
 pub mod manifests;
 pub mod ports;

@@ -36,8 +36,24 @@ pub struct Secrets {
     pub data_key: String,
     /// Password of the first administrator.
     pub admin: String,
+    /// Secrets of Kill Bill, the other billing provider.
+    pub killbill: Killbill,
     /// `SERVICE_TOKEN_PRIVATE_KEY` of each service: PKCS#8 in base64.
     pub service_keys: BTreeMap<String, String>,
+}
+
+/// How billing-service and Kill Bill know each other.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Killbill {
+    /// `KILLBILL_PASSWORD`.
+    pub password: String,
+    /// `KILLBILL_API_KEY`.
+    pub api_key: String,
+    /// `KILLBILL_API_SECRET`.
+    pub api_secret: String,
+    /// `KILLBILL_HOOK_TOKEN`.
+    pub hook_token: String,
 }
 
 impl fmt::Debug for Secrets {
@@ -71,6 +87,10 @@ impl Secrets {
             &mut self.rabbitmq,
             &mut self.erlang_cookie,
             &mut self.jwt_secret_key,
+            &mut self.killbill.password,
+            &mut self.killbill.api_key,
+            &mut self.killbill.api_secret,
+            &mut self.killbill.hook_token,
         ] {
             if password.is_empty() {
                 *password = hex::encode(random::<24>()?);

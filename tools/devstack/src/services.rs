@@ -143,6 +143,8 @@ pub struct Surroundings {
     pub ports: BTreeMap<String, ServicePorts>,
     /// `ODOO_STORAGE_CLASS`, when it is not the default.
     pub storage_class: Option<String>,
+    /// Address and user of Kill Bill, when it is the billing provider.
+    pub killbill: Option<(String, String)>,
     /// More variables for single services (or `*`), last.
     pub extra: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -247,6 +249,20 @@ pub fn environment(
             set("DB_POOL_STORAGE_CLASS", class.clone());
         }
     }
+    if service.name == "billing-service"
+        && let Some((url, user)) = &around.killbill
+    {
+        let gateway = around.ports_of("gateway")?.http;
+        set("BILLING_PROVIDER", "killbill".to_owned());
+        set("KILLBILL_URL", url.clone());
+        set("KILLBILL_USERNAME", user.clone());
+        set("KILLBILL_PASSWORD", secrets.killbill.password.clone());
+        set("KILLBILL_API_KEY", secrets.killbill.api_key.clone());
+        set("KILLBILL_API_SECRET", secrets.killbill.api_secret.clone());
+        set("KILLBILL_HOOK_TOKEN", secrets.killbill.hook_token.clone());
+        let hooks = format!("http://127.0.0.1:{gateway}/billing/api/billing/webhooks/killbill");
+        set("KILLBILL_NOTIFICATION_URL", hooks);
+    }
     if service.name == "notification-service" {
         set("SMTP_HOST", around.smtp.host.clone());
         set("SMTP_PORT", around.smtp.port.to_string());
@@ -283,6 +299,7 @@ mod tests {
                 })
                 .collect(),
             storage_class: None,
+            killbill: None,
             extra: BTreeMap::new(),
         }
     }

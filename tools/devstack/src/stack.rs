@@ -23,7 +23,7 @@ use crate::secrets::{Secrets, write_private};
 use crate::services::{self, HostPort, Service, ServicePorts, Surroundings};
 use crate::stackfile::{Login, StackFile};
 use crate::unit::Unit;
-use crate::{postgres, rabbitmq};
+use crate::{killbill, postgres, rabbitmq};
 
 /// E-mail of the first administrator.
 pub const ADMIN_EMAIL: &str = "admin@example.com";
@@ -60,6 +60,8 @@ pub struct Plan {
     pub keep_going: bool,
     /// What is there already.
     pub given: Given,
+    /// Kill Bill is started, or the given one used, and billing-service has it for its provider.
+    pub killbill: bool,
     /// More variables for single services (or `*`).
     pub extra: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -107,6 +109,9 @@ impl Stack {
                 ours.clone_from(&server.password);
             }
         }
+        if let Some(given) = &given.killbill {
+            secrets.killbill.password.clone_from(&given.password);
+        }
         let addresses = choose_addresses(&plan)?;
         let stack = Arc::new(Self {
             plan,
@@ -143,8 +148,15 @@ impl Stack {
             base_domain: BASE_DOMAIN.to_owned(),
             ports: self.addresses.services.clone(),
             storage_class: given.and_then(|cluster| cluster.storage_class.clone()),
+            killbill: self.killbill(),
             extra: self.plan.extra.clone(),
         }
+    }
+
+    /// Where Kill Bill answers, when the plan has it, and its user.
+    pub fn killbill(&self) -> Option<(String, String)> {
+        let user = self.plan.given.killbill.as_ref().map_or(killbill::USER, |given| given.user.as_str());
+        self.plan.killbill.then(|| (self.addresses.killbill.clone(), user.to_owned()))
     }
 
     fn ports_of(&self, service: &str) -> Result<ServicePorts> {

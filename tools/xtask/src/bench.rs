@@ -67,6 +67,7 @@ impl Bench {
             extent: Extent::All,
             keep_going: false,
             given,
+            killbill: false,
             extra: BTreeMap::from([("*".to_owned(), settings)]),
         };
         let outcome =

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use devstack::given::{Cluster, Given, Mail, Server};
+use devstack::given::{Cluster, Given, Killbill, Mail, Server};
 use devstack::layout::Layout;
 use devstack::ports::Ports;
 use devstack::postgres;
@@ -50,14 +50,14 @@ impl Compose {
     }
 
     /// Starts them and waits until they are healthy; gives their addresses. What is given already is left out.
-    pub fn start(&self, layout: &Layout, given: Given, progress: &Progress) -> Result<Given> {
+    pub fn start(&self, layout: &Layout, given: Given, killbill: bool, progress: &Progress) -> Result<Given> {
         fs::create_dir_all(&layout.dir).with_context(|| format!("create {}", layout.dir.display()))?;
         let secrets = Secrets::load_or_generate(&layout.dir.join("secrets.json"))?;
         let mut ports = Ports::load(&layout.dir.join("compose-ports.json"));
         let kubernetes = layout.dir.join("k3s");
         fs::create_dir_all(&kubernetes).with_context(|| format!("create {}", kubernetes.display()))?;
         let mut port = |name: &str| ports.choose(name);
-        let (sql, cache, amqp, smtp, mail, api, ingress) = (
+        let (sql, cache, amqp, smtp, mail, api, ingress, hooks) = (
             port("postgres")?,
             port("redis")?,
             port("rabbitmq")?,
@@ -65,18 +65,25 @@ impl Compose {
             port("mail")?,
             port("k3s")?,
             port("ingress")?,
+            port("killbill")?,
         );
+        let users = layout.dir.join("killbill-users.ini");
+        let password = &secrets.killbill.password;
+        write_private(&users, &format!("[users]\nadmin = {password}, root\n[roles]\nroot = *:*\n"))?;
         let settings = format!(
             "POSTGRES_PORT={sql}\nPOSTGRES_USER={}\nPOSTGRES_PASSWORD={}\nREDIS_PORT={cache}\nREDIS_PASSWORD={}\n\
              RABBITMQ_PORT={amqp}\nRABBITMQ_USER={}\nRABBITMQ_PASSWORD={}\nRABBITMQ_VHOST={}\nSMTP_PORT={smtp}\nMAIL_PORT={mail}\n\
-             KUBERNETES_PORT={api}\nINGRESS_PORT={ingress}\nKUBECONFIG_FOLDER={}\n",
+             KUBERNETES_PORT={api}\nINGRESS_PORT={ingress}\nKUBECONFIG_FOLDER={}\n\
+             KILLBILL_PORT={hooks}\nKILLBILL_DB_PASSWORD={}\nKILLBILL_USERS_FILE={}\n",
             postgres::SUPERUSER,
             secrets.postgres,
             secrets.redis,
             rabbitmq::USER,
             secrets.rabbitmq,
             rabbitmq::VHOST,
-            kubernetes.display()
+            kubernetes.display(),
+            secrets.killbill.password,
+            users.display(),
         );
         write_private(&self.settings, &settings)?;
 
@@ -86,6 +93,7 @@ impl Compose {
             (given.rabbitmq.is_none(), "rabbitmq"),
             (given.mail.is_none(), "mailpit"),
             (given.cluster.is_none(), "k3s"),
+            (killbill && given.killbill.is_none(), "killbill"),
         ];
         let wanted: Vec<&str> =
             names.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name).collect();
@@ -93,7 +101,7 @@ impl Compose {
             return Ok(given);
         }
         progress.stage("containers", || {
-            run(self.command().args(["up", "--detach", "--wait"]).args(&wanted), None).map(drop)
+            run(self.command().args(["--profile", "*", "up", "--detach", "--wait"]).args(&wanted), None).map(drop)
         })?;
         let kubeconfig = kubernetes.join("kubeconfig.yaml");
         if wanted.contains(&"k3s") && !wait_until(Duration::from_mins(2), || kubeconfig.exists()) {
@@ -116,6 +124,13 @@ impl Compose {
                     addressing: "port-forward".to_owned(),
                     ingress: format!("http://127.0.0.1:{ingress}"),
                     storage_class: Some("local-path".to_owned()),
+                })
+            }),
+            killbill: given.killbill.or_else(|| {
+                killbill.then(|| Killbill {
+                    url: format!("http://127.0.0.1:{hooks}"),
+                    user: "admin".to_owned(),
+                    password: secrets.killbill.password.clone(),
                 })
             }),
         })

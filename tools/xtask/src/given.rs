@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use devstack::given::{Cluster, Given, Mail, Server};
+use devstack::given::{Cluster, Given, Killbill, Mail, Server};
 use devstack::services::HostPort;
 
 /// Servers that are there already. Each group is used when its first variable is set.
@@ -85,6 +85,21 @@ pub struct GivenArgs {
     /// Storage class of that cluster for instances
     #[arg(long, env = "ODOO_STORAGE_CLASS")]
     odoo_storage_class: Option<String>,
+    /// Address of a Kill Bill to use with `--billing killbill` and `test --killbill`; its tenant is made when it is not there
+    #[arg(long, env = "KILLBILL_URL")]
+    killbill_url: Option<String>,
+    /// Its user
+    #[arg(long, env = "KILLBILL_USERNAME", default_value = "admin")]
+    killbill_username: String,
+    /// Password of its user
+    #[arg(
+        long,
+        env = "KILLBILL_PASSWORD",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    killbill_password: String,
 }
 
 impl GivenArgs {
@@ -122,6 +137,11 @@ impl GivenArgs {
                 ingress: self.ingress_url.clone(),
                 storage_class: self.odoo_storage_class.clone(),
             }),
+            killbill: self.killbill_url.as_ref().map(|url| Killbill {
+                url: url.clone(),
+                user: self.killbill_username.clone(),
+                password: self.killbill_password.clone(),
+            }),
         }
     }
 }
@@ -134,6 +154,7 @@ pub fn names(given: &Given) -> Vec<&'static str> {
         (given.rabbitmq.is_some(), "RabbitMQ"),
         (given.mail.is_some(), "mail"),
         (given.cluster.is_some(), "Kubernetes"),
+        (given.killbill.is_some(), "Kill Bill"),
     ];
     all.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect()
 }

@@ -62,6 +62,7 @@ pub fn prepare(check: bool, progress: &Progress) -> Result<bool> {
         extent: Extent::Postgres,
         keep_going: false,
         given,
+        killbill: false,
         extra: [].into(),
     };
     let outcome = Stack::start(plan, progress, || Ok(())).and_then(|stack| {

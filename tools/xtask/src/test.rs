@@ -43,8 +43,11 @@ enum Servers {
 #[derive(Debug, Args)]
 pub struct Test {
     /// Start less than everything, for tests that need less
-    #[arg(long, value_enum, default_value = "all")]
+    #[arg(long, value_enum, default_value = "all", default_value_if("killbill", "true", "basic"))]
     servers: Servers,
+    /// Run the conformance tests of the billing providers, with a real Kill Bill among them (KILLBILL_URL: the one there); it is started first
+    #[arg(long)]
+    killbill: bool,
     /// Keep the scratch folder
     #[arg(long)]
     keep: bool,
@@ -89,6 +92,9 @@ impl Scratch {
 /// How soon the worker looks again, and takes over from one that died: the tests kill dozens of them and wait each time.
 const IMPATIENCE: [(&str, &str); 2] = [("WORKER_LEASE_SECONDS", "6"), ("WORKER_SWEEP_SECONDS", "15")];
 
+/// What `--killbill` runs unless it is told otherwise.
+const CONFORMANCE: [&str; 4] = ["-p", "billing-service", "-E", "test(conformance)"];
+
 /// Notes on what was built, by which the passes run without building.
 struct Built {
     binaries: PathBuf,
@@ -130,7 +136,10 @@ fn split(args: &[String]) -> (Vec<String>, Vec<String>) {
 
 impl Test {
     /// Runs the tests.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(mut self) -> Result<ExitCode> {
+        if self.killbill && self.args.is_empty() {
+            self.args = CONFORMANCE.map(str::to_owned).into();
+        }
         let begun = Instant::now();
         let progress = Progress::new(std::io::stderr());
         let given = self.given.given();
@@ -146,7 +155,7 @@ impl Test {
         let containers = containers.then(|| Compose::of(&layout));
         let outcome = (|| {
             let given = match &containers {
-                Some(containers) => containers.start(&layout, given, &progress)?,
+                Some(containers) => containers.start(&layout, given, self.killbill, &progress)?,
                 None => given,
             };
             let stack = self.start(&layout, given, &nextest, &progress)?;
@@ -194,6 +203,7 @@ impl Test {
             extent,
             keep_going: true,
             given,
+            killbill: self.killbill,
             extra: BTreeMap::from([("instance-worker".to_owned(), impatience)]),
         };
         let stack = Stack::start(plan, progress, build)?;
@@ -281,6 +291,14 @@ fn environment(stack: &Stack) -> Result<Vec<(String, String)>> {
         ("TEST_SMTP", file.smtp),
         ("SAASODOO_STACK", path(&stack.layout().stack_file())),
     ];
+    let killbill = stack.killbill();
+    if let Some((url, user)) = &killbill {
+        env.extend([
+            ("TEST_KILLBILL_URL", url.clone()),
+            ("TEST_KILLBILL_USERNAME", user.clone()),
+            ("TEST_KILLBILL_PASSWORD", stack.secrets().killbill.password.clone()),
+        ]);
+    }
     if file.kubeconfig.as_os_str().is_empty() {
         return Ok(owned(env));
     }

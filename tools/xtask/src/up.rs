@@ -37,6 +37,15 @@ enum Only {
     Servers,
 }
 
+/// Who keeps the books of billing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Billing {
+    /// The embedded ledger
+    Ledger,
+    /// Kill Bill
+    Killbill,
+}
+
 /// Start the local stack
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -56,6 +65,9 @@ pub struct Up {
     /// Run the programs as they are, without building them
     #[arg(long)]
     no_build: bool,
+    /// Who keeps the books of billing: the embedded ledger, or a Kill Bill that is started too (KILLBILL_URL: the one there)
+    #[arg(long, value_enum, default_value = "ledger")]
+    billing: Billing,
     /// More environment for a service, `SERVICE:NAME=VALUE`, or for all of them, `*:NAME=VALUE`; may be repeated
     #[arg(long = "set", value_parser = setting)]
     settings: Vec<(String, String, String)>,
@@ -156,7 +168,7 @@ impl Up {
         let mut given = self.given.given();
         let containers = compose::available().then(|| Compose::of(layout));
         if let Some(containers) = &containers {
-            given = containers.start(layout, given, progress)?;
+            given = containers.start(layout, given, self.billing == Billing::Killbill, progress)?;
         }
         let plan = Plan {
             layout: layout.clone(),
@@ -164,6 +176,7 @@ impl Up {
             extent: self.extent(),
             keep_going: self.keep_going,
             given,
+            killbill: self.billing == Billing::Killbill,
             extra: by_service(&self.settings),
         };
         let stack = Stack::start(plan, progress, || {

@@ -4,6 +4,7 @@
 mod books;
 mod bus;
 mod catalogue;
+mod conformance;
 mod customers;
 mod faults;
 mod orders;

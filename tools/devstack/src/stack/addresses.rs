@@ -27,6 +27,8 @@ pub(super) struct Addresses {
     pub(super) kubelet: u16,
     pub(super) faults: u16,
     pub(super) control: u16,
+    pub(super) killbill_port: u16,
+    pub(super) killbill: String,
     pub(super) services: BTreeMap<String, ServicePorts>,
 }
 
@@ -63,6 +65,11 @@ pub(super) fn choose_addresses(plan: &Plan) -> Result<Addresses> {
     if services.len() != services::ALL.len() {
         bail!("two services have one name");
     }
+    let killbill_port = ports.choose("killbill")?;
+    let killbill = match &given.killbill {
+        Some(given) => given.url.trim_end_matches('/').to_owned(),
+        None => format!("http://127.0.0.1:{killbill_port}"),
+    };
     let user = |server: &Option<crate::given::Server>, ours: &str| {
         server.as_ref().map_or(ours, |server| server.user.as_str()).to_owned()
     };
@@ -82,6 +89,8 @@ pub(super) fn choose_addresses(plan: &Plan) -> Result<Addresses> {
         kubelet: ports.choose("kubelet")?,
         faults: ports.choose("faults")?,
         control: ports.choose("control")?,
+        killbill_port,
+        killbill,
         services,
     })
 }
@@ -126,6 +135,7 @@ mod tests {
             extent: Extent::All,
             keep_going: false,
             given: Given::default(),
+            killbill: false,
             extra: BTreeMap::new(),
         };
         let (first, second) = (choose_addresses(&plan).unwrap(), choose_addresses(&plan).unwrap());

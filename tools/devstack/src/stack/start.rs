@@ -16,7 +16,7 @@ use crate::process::{self, Spec};
 use crate::progress::Progress;
 use crate::services::{self, HostPort, Service};
 use crate::unit::Unit;
-use crate::{http, manifests, postgres, rabbitmq, redis};
+use crate::{http, killbill, manifests, postgres, rabbitmq, redis};
 
 impl Stack {
     pub(super) fn bring_up(
@@ -34,6 +34,7 @@ impl Stack {
             let redis = scope.spawn(when(servers, Self::start_redis));
             let rabbitmq = scope.spawn(when(servers, Self::start_rabbitmq));
             let cluster = scope.spawn(when(deps, Self::start_cluster));
+            let killbill = scope.spawn(when(servers && self.plan.killbill, Self::start_killbill));
             let built = scope.spawn(build);
 
             joined(built)?;
@@ -42,7 +43,7 @@ impl Stack {
             let migrations = scope.spawn(when(self.plan.extent >= Extent::All, Self::migrate));
             joined(cluster)?;
             let node = scope.spawn(when(deps, Self::start_node));
-            for part in [mail, migrations, node, rabbitmq, redis] {
+            for part in [mail, migrations, node, rabbitmq, redis, killbill] {
                 joined(part)?;
             }
             anyhow::Ok(())
@@ -111,6 +112,23 @@ impl Stack {
                 &self.secrets.erlang_cookie,
             )?;
             self.launch("rabbitmq", Unit::new(spec, SERVER_DEADLINE, move || rabbitmq::answers(amqp)))
+        })
+    }
+
+    fn start_killbill(&self, progress: &Progress) -> Result<()> {
+        if self.plan.given.killbill.is_some() {
+            return Ok(());
+        }
+        let layout = &self.plan.layout;
+        let files = progress.stage("Kill Bill's files", || {
+            killbill::check_java()?;
+            killbill::ensure(&layout.cache)
+        })?;
+        progress.stage("Kill Bill", || {
+            let (port, url) = (self.addresses.killbill_port, self.addresses.killbill.clone());
+            let password = &self.secrets.killbill.password;
+            let spec = killbill::spec(&files, &layout.dir, &layout.logs(), port, password)?;
+            self.launch("killbill", Unit::new(spec, killbill::DEADLINE, move || killbill::answers(&url)))
         })
     }
 

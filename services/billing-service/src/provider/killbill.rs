@@ -1,0 +1,163 @@
+//! Kill Bill, the 0.22 and the 0.24 line, as a provider (BIL-05). It keeps accounts, subscriptions, invoices and payments; the ladder stays
+//! ours. Every operation can be told again: what is there is looked at, by keys that are our ids.
+//!
+//! No database of ours is changed here. What Kill Bill holds is pulled ([`KillBill::snapshot`]); its hooks are hints.
+
+mod accounts;
+mod catalog;
+mod client;
+mod fault;
+mod model;
+mod money;
+mod setup;
+mod snapshot;
+mod subscriptions;
+mod values;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::Method;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+pub use client::Access;
+pub use fault::Fault;
+pub use snapshot::{InvoiceState, LineState, PaymentState, Snapshot, SubscriptionState};
+pub use subscriptions::When;
+
+use self::client::{Body, CLOCK_TIMEOUT, Client};
+use self::values::Moment;
+use super::{Name, NewSubscription, Provider, ProviderError, Pulled};
+
+/// The provider `killbill`.
+pub struct KillBill {
+    client: Client,
+    pool: PgPool,
+    callback: Option<SecretString>,
+    ready: AtomicBool,
+    preparing: Mutex<()>,
+}
+
+impl fmt::Debug for KillBill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KillBill").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerClock {
+    current_utc_time: Moment,
+}
+
+impl KillBill {
+    /// Nothing is sent before the first use. `callback`: where hooks shall go, with the secret token in its path.
+    pub fn try_new(access: Access, pool: &PgPool, callback: Option<SecretString>) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: Client::try_new(access)?,
+            pool: pool.clone(),
+            callback,
+            ready: AtomicBool::new(false),
+            preparing: Mutex::new(()),
+        })
+    }
+
+    /// Sets it up unless that was done; until then nothing else is asked of it, so that a missing catalogue refuses no order.
+    pub async fn ensure_ready(&self) -> Result<(), ProviderError> {
+        if self.ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.preparing.lock().await;
+        if !self.ready.load(Ordering::Acquire) {
+            self.set_up().await?;
+            self.ready.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Fault> {
+        self.client.call(Method::GET, path, query, Body::Empty).await?.read()
+    }
+
+    /// A look by key: `missing` is the code that says that there is none.
+    async fn find<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)], missing: i64) -> Result<Option<T>, Fault> {
+        match self.get(path, query).await {
+            Ok(found) => Ok(Some(found)),
+            Err(fault) if fault.is(missing) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The server's clock; in test mode only.
+    pub(crate) async fn clock(&self) -> Result<OffsetDateTime, Fault> {
+        let clock: ServerClock = self.get("/test/clock", &[]).await?;
+        Ok(clock.current_utc_time.0)
+    }
+
+    /// Moves the server's clock, day by day, so that everything due happens in its order; in test mode only.
+    pub async fn move_clock(&self, to: OffsetDateTime) -> Result<(), ProviderError> {
+        loop {
+            let now = self.clock().await?;
+            if now >= to {
+                return Ok(());
+            }
+            let next = (now + time::Duration::days(1)).min(to);
+            let text = next.replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+            if (to - now).whole_seconds() < 1 {
+                return Ok(());
+            }
+            let query = [("requestedDate", text.as_str()), ("timeoutSec", "60")];
+            self.client.call_within(CLOCK_TIMEOUT, Method::POST, "/test/clock", &query, Body::Empty).await?;
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Provider for KillBill {
+    fn name(&self) -> Name {
+        Name::Killbill
+    }
+
+    async fn create_account(&self, customer_id: Uuid) -> Result<String, ProviderError> {
+        self.ensure_ready().await?;
+        Ok(self.ensure_account(customer_id).await?.to_string())
+    }
+
+    async fn create_subscription(&self, wanted: &NewSubscription<'_>) -> Result<String, ProviderError> {
+        self.ensure_ready().await?;
+        Ok(self.subscribe(wanted).await?.to_string())
+    }
+
+    async fn cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
+        self.ensure_ready().await?;
+        self.end(subscription_id, When::Now).await.map(drop)
+    }
+
+    async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError> {
+        let found = self.subscription_by_key(subscription_id).await?;
+        Ok(found.map(|found| Pulled {
+            provider_id: found.subscription_id.to_string(),
+            ended_at: found.cancelled_date.filter(|_| found.is_over()).map(|date| date.0),
+        }))
+    }
+
+    /// Its health page does not prove that it works: a call as our tenant does.
+    async fn health(&self) -> Result<(), ProviderError> {
+        self.ensure_ready().await?;
+        let outcome = self.client.call(Method::GET, "/catalog/versions", &[], Body::Empty).await;
+        if let Err(fault) = &outcome
+            && fault.status() == Some(401)
+        {
+            // A server that lost its data: set it up again.
+            self.ready.store(false, Ordering::Release);
+        }
+        outcome.map(drop).map_err(Into::into)
+    }
+}

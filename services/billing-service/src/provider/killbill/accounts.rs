@@ -1,0 +1,87 @@
+//! Customers (BIL-07): one account each, in UTC, that nobody charges by itself and whose overdue states are ours to keep.
+
+use reqwest::Method;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::KillBill;
+use super::client::Body;
+use super::fault::{Fault, code};
+use super::model::{Account, Tag};
+use crate::provider::ProviderError;
+use crate::store::{customers, plans};
+
+/// Payments are recorded, never made by Kill Bill.
+const AUTO_PAY_OFF: Uuid = Uuid::from_u128(1);
+/// The ladder is ours (BIL-14).
+const OVERDUE_ENFORCEMENT_OFF: Uuid = Uuid::from_u128(3);
+
+impl KillBill {
+    /// The account of a customer, made when it is not there. The tags come before anything that could be charged.
+    pub(super) async fn ensure_account(&self, customer: Uuid) -> Result<Uuid, ProviderError> {
+        let account = match self.account_by_key(customer).await? {
+            Some(account) => account.account_id,
+            None => self.make_account(customer).await?,
+        };
+        self.ensure_tags(account).await?;
+        Ok(account)
+    }
+
+    async fn make_account(&self, customer: Uuid) -> Result<Uuid, ProviderError> {
+        let currency = plans::list(&self.pool, true).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
+        let currency = currency.first().map_or_else(|| "USD".to_owned(), |plan| plan.price.currency().to_string());
+        // No name and no address: Kill Bill mails nobody.
+        let body = json!({
+            "externalKey": customer, "name": customer, "currency": currency, "timeZone": "UTC", "locale": "en_US",
+        });
+        match self.client.call(Method::POST, "/accounts", &[], Body::Json(body.to_string())).await {
+            Ok(answer) => Ok(parse(&answer.id()?)?),
+            // Made before, or made although the answer says something else.
+            Err(fault) => match self.account_by_key(customer).await? {
+                Some(account) => Ok(account.account_id),
+                None if fault.is(code::ACCOUNT_EXISTS) => {
+                    Err(Fault::Nonsense("an account that is there and is not".into()).into())
+                }
+                None => Err(fault.into()),
+            },
+        }
+    }
+
+    async fn ensure_tags(&self, account: Uuid) -> Result<(), Fault> {
+        let path = format!("/accounts/{account}/tags");
+        let tags: Vec<Tag> = self.get(&path, &[]).await?;
+        let has = |wanted: &Uuid| tags.iter().any(|tag| tag.tag_definition_id == *wanted);
+        let missing: Vec<Uuid> = [AUTO_PAY_OFF, OVERDUE_ENFORCEMENT_OFF].into_iter().filter(|tag| !has(tag)).collect();
+        if !missing.is_empty() {
+            self.client.call(Method::POST, &path, &[], Body::Json(json!(missing).to_string())).await?;
+        }
+        let method = json!({"accountId": account, "pluginName": "__EXTERNAL_PAYMENT__", "pluginInfo": {}});
+        let path = format!("/accounts/{account}/paymentMethods");
+        let query = [("isDefault", "true")];
+        match self.client.call(Method::POST, &path, &query, Body::Json(method.to_string())).await {
+            Err(fault) if !fault.is(code::METHOD_EXISTS) => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    /// By our key.
+    pub(super) async fn account_by_key(&self, customer: Uuid) -> Result<Option<Account>, Fault> {
+        let key = customer.to_string();
+        let query = [("externalKey", key.as_str()), ("accountWithBalanceAndCBA", "true")];
+        self.find("/accounts", &query, code::NO_ACCOUNT).await
+    }
+
+    /// The account of a customer: as our row says, else made.
+    pub(super) async fn account_of(&self, customer: Uuid) -> Result<Uuid, ProviderError> {
+        let known = customers::provider_account(&self.pool, customer).await;
+        let known = known.map_err(|error| ProviderError::Unavailable(error.into()))?;
+        match known.and_then(|id| id.parse().ok()) {
+            Some(id) => Ok(id),
+            None => self.ensure_account(customer).await,
+        }
+    }
+}
+
+pub(super) fn parse(id: &str) -> Result<Uuid, Fault> {
+    id.parse().map_err(|_| Fault::Nonsense("an id that is no UUID".into()))
+}
