@@ -73,8 +73,7 @@ impl std::fmt::Debug for FakeKillBill {
 impl FakeKillBill {
     /// Starts one on a free port; it ends with the runtime.
     pub async fn start(line: Line, now: OffsetDateTime) -> anyhow::Result<Self> {
-        let server =
-            Server { line, now, tenants: BTreeMap::new(), fault: Fault::None, calls: 0 };
+        let server = Server { line, now, tenants: BTreeMap::new(), fault: Fault::None, calls: 0 };
         let server = Arc::new(Mutex::new(server));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -108,7 +107,9 @@ impl FakeKillBill {
     pub fn counts(&self, api_key: &str) -> (usize, usize, usize) {
         let server = self.lock();
         let tenant = server.tenants.get(api_key).map(|(_, tenant)| tenant);
-        tenant.map(|tenant| (tenant.accounts.len(), tenant.subscriptions.len(), tenant.payments.len())).unwrap_or_default()
+        tenant
+            .map(|tenant| (tenant.accounts.len(), tenant.subscriptions.len(), tenant.payments.len()))
+            .unwrap_or_default()
     }
 
     /// How many calls came.

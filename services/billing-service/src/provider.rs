@@ -257,6 +257,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Which customer a stored hook is about; `None`: nothing that we know. Its other content is never trusted.
     async fn customer_of_hook(&self, body: &[u8]) -> Result<Option<Uuid>, ProviderError>;
 
+    /// Is this the secret of the path that its hooks come by? Takes the same time for every wrong one of its length (BIL-31).
+    fn is_hook_token(&self, _: &str) -> bool {
+        false
+    }
+
     /// Does it work now?
     async fn health(&self) -> Result<(), ProviderError>;
 }
@@ -279,6 +284,11 @@ impl Guarded {
     /// See [`Provider::keeps_books_here`].
     pub fn keeps_books_here(&self) -> bool {
         self.0.keeps_books_here()
+    }
+
+    /// See [`Provider::is_hook_token`].
+    pub fn is_hook_token(&self, token: &str) -> bool {
+        self.0.is_hook_token(token)
     }
 
     /// See [`Provider::ensure_ready`]; with a deadline of its own, since a catalogue may be uploaded.

@@ -88,7 +88,8 @@ fn provider(config: &Config, pool: &PgPool) -> anyhow::Result<Guarded> {
         Name::Ledger => Guarded::new(Ledger::new(pool)),
         Name::Killbill => {
             let settings = &config.killbill;
-            Guarded::new(KillBill::try_new(settings.access(), pool, settings.callback())?)
+            let provider = KillBill::try_new(settings.access(), pool, settings.callback())?;
+            Guarded::new(provider.with_hook_tokens(settings.hook_tokens()))
         }
     })
 }

@@ -11,6 +11,7 @@ pub mod payments;
 pub mod plans;
 pub mod subscriptions;
 pub mod tasks;
+pub mod webhooks;
 
 /// A row that breaks a rule which the CHECKs should hold.
 pub(crate) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {

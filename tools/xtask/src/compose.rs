@@ -101,7 +101,8 @@ impl Compose {
             return Ok(given);
         }
         progress.stage("containers", || {
-            run(self.command().args(["--profile", "*", "up", "--detach", "--wait"]).args(&wanted), None).map(drop)
+            run(self.command().args(["--profile", "*", "up", "--detach", "--wait"]).args(&wanted), None)
+                .map(drop)
         })?;
         let kubeconfig = kubernetes.join("kubeconfig.yaml");
         if wanted.contains(&"k3s") && !wait_until(Duration::from_mins(2), || kubeconfig.exists()) {

@@ -229,7 +229,13 @@ impl Tenant {
             subscription.in_trial = false;
             subscription.anchor = due.day();
             let (account, id) = (subscription.account, subscription.id);
-            self.hook("SUBSCRIPTION_PHASE", account, "SUBSCRIPTION", id, Some(json!({"actionType": "EFFECTIVE"})));
+            self.hook(
+                "SUBSCRIPTION_PHASE",
+                account,
+                "SUBSCRIPTION",
+                id,
+                Some(json!({"actionType": "EFFECTIVE"})),
+            );
         }
         self.charge(index, due);
     }
@@ -253,13 +259,22 @@ pub(super) fn repair_items(subscription: &Subscription, now: OffsetDateTime, to:
         end,
         cents,
     };
-    let mut items = vec![item("REPAIR_ADJ", "Adjustment (subscription change)", -part(subscription.plan.cents))];
+    let mut items =
+        vec![item("REPAIR_ADJ", "Adjustment (subscription change)", -part(subscription.plan.cents))];
     items.extend(to.map(|plan| item("RECURRING", &format!("{}-evergreen", plan.name), part(plan.cents))));
     items
 }
 
 pub(super) fn adjustment(kind: &'static str, description: &str, now: OffsetDateTime, cents: i64) -> Item {
-    Item { id: Uuid::new_v4(), kind, subscription: None, description: description.to_owned(), start: now, end: now, cents }
+    Item {
+        id: Uuid::new_v4(),
+        kind,
+        subscription: None,
+        description: description.to_owned(),
+        start: now,
+        end: now,
+        cents,
+    }
 }
 
 pub(super) fn add_months(at: OffsetDateTime, months: i32, anchor: u8) -> OffsetDateTime {

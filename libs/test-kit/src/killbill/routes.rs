@@ -54,7 +54,8 @@ pub(super) fn ok(body: &Value) -> Response {
 
 pub(super) fn made(call: &Call<'_>, path: &str) -> Response {
     let location = format!("http://{}/1.0/kb/{path}", call.host);
-    (StatusCode::CREATED, [("content-type", "application/json"), ("location", location.as_str())]).into_response()
+    (StatusCode::CREATED, [("content-type", "application/json"), ("location", location.as_str())])
+        .into_response()
 }
 
 pub(super) fn done() -> Response {
@@ -74,7 +75,9 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+        let hex = |byte: Option<u8>| {
+            byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
+        };
         match byte {
             b'%' => {
                 if let (Some(high), Some(low)) = (hex(rest.next()), hex(rest.next())) {
@@ -93,11 +96,19 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 /// Reads a call as the real one does, in its order, and answers it.
-pub(super) fn route(server: &mut Server, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Response {
+pub(super) fn route(
+    server: &mut Server,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response {
     if uri.path() == "/1.0/healthcheck" {
         return ok(&json!({"healthy": true}));
     }
-    let Some(path) = uri.path().strip_prefix("/1.0/kb/") else { return page(StatusCode::NOT_FOUND, "Not Found") };
+    let Some(path) = uri.path().strip_prefix("/1.0/kb/") else {
+        return page(StatusCode::NOT_FOUND, "Not Found");
+    };
     let segments: Vec<&str> = path.split('/').collect();
     if segments.iter().any(|segment| segment.is_empty()) {
         return page(StatusCode::BAD_REQUEST, "Ambiguous URI empty segment");
@@ -124,8 +135,14 @@ pub(super) fn route(server: &mut Server, method: &Method, uri: &Uri, headers: &H
     let Ok(text) = std::str::from_utf8(body) else { return error(400, None, "no UTF-8") };
     let json = if text.is_empty() || xml { Ok(Value::Null) } else { serde_json::from_str(text) };
     let Ok(json) = json else { return error(400, None, "Cannot deserialize value") };
-    let mut call =
-        Call { line: server.line, now: server.now, host: header(headers, "host").to_owned(), query, json, text };
+    let mut call = Call {
+        line: server.line,
+        now: server.now,
+        host: header(headers, "host").to_owned(),
+        query,
+        json,
+        text,
+    };
     if segments == ["tenants"] {
         return tenants::tenants(server, method, &call);
     }
@@ -137,7 +154,9 @@ pub(super) fn route(server: &mut Server, method: &Method, uri: &Uri, headers: &H
         return tenants::clock(server, method, &call);
     }
     call.now = server.now;
-    let Some((_, tenant)) = server.tenants.get_mut(key) else { return page(StatusCode::UNAUTHORIZED, "tenant") };
+    let Some((_, tenant)) = server.tenants.get_mut(key) else {
+        return page(StatusCode::UNAUTHORIZED, "tenant");
+    };
     within(tenant, method.as_str(), &segments, &call)
 }
 

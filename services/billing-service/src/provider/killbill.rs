@@ -4,6 +4,7 @@
 //! No database of ours is changed here. What Kill Bill holds is pulled ([`KillBill::snapshot`]); its hooks are hints.
 
 mod accounts;
+mod adapter;
 mod catalog;
 mod client;
 mod fault;
@@ -17,30 +18,29 @@ mod values;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use client::Access;
+pub use fault::Fault;
 use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+pub use snapshot::{InvoiceState, LineState, PaymentState, Snapshot, SubscriptionState};
 use sqlx::PgPool;
+pub use subscriptions::When;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex;
-use uuid::Uuid;
-
-pub use client::Access;
-pub use fault::Fault;
-pub use snapshot::{InvoiceState, LineState, PaymentState, Snapshot, SubscriptionState};
-pub use subscriptions::When;
 
 use self::client::{Body, CLOCK_TIMEOUT, Client};
 use self::values::Moment;
-use super::{Name, NewSubscription, Provider, ProviderError, Pulled};
+use super::ProviderError;
 
 /// The provider `killbill`.
 pub struct KillBill {
     client: Client,
     pool: PgPool,
     callback: Option<SecretString>,
+    hook_tokens: Vec<SecretString>,
     ready: AtomicBool,
     preparing: Mutex<()>,
 }
@@ -64,9 +64,16 @@ impl KillBill {
             client: Client::try_new(access)?,
             pool: pool.clone(),
             callback,
+            hook_tokens: Vec::new(),
             ready: AtomicBool::new(false),
             preparing: Mutex::new(()),
         })
+    }
+
+    /// Takes hooks that come with one of these; there are two while one replaces the other.
+    pub fn with_hook_tokens(mut self, tokens: impl IntoIterator<Item = SecretString>) -> Self {
+        self.hook_tokens = tokens.into_iter().collect();
+        self
     }
 
     /// Sets it up unless that was done; until then nothing else is asked of it, so that a missing catalogue refuses no order.
@@ -87,7 +94,12 @@ impl KillBill {
     }
 
     /// A look by key: `missing` is the code that says that there is none.
-    async fn find<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)], missing: i64) -> Result<Option<T>, Fault> {
+    async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        missing: i64,
+    ) -> Result<Option<T>, Fault> {
         match self.get(path, query).await {
             Ok(found) => Ok(Some(found)),
             Err(fault) if fault.is(missing) => Ok(None),
@@ -96,7 +108,7 @@ impl KillBill {
     }
 
     /// The server's clock; in test mode only.
-    pub(crate) async fn clock(&self) -> Result<OffsetDateTime, Fault> {
+    pub async fn clock(&self) -> Result<OffsetDateTime, Fault> {
         let clock: ServerClock = self.get("/test/clock", &[]).await?;
         Ok(clock.current_utc_time.0)
     }
@@ -109,55 +121,13 @@ impl KillBill {
                 return Ok(());
             }
             let next = (now + time::Duration::days(1)).min(to);
-            let text = next.replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+            let text =
+                next.replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
             if (to - now).whole_seconds() < 1 {
                 return Ok(());
             }
             let query = [("requestedDate", text.as_str()), ("timeoutSec", "60")];
             self.client.call_within(CLOCK_TIMEOUT, Method::POST, "/test/clock", &query, Body::Empty).await?;
         }
-    }
-}
-
-#[tonic::async_trait]
-impl Provider for KillBill {
-    fn name(&self) -> Name {
-        Name::Killbill
-    }
-
-    async fn create_account(&self, customer_id: Uuid) -> Result<String, ProviderError> {
-        self.ensure_ready().await?;
-        Ok(self.ensure_account(customer_id).await?.to_string())
-    }
-
-    async fn create_subscription(&self, wanted: &NewSubscription<'_>) -> Result<String, ProviderError> {
-        self.ensure_ready().await?;
-        Ok(self.subscribe(wanted).await?.to_string())
-    }
-
-    async fn cancel(&self, subscription_id: Uuid) -> Result<(), ProviderError> {
-        self.ensure_ready().await?;
-        self.end(subscription_id, When::Now).await.map(drop)
-    }
-
-    async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError> {
-        let found = self.subscription_by_key(subscription_id).await?;
-        Ok(found.map(|found| Pulled {
-            provider_id: found.subscription_id.to_string(),
-            ended_at: found.cancelled_date.filter(|_| found.is_over()).map(|date| date.0),
-        }))
-    }
-
-    /// Its health page does not prove that it works: a call as our tenant does.
-    async fn health(&self) -> Result<(), ProviderError> {
-        self.ensure_ready().await?;
-        let outcome = self.client.call(Method::GET, "/catalog/versions", &[], Body::Empty).await;
-        if let Err(fault) = &outcome
-            && fault.status() == Some(401)
-        {
-            // A server that lost its data: set it up again.
-            self.ready.store(false, Ordering::Release);
-        }
-        outcome.map(drop).map_err(Into::into)
     }
 }

@@ -45,14 +45,23 @@ pub(super) fn by_key(tenant: &Tenant, call: &Call<'_>) -> Response {
 }
 
 pub(super) fn tags(tenant: &Tenant, id: Uuid) -> Response {
-    let Some(account) = tenant.accounts.iter().find(|account| account.id == id) else { return error(404, None, NO_OBJECT) };
-    let tags: Vec<Value> = account.tags.iter().map(|tag| json!({"tagId": tag, "objectType": "ACCOUNT", "objectId": id, "tagDefinitionId": tag})).collect();
+    let Some(account) = tenant.accounts.iter().find(|account| account.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
+    let tags: Vec<Value> = account
+        .tags
+        .iter()
+        .map(|tag| json!({"tagId": tag, "objectType": "ACCOUNT", "objectId": id, "tagDefinitionId": tag}))
+        .collect();
     ok(&Value::Array(tags))
 }
 
 pub(super) fn tag(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response {
-    let Some(account) = tenant.accounts.iter_mut().find(|account| account.id == id) else { return error(404, None, NO_OBJECT) };
-    let wanted: Vec<Uuid> = call.json.as_array().into_iter().flatten().filter_map(|tag| tag.as_str()?.parse().ok()).collect();
+    let Some(account) = tenant.accounts.iter_mut().find(|account| account.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
+    let wanted: Vec<Uuid> =
+        call.json.as_array().into_iter().flatten().filter_map(|tag| tag.as_str()?.parse().ok()).collect();
     if wanted.is_empty() {
         return error(400, None, "Tag definitions need to be set");
     }
@@ -63,7 +72,9 @@ pub(super) fn tag(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response {
 }
 
 pub(super) fn method(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response {
-    let Some(account) = tenant.accounts.iter_mut().find(|account| account.id == id) else { return error(404, None, NO_OBJECT) };
+    let Some(account) = tenant.accounts.iter_mut().find(|account| account.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
     if call.field("pluginName") != Some("__EXTERNAL_PAYMENT__") || call.json.get("pluginInfo").is_none() {
         return error(400, None, "PaymentMethodJson pluginName needs to be set");
     }

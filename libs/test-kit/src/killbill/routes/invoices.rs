@@ -51,7 +51,10 @@ pub(super) fn of_account(tenant: &Tenant, account: Uuid, call: &Call<'_>) -> Res
     if unpaid && call.query("includeInvoiceComponents") == Some("true") && call.line == Line::V24 {
         return error(500, None, "both options");
     }
-    let invoices = tenant.invoices.iter().filter(|invoice| invoice.account == account && (!unpaid || invoice.balance() > 0));
+    let invoices = tenant
+        .invoices
+        .iter()
+        .filter(|invoice| invoice.account == account && (!unpaid || invoice.balance() > 0));
     ok(&Value::Array(invoices.map(|invoice| shown(invoice, is_known(call))).collect()))
 }
 
@@ -92,7 +95,9 @@ pub(super) fn pay(tenant: &mut Tenant, invoice: Uuid, call: &Call<'_>) -> Respon
         return error(400, None, "the fake takes payments by hand alone");
     }
     let key = call.field("paymentExternalKey").map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned);
-    let Some(found) = tenant.invoices.iter_mut().find(|found| found.id == invoice && found.account == account) else {
+    let Some(found) =
+        tenant.invoices.iter_mut().find(|found| found.id == invoice && found.account == account)
+    else {
         return error(404, Some(4004), "No invoice could be found");
     };
     let balance = found.balance();
@@ -107,15 +112,31 @@ pub(super) fn pay(tenant: &mut Tenant, invoice: Uuid, call: &Call<'_>) -> Respon
     }
     found.paid += paid;
     let id = Uuid::new_v4();
-    tenant.payments.push(Payment { id, key, account, invoice, cents: paid, at: call.now, refunds: Vec::new() });
-    tenant.hook("PAYMENT_SUCCESS", account, "PAYMENT", id, Some(json!({"status": "SUCCESS", "transactionType": "PURCHASE"})));
+    tenant.payments.push(Payment {
+        id,
+        key,
+        account,
+        invoice,
+        cents: paid,
+        at: call.now,
+        refunds: Vec::new(),
+    });
+    tenant.hook(
+        "PAYMENT_SUCCESS",
+        account,
+        "PAYMENT",
+        id,
+        Some(json!({"status": "SUCCESS", "transactionType": "PURCHASE"})),
+    );
     tenant.hook("INVOICE_PAYMENT_SUCCESS", account, "INVOICE", invoice, Some(json!({"paymentId": id})));
     // With a slash at its end, as the real one.
     made(call, &format!("invoicePayments/{id}/"))
 }
 
 pub(super) fn refund(tenant: &mut Tenant, payment: Uuid, call: &Call<'_>) -> Response {
-    let Some(found) = tenant.payments.iter_mut().find(|found| found.id == payment) else { return error(404, Some(7020), "Payment does not exist") };
+    let Some(found) = tenant.payments.iter_mut().find(|found| found.id == payment) else {
+        return error(404, Some(7020), "Payment does not exist");
+    };
     let Some(back) = cents(call.json.get("amount")) else { return error(400, None, "amount") };
     let before: i64 = found.refunds.iter().map(|(_, cents)| cents).sum();
     if back <= 0 || before + back > found.cents {
@@ -130,19 +151,30 @@ pub(super) fn refund(tenant: &mut Tenant, payment: Uuid, call: &Call<'_>) -> Res
 }
 
 pub(super) fn credit(tenant: &mut Tenant, call: &Call<'_>) -> Response {
-    let Some(first) = call.json.as_array().and_then(|list| list.first()) else { return error(400, None, "a list of credits") };
+    let Some(first) = call.json.as_array().and_then(|list| list.first()) else {
+        return error(400, None, "a list of credits");
+    };
     let account = first.get("accountId").and_then(Value::as_str).and_then(|id| id.parse().ok());
-    let (Some(account), Some(given)) = (account, cents(first.get("amount"))) else { return error(400, None, "amount") };
+    let (Some(account), Some(given)) = (account, cents(first.get("amount"))) else {
+        return error(400, None, "amount");
+    };
     let description = first.get("description").and_then(Value::as_str).unwrap_or_default();
-    let Some(owner) = tenant.accounts.iter_mut().find(|found| found.id == account) else { return error(404, None, NO_OBJECT) };
+    let Some(owner) = tenant.accounts.iter_mut().find(|found| found.id == account) else {
+        return error(404, None, NO_OBJECT);
+    };
     owner.credit += given;
-    let items = vec![adjustment("CREDIT_ADJ", description, call.now, -given), adjustment("CBA_ADJ", "Adjustment (account credit)", call.now, given)];
+    let items = vec![
+        adjustment("CREDIT_ADJ", description, call.now, -given),
+        adjustment("CBA_ADJ", "Adjustment (account credit)", call.now, given),
+    ];
     tenant.invoice(account, call.now, items);
     ok(&json!([{"itemType": "CREDIT_ADJ", "description": description, "amount": amount(given)}]))
 }
 
 pub(super) fn tag(tenant: &mut Tenant, invoice: Uuid, call: &Call<'_>) -> Response {
-    let Some(found) = tenant.invoices.iter_mut().find(|found| found.id == invoice) else { return error(404, None, NO_OBJECT) };
+    let Some(found) = tenant.invoices.iter_mut().find(|found| found.id == invoice) else {
+        return error(404, None, NO_OBJECT);
+    };
     if call.json != json!([Uuid::from_u128(4)]) {
         return error(400, None, "the fake knows WRITTEN_OFF alone");
     }
@@ -154,10 +186,14 @@ pub(super) fn dry_run(tenant: &Tenant, call: &Call<'_>) -> Response {
     if call.id("bundleId").is_none() {
         return error(400, None, "DryRun bundleID should be specified");
     }
-    let found = call.id("subscriptionId").and_then(|id| tenant.subscriptions.iter().find(|found| found.id == id));
+    let found =
+        call.id("subscriptionId").and_then(|id| tenant.subscriptions.iter().find(|found| found.id == id));
     let Some(found) = found else { return error(404, None, NO_OBJECT) };
     let newest = tenant.catalogs.iter().max_by_key(|catalog| catalog.effective);
-    let is_wanted = |plan: &&Plan| Some(plan.product.as_str()) == call.field("productName") && Some(plan.period.as_str()) == call.field("billingPeriod");
+    let is_wanted = |plan: &&Plan| {
+        Some(plan.product.as_str()) == call.field("productName")
+            && Some(plan.period.as_str()) == call.field("billingPeriod")
+    };
     let Some(plan) = newest.and_then(|catalog| catalog.plans.iter().find(is_wanted)) else {
         return error(400, Some(2019), "Could not find a plan matching");
     };

@@ -13,22 +13,30 @@ use crate::killbill::books::{Item, Subscription, Tenant, day, days, when};
 const NO_OBJECT: &str = "Object id doesn't exist!";
 
 pub(super) fn make(tenant: &mut Tenant, call: &Call<'_>) -> Response {
-    let (Some(account), Some(key), Some(bundle_key)) = (call.id("accountId"), call.field("externalKey"), call.field("bundleExternalKey")) else {
+    let (Some(account), Some(key), Some(bundle_key)) =
+        (call.id("accountId"), call.field("externalKey"), call.field("bundleExternalKey"))
+    else {
         return error(400, None, "SubscriptionJson accountId needs to be set");
     };
-    let Some(owner) = tenant.accounts.iter().find(|found| found.id == account) else { return error(404, None, NO_OBJECT) };
-    let charges_itself = !owner.tags.contains(&Uuid::from_u128(1)) && !owner.tags.contains(&Uuid::from_u128(5));
+    let Some(owner) = tenant.accounts.iter().find(|found| found.id == account) else {
+        return error(404, None, NO_OBJECT);
+    };
+    let charges_itself =
+        !owner.tags.contains(&Uuid::from_u128(1)) && !owner.tags.contains(&Uuid::from_u128(5));
     let Some(plan) = call.field("planName").and_then(|name| tenant.plan(name)) else {
         return error(400, Some(2021), "Could not find any plans named");
     };
     match tenant.subscriptions.iter().find(|found| found.key == key) {
-        Some(found) if !found.over => return error(400, Some(1015), "Subscription bundle already has a base subscription"),
+        Some(found) if !found.over => {
+            return error(400, Some(1015), "Subscription bundle already has a base subscription");
+        }
         // A key is spent for good.
         Some(_) => return error(500, None, "Unique index or primary key violation"),
         None if key != bundle_key => return error(400, None, "the fake knows one subscription a bundle"),
         None => {}
     }
-    let trial = (plan.trial_days > 0 && call.field("phaseType") != Some("EVERGREEN")).then(|| call.now + days(plan.trial_days));
+    let trial = (plan.trial_days > 0 && call.field("phaseType") != Some("EVERGREEN"))
+        .then(|| call.now + days(plan.trial_days));
     let subscription = Subscription {
         id: Uuid::new_v4(),
         bundle: Uuid::new_v4(),
@@ -71,11 +79,17 @@ pub(super) fn make(tenant: &mut Tenant, call: &Call<'_>) -> Response {
 
 fn shown(found: &Subscription, call: &Call<'_>) -> Value {
     let date = |at| when(call.line, at);
-    let event = |at: OffsetDateTime, kind: &str, plan: &str| {
-        json!({"eventId": Uuid::new_v4(), "effectiveDate": date(at), "plan": plan, "eventType": kind, "phase": null})
-    };
-    let mut events = vec![event(found.start, "START_ENTITLEMENT", &found.plan.name), event(found.start, "START_BILLING", &found.plan.name)];
-    events.extend(found.trial_end.filter(|end| found.cancelled.is_none_or(|at| *end < at)).map(|end| event(end, "PHASE", &found.plan.name)));
+    let event = |at: OffsetDateTime, kind: &str, plan: &str| json!({"eventId": Uuid::new_v4(), "effectiveDate": date(at), "plan": plan, "eventType": kind, "phase": null});
+    let mut events = vec![
+        event(found.start, "START_ENTITLEMENT", &found.plan.name),
+        event(found.start, "START_BILLING", &found.plan.name),
+    ];
+    events.extend(
+        found
+            .trial_end
+            .filter(|end| found.cancelled.is_none_or(|at| *end < at))
+            .map(|end| event(end, "PHASE", &found.plan.name)),
+    );
     events.extend(found.pending.iter().map(|(plan, at)| event(*at, "CHANGE", &plan.name)));
     for kind in ["STOP_ENTITLEMENT", "STOP_BILLING"] {
         events.extend(found.cancelled.map(|at| event(at, kind, &found.plan.name)));
@@ -115,7 +129,9 @@ pub(super) fn change(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response
     let Some(plan) = call.field("planName").and_then(|name| tenant.plan(name)) else {
         return error(400, Some(2021), "Could not find any plans named");
     };
-    let Some(index) = tenant.subscriptions.iter().position(|found| found.id == id) else { return error(404, None, NO_OBJECT) };
+    let Some(index) = tenant.subscriptions.iter().position(|found| found.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
     let Some(found) = tenant.subscriptions.get_mut(index) else { return error(404, None, NO_OBJECT) };
     if found.over || found.cancelled.is_some() {
         return error(400, Some(1021), "Subscription is in a state that does not allow a change");
@@ -135,7 +151,9 @@ pub(super) fn change(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response
 }
 
 pub(super) fn undo_change(tenant: &mut Tenant, id: Uuid) -> Response {
-    let Some(found) = tenant.subscriptions.iter_mut().find(|found| found.id == id) else { return error(404, None, NO_OBJECT) };
+    let Some(found) = tenant.subscriptions.iter_mut().find(|found| found.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
     if found.pending.take().is_none() {
         return error(400, Some(1071), "Subscription does not have a pending change plan");
     }
@@ -143,17 +161,23 @@ pub(super) fn undo_change(tenant: &mut Tenant, id: Uuid) -> Response {
 }
 
 pub(super) fn cancel(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response {
-    let Some(index) = tenant.subscriptions.iter().position(|found| found.id == id) else { return error(404, None, NO_OBJECT) };
+    let Some(index) = tenant.subscriptions.iter().position(|found| found.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
     let Some(found) = tenant.subscriptions.get_mut(index) else { return error(404, None, NO_OBJECT) };
     if found.over {
         return error(500, Some(1031), "Subscription is in state CANCELLED: Failed to cancel");
     }
-    let at = match (call.query("requestedDate"), call.query("entitlementPolicy"), call.query("billingPolicy")) {
+    let at = match (call.query("requestedDate"), call.query("entitlementPolicy"), call.query("billingPolicy"))
+    {
         (Some(date), None, None) if call.query("useRequestedDateForBilling") == Some("true") => {
             let date = Date::parse(date, format_description!("[year]-[month]-[day]"));
             let Ok(date) = date else { return error(404, None, "no date") };
             // On the day of the trial's end it is that moment.
-            found.trial_end.filter(|end| end.date() == date).unwrap_or_else(|| date.with_time(Time::MIDNIGHT).assume_utc())
+            found
+                .trial_end
+                .filter(|end| end.date() == date)
+                .unwrap_or_else(|| date.with_time(Time::MIDNIGHT).assume_utc())
         }
         (None, Some("IMMEDIATE"), Some("IMMEDIATE")) => call.now,
         (None, Some("END_OF_TERM"), Some("END_OF_TERM")) => match (found.in_trial, call.line) {
@@ -180,7 +204,9 @@ pub(super) fn cancel(tenant: &mut Tenant, id: Uuid, call: &Call<'_>) -> Response
 }
 
 pub(super) fn uncancel(tenant: &mut Tenant, id: Uuid) -> Response {
-    let Some(found) = tenant.subscriptions.iter_mut().find(|found| found.id == id) else { return error(404, None, NO_OBJECT) };
+    let Some(found) = tenant.subscriptions.iter_mut().find(|found| found.id == id) else {
+        return error(404, None, NO_OBJECT);
+    };
     if found.over {
         return error(400, Some(1070), "Subscription was not in a pending cancelled state");
     }

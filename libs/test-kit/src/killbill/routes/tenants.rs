@@ -41,7 +41,9 @@ pub(super) fn clock(server: &mut Server, method: &Method, call: &Call<'_>) -> Re
     }
     let now = server.now;
     let text = now.replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
-    ok(&json!({"currentUtcTime": text.replace('Z', ".000Z"), "timeZone": "UTC", "localDate": now.date().to_string()}))
+    ok(
+        &json!({"currentUtcTime": text.replace('Z', ".000Z"), "timeZone": "UTC", "localDate": now.date().to_string()}),
+    )
 }
 
 pub(super) fn callback(tenant: &mut Tenant, method: &str, call: &Call<'_>) -> Response {
@@ -79,7 +81,9 @@ fn shown(catalog: &Catalog) -> Value {
         let mut phases = Vec::new();
         if plan.trial_days > 0 {
             let length = json!({"unit": "DAYS", "number": plan.trial_days});
-            phases.push(json!({"type": "TRIAL", "prices": [], "fixedPrices": [], "duration": length, "usages": []}));
+            phases.push(
+                json!({"type": "TRIAL", "prices": [], "fixedPrices": [], "duration": length, "usages": []}),
+            );
         }
         let prices = json!([{"currency": "USD", "value": amount(plan.cents)}]);
         let length = json!({"unit": "UNLIMITED", "number": -1});
@@ -116,7 +120,8 @@ fn cents(text: &str) -> Option<i64> {
 }
 
 fn parse(text: &str) -> Option<Catalog> {
-    let effective = OffsetDateTime::parse(between(text, "<effectiveDate>", "</effectiveDate>")?, &Rfc3339).ok()?;
+    let effective =
+        OffsetDateTime::parse(between(text, "<effectiveDate>", "</effectiveDate>")?, &Rfc3339).ok()?;
     let mut plans = Vec::new();
     for piece in text.split("<plan name=\"").skip(1) {
         plans.push(Plan {
@@ -138,7 +143,8 @@ fn parse(text: &str) -> Option<Catalog> {
 pub(super) fn upload(tenant: &mut Tenant, call: &Call<'_>) -> Response {
     let refused = || error(400, Some(2080), "Invalid catalog for tenant : 2");
     let Some(catalog) = parse(call.text) else { return refused() };
-    if tenant.catalogs.iter().any(|known| known.effective == catalog.effective || known.name != catalog.name) {
+    if tenant.catalogs.iter().any(|known| known.effective == catalog.effective || known.name != catalog.name)
+    {
         return refused();
     }
     tenant.catalogs.push(catalog);

@@ -28,8 +28,10 @@ impl KillBill {
     }
 
     async fn make_account(&self, customer: Uuid) -> Result<Uuid, ProviderError> {
-        let currency = plans::list(&self.pool, true).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
-        let currency = currency.first().map_or_else(|| "USD".to_owned(), |plan| plan.price.currency().to_string());
+        let currency =
+            plans::list(&self.pool, true).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
+        let currency =
+            currency.first().map_or_else(|| "USD".to_owned(), |plan| plan.price.currency().to_string());
         // No name and no address: Kill Bill mails nobody.
         let body = json!({
             "externalKey": customer, "name": customer, "currency": currency, "timeZone": "UTC", "locale": "en_US",
@@ -51,7 +53,8 @@ impl KillBill {
         let path = format!("/accounts/{account}/tags");
         let tags: Vec<Tag> = self.get(&path, &[]).await?;
         let has = |wanted: &Uuid| tags.iter().any(|tag| tag.tag_definition_id == *wanted);
-        let missing: Vec<Uuid> = [AUTO_PAY_OFF, OVERDUE_ENFORCEMENT_OFF].into_iter().filter(|tag| !has(tag)).collect();
+        let missing: Vec<Uuid> =
+            [AUTO_PAY_OFF, OVERDUE_ENFORCEMENT_OFF].into_iter().filter(|tag| !has(tag)).collect();
         if !missing.is_empty() {
             self.client.call(Method::POST, &path, &[], Body::Json(json!(missing).to_string())).await?;
         }

@@ -52,11 +52,13 @@ fn wanted(plans: &[Plan]) -> BTreeSet<Line> {
 }
 
 fn present(version: &CatalogVersion) -> BTreeSet<Line> {
-    let plans = version.products.iter().flat_map(|product| product.plans.iter().map(move |plan| (product, plan)));
+    let plans =
+        version.products.iter().flat_map(|product| product.plans.iter().map(move |plan| (product, plan)));
     plans
         .flat_map(|(product, plan)| {
             let phase = |kind: &str| plan.phases.iter().find(|phase| phase.kind == kind);
-            let trial = phase("TRIAL").and_then(|phase| phase.duration.as_ref()).map_or(0, |length| length.number);
+            let trial =
+                phase("TRIAL").and_then(|phase| phase.duration.as_ref()).map_or(0, |length| length.number);
             let prices = phase("EVERGREEN").map(|phase| phase.prices.as_slice()).unwrap_or_default();
             prices.iter().map(move |price| Line {
                 plan: plan.name.clone(),
@@ -85,13 +87,18 @@ pub fn matches(versions: &[CatalogVersion], plans: &[Plan]) -> bool {
 /// The catalogue as XML, in force from `from` on. Subscriptions keep the version that they began with.
 pub fn xml(plans: &[Plan], from: OffsetDateTime) -> Result<String, ProviderError> {
     if let Some(bad) = plans.iter().find(|plan| !is_name(&plan.name)) {
-        return Err(ProviderError::Refused(format!("{:?} cannot be the name of a plan in Kill Bill", bad.name)));
+        return Err(ProviderError::Refused(format!(
+            "{:?} cannot be the name of a plan in Kill Bill",
+            bad.name
+        )));
     }
     let from = from.replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok());
     let from = from.ok_or_else(|| ProviderError::Refused("no date for the catalogue".into()))?;
     let currencies: BTreeSet<String> = plans.iter().map(|plan| plan.price.currency().to_string()).collect();
     let products: BTreeSet<String> = plans.iter().map(|plan| plan.tier.to_string()).collect();
-    let list = |items: &BTreeSet<String>, item: fn(&str) -> String| -> String { items.iter().map(|text| item(text)).collect() };
+    let list = |items: &BTreeSet<String>, item: fn(&str) -> String| -> String {
+        items.iter().map(|text| item(text)).collect()
+    };
     let mut bodies = BTreeMap::new();
     for plan in plans {
         bodies.insert(plan.name.as_str(), body(plan));
@@ -102,7 +109,8 @@ pub fn xml(plans: &[Plan], from: OffsetDateTime) -> Result<String, ProviderError
         let _infallible = write!(names, "<plan>{}</plan>", plan.name);
     }
     let currencies = list(&currencies, |code| format!("<currency>{code}</currency>"));
-    let products = list(&products, |name| format!("<product name=\"{name}\"><category>BASE</category></product>"));
+    let products =
+        list(&products, |name| format!("<product name=\"{name}\"><category>BASE</category></product>"));
     Ok(format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n\
          <catalog xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:noNamespaceSchemaLocation=\"CatalogSchema.xsd\">\
@@ -196,7 +204,9 @@ pub(super) mod tests {
 
     #[test]
     fn prices_stand_in_the_catalogue_as_they_are() {
-        let text = xml(&[plan("basic-monthly", 900, 14), plan("plain", 5, 0)], datetime!(2026-11-25 6:00:00.5 UTC)).unwrap();
+        let text =
+            xml(&[plan("basic-monthly", 900, 14), plan("plain", 5, 0)], datetime!(2026-11-25 6:00:00.5 UTC))
+                .unwrap();
         assert!(text.contains("<value>9.00</value>") && text.contains("<value>0.05</value>"), "{text}");
         assert!(text.contains("<effectiveDate>2026-11-25T06:00:00Z</effectiveDate>"), "{text}");
         assert_eq!(text.matches("<initialPhases>").count(), 1);

@@ -72,7 +72,8 @@ pub struct Answer {
 impl Answer {
     /// The body.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        let text = self.json.as_deref().ok_or_else(|| Fault::Nonsense("no JSON where JSON was expected".into()))?;
+        let text =
+            self.json.as_deref().ok_or_else(|| Fault::Nonsense("no JSON where JSON was expected".into()))?;
         serde_json::from_str(text).map_err(|error| Fault::Nonsense(error.to_string()))
     }
 
@@ -168,9 +169,11 @@ impl Client {
         }
         let error = json.as_deref().and_then(|text| serde_json::from_str::<ErrorBody>(text).ok());
         Err(match error {
-            Some(body) => {
-                Fault::Api { status, code: body.code, message: self.cleaned(body.message.as_deref().unwrap_or("")) }
-            }
+            Some(body) => Fault::Api {
+                status,
+                code: body.code,
+                message: self.cleaned(body.message.as_deref().unwrap_or("")),
+            },
             None => Fault::Page { status, kind },
         })
     }
@@ -179,7 +182,9 @@ impl Client {
     fn cleaned(&self, message: &str) -> String {
         let access = &self.access;
         let mut text = message.to_owned();
-        for secret in [access.api_key.as_str(), access.api_secret.expose_secret(), access.password.expose_secret()] {
+        for secret in
+            [access.api_key.as_str(), access.api_secret.expose_secret(), access.password.expose_secret()]
+        {
             if !secret.is_empty() {
                 text = text.replace(secret, "…");
             }
@@ -210,8 +215,8 @@ fn no_answer(error: reqwest::Error) -> Fault {
 }
 
 fn hidden(text: &str) -> Result<HeaderValue, Fault> {
-    let mut value =
-        HeaderValue::from_str(text).map_err(|_| Fault::Nonsense("a key of the tenant cannot stand in a header".into()))?;
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Fault::Nonsense("a key of the tenant cannot stand in a header".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -5,8 +5,6 @@ use crate::provider::ProviderError;
 
 /// Codes that are answers rather than failures.
 pub mod code {
-    /// The bundle has its base subscription already.
-    pub const KEY_IN_USE: i64 = 1015;
     /// Cancelled already.
     pub const CANCELLED: i64 = 1031;
     /// There is no cancellation to undo (billing side).
@@ -23,8 +21,6 @@ pub mod code {
     pub const NO_PAYMENT: i64 = 7020;
     /// The external payment method is there already.
     pub const METHOD_EXISTS: i64 = 7023;
-    /// The payment's key is used.
-    pub const PAYMENT_KEY_USED: i64 = 7032;
     /// There is no cancellation to undo (entitlement side).
     pub const NOT_CANCELLED: i64 = 8004;
     /// The tenant is there already.
@@ -79,7 +75,9 @@ impl From<Fault> for ProviderError {
     fn from(fault: Fault) -> Self {
         match &fault {
             // Understood and refused. A wrong password, a wrong place (404 page), a slow-down or a time-out (408) are none of that.
-            Fault::Api { status: 400 | 404 | 409 | 422, code: Some(_), .. } => Self::Refused(fault.to_string()),
+            Fault::Api { status: 400 | 404 | 409 | 422, code: Some(_), .. } => {
+                Self::Refused(fault.to_string())
+            }
             _ => Self::Unavailable(anyhow::anyhow!("{fault}")),
         }
     }

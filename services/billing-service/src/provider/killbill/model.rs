@@ -15,8 +15,6 @@ pub struct Account {
     pub external_key: String,
     /// ISO 4217.
     pub currency: Option<String>,
-    /// Must be UTC.
-    pub time_zone: Option<String>,
     /// Credit that waits for an invoice; only when asked for.
     #[serde(rename = "accountCBA")]
     pub credit: Option<Decimal>,
@@ -57,14 +55,10 @@ pub struct Subscription {
     pub phase_type: String,
     /// PENDING, ACTIVE, BLOCKED, CANCELLED, EXPIRED
     pub state: String,
-    /// When it began.
-    pub start_date: Moment,
     /// When it ends or ended.
     pub cancelled_date: Option<Moment>,
     /// Until when invoices were made.
     pub charged_through_date: Option<Moment>,
-    /// When the bills end.
-    pub billing_end_date: Option<Moment>,
     /// All that happened and will happen to it.
     #[serde(default)]
     pub events: Vec<Event>,
@@ -80,8 +74,6 @@ pub struct Event {
     pub plan: Option<String>,
     /// PHASE, CHANGE, STOP_ENTITLEMENT, …
     pub event_type: String,
-    /// `<plan>-trial`, `<plan>-evergreen`
-    pub phase: Option<String>,
 }
 
 /// An invoice.
@@ -160,10 +152,6 @@ pub struct Transaction {
     pub transaction_external_key: Option<String>,
     /// PURCHASE, REFUND, …
     pub transaction_type: String,
-    /// SUCCESS, PAYMENT_FAILURE, …
-    pub status: String,
-    /// How much.
-    pub amount: Option<Decimal>,
     /// When.
     pub effective_date: Moment,
 }
@@ -172,8 +160,6 @@ pub struct Transaction {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogVersion {
-    /// Its name, the same in all versions.
-    pub name: String,
     /// From when on it holds.
     pub effective_date: Moment,
     /// What is sold.
@@ -229,8 +215,6 @@ pub struct CatalogPrice {
 /// A length.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CatalogDuration {
-    /// DAYS, UNLIMITED
-    pub unit: String,
     /// How many; -1 without an end.
     pub number: i64,
 }

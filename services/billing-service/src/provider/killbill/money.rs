@@ -71,7 +71,13 @@ impl KillBill {
     }
 
     /// Records a payment once, however often it is told (BIL-26).
-    pub async fn pay(&self, customer: Uuid, invoice: Uuid, payment: Uuid, amount: Money) -> Result<(), ProviderError> {
+    pub async fn pay(
+        &self,
+        customer: Uuid,
+        invoice: Uuid,
+        payment: Uuid,
+        amount: Money,
+    ) -> Result<(), ProviderError> {
         let account_id = self.account_of(customer).await?;
         let currency = amount.currency();
         let body = NewPayment {
@@ -82,7 +88,8 @@ impl KillBill {
             payment_external_key: payment.to_string(),
         };
         let path = format!("/invoices/{invoice}/payments");
-        let outcome = self.client.call(Method::POST, &path, &[("externalPayment", "true")], json(&body)?).await;
+        let outcome =
+            self.client.call(Method::POST, &path, &[("externalPayment", "true")], json(&body)?).await;
         let fault = match outcome {
             Ok(answer) if answer.status != 204 => return Ok(()),
             // Nothing was left to pay: by this payment, or by another.
@@ -92,7 +99,8 @@ impl KillBill {
         match self.payment_by_key(payment).await? {
             Some(found) if found.account_id == account_id && is_amount(&found, amount) => Ok(()),
             Some(_) => Err(ProviderError::Refused("the payment's key belongs to another payment".into())),
-            None => Err(fault.map_or_else(|| ProviderError::Refused("the invoice is paid already".into()), Into::into)),
+            None => Err(fault
+                .map_or_else(|| ProviderError::Refused("the invoice is paid already".into()), Into::into)),
         }
     }
 
@@ -105,17 +113,22 @@ impl KillBill {
     pub async fn give_back(&self, payment: Uuid, refund: Uuid, amount: Money) -> Result<(), ProviderError> {
         let key = refund.to_string();
         let found = self.payment_by_key(payment).await?;
-        let found = found.ok_or_else(|| ProviderError::Refused("Kill Bill does not know this payment".into()))?;
+        let found =
+            found.ok_or_else(|| ProviderError::Refused("Kill Bill does not know this payment".into()))?;
         let done = |payment: &Payment| {
             let mut steps = payment.transactions.iter();
-            steps.any(|step| step.transaction_type == "REFUND" && step.transaction_external_key.as_deref() == Some(&key))
+            steps.any(|step| {
+                step.transaction_type == "REFUND" && step.transaction_external_key.as_deref() == Some(&key)
+            })
         };
         if done(&found) {
             return Ok(());
         }
         let body = NewRefund { amount: Decimal::of(amount), transaction_external_key: key.clone() };
         let path = format!("/invoicePayments/{}/refunds", found.payment_id);
-        let Err(fault) = self.client.call(Method::POST, &path, &[], json(&body)?).await else { return Ok(()) };
+        let Err(fault) = self.client.call(Method::POST, &path, &[], json(&body)?).await else {
+            return Ok(());
+        };
         match self.payment_by_key(payment).await? {
             Some(after) if done(&after) => Ok(()),
             _ => Err(fault.into()),
@@ -123,16 +136,27 @@ impl KillBill {
     }
 
     /// Gives a credit once for each `credit`: Kill Bill has no key for it, so ours stands in the description and is looked for.
-    pub async fn give_credit(&self, customer: Uuid, credit: Uuid, amount: Money) -> Result<(), ProviderError> {
+    pub async fn give_credit(
+        &self,
+        customer: Uuid,
+        credit: Uuid,
+        amount: Money,
+    ) -> Result<(), ProviderError> {
         let account_id = self.account_of(customer).await?;
         let description = format!("credit {credit}");
         if self.has_credit(account_id, &description).await? {
             return Ok(());
         }
         let currency = amount.currency();
-        let body =
-            [NewCredit { account_id, amount: Decimal::of(amount), currency: currency.as_str(), description: &description }];
-        let Err(fault) = self.client.call(Method::POST, "/credits", &[("autoCommit", "true")], json(&body)?).await else {
+        let body = [NewCredit {
+            account_id,
+            amount: Decimal::of(amount),
+            currency: currency.as_str(),
+            description: &description,
+        }];
+        let Err(fault) =
+            self.client.call(Method::POST, "/credits", &[("autoCommit", "true")], json(&body)?).await
+        else {
             return Ok(());
         };
         if self.has_credit(account_id, &description).await? { Ok(()) } else { Err(fault.into()) }
@@ -141,7 +165,8 @@ impl KillBill {
     async fn has_credit(&self, account: Uuid, description: &str) -> Result<bool, Fault> {
         let invoices = self.invoices(account).await?;
         let mut items = invoices.iter().flat_map(|invoice| invoice.items.iter().flatten());
-        Ok(items.any(|item| item.item_type == "CREDIT_ADJ" && item.description.as_deref() == Some(description)))
+        Ok(items
+            .any(|item| item.item_type == "CREDIT_ADJ" && item.description.as_deref() == Some(description)))
     }
 
     /// Writes an invoice off; again is the same.
@@ -152,9 +177,16 @@ impl KillBill {
     }
 
     /// What a change of plan now would cost: the invoice that it would make. Nothing is changed.
-    pub async fn preview(&self, id: Uuid, product: &str, period: &str, currency: Currency) -> Result<Money, ProviderError> {
+    pub async fn preview(
+        &self,
+        id: Uuid,
+        product: &str,
+        period: &str,
+        currency: Currency,
+    ) -> Result<Money, ProviderError> {
         let found = self.subscription_by_key(id).await?;
-        let found = found.ok_or_else(|| ProviderError::Refused("Kill Bill does not know this subscription".into()))?;
+        let found = found
+            .ok_or_else(|| ProviderError::Refused("Kill Bill does not know this subscription".into()))?;
         let body = DryRun {
             dry_run_type: "SUBSCRIPTION_ACTION",
             dry_run_action: "CHANGE",
@@ -167,8 +199,10 @@ impl KillBill {
             billing_policy: "IMMEDIATE",
         };
         let account = found.account_id.to_string();
-        let outcome =
-            self.client.call(Method::POST, "/invoices/dryRun", &[("accountId", account.as_str())], json(&body)?).await;
+        let outcome = self
+            .client
+            .call(Method::POST, "/invoices/dryRun", &[("accountId", account.as_str())], json(&body)?)
+            .await;
         match outcome {
             Ok(answer) if answer.status == 204 => Ok(Money::zero(currency)),
             Ok(answer) => {

@@ -50,7 +50,8 @@ impl KillBill {
 
     /// Asking for an unknown tenant is a 500 there, so it is made, and "exists" is an answer. One with another secret shows at the next call.
     async fn ensure_tenant(&self) -> Result<(), Fault> {
-        let body = json!({"apiKey": self.client.api_key(), "apiSecret": self.client.api_secret().expose_secret()});
+        let body =
+            json!({"apiKey": self.client.api_key(), "apiSecret": self.client.api_secret().expose_secret()});
         match self.client.call(Method::POST, "/tenants", &[], Body::Json(body.to_string())).await {
             Ok(_) => tracing::info!("tenant made in Kill Bill"),
             Err(fault) if fault.is(code::TENANT_EXISTS) => {}

@@ -13,6 +13,8 @@ use crate::provider::ProviderError;
 /// One customer's state at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// The provider's id of the account.
+    pub account: Uuid,
     /// Credit that waits for the next invoice.
     pub credit: Money,
     /// Subscriptions, ended ones too.
@@ -95,6 +97,8 @@ pub struct PaymentState {
     pub amount: Money,
     /// What was given back.
     pub refunded: Money,
+    /// When it was made.
+    pub at: Option<OffsetDateTime>,
 }
 
 impl KillBill {
@@ -103,15 +107,19 @@ impl KillBill {
         self.ensure_ready().await?;
         let Some(account) = self.account_by_key(customer).await? else { return Ok(None) };
         let currency = account.currency.as_deref().unwrap_or("USD");
-        let currency: Currency = currency.parse().map_err(|_| Fault::Nonsense("an account without a currency".into()))?;
+        let currency: Currency =
+            currency.parse().map_err(|_| Fault::Nonsense("an account without a currency".into()))?;
         let now = self.server_time().await?;
-        let bundles: Vec<Bundle> = self.get(&format!("/accounts/{}/bundles", account.account_id), &[]).await?;
+        let bundles: Vec<Bundle> =
+            self.get(&format!("/accounts/{}/bundles", account.account_id), &[]).await?;
         let invoices = self.invoices(account.account_id).await?;
         let payments = self.payments(account.account_id).await?;
-        let credit = account.credit.as_ref().map_or(Ok(Money::zero(currency)), |credit| money(credit, currency))?;
+        let credit =
+            account.credit.as_ref().map_or(Ok(Money::zero(currency)), |credit| money(credit, currency))?;
         let mut invoices: Vec<InvoiceState> = invoices.into_iter().map(invoice).collect::<Result<_, _>>()?;
         invoices.sort_by(|a, b| (a.issued_at, &a.number).cmp(&(b.issued_at, &b.number)));
         Ok(Some(Snapshot {
+            account: account.account_id,
             credit,
             // What was made by hand at the provider has no id of ours and is not ours.
             subscriptions: bundles
@@ -149,7 +157,8 @@ fn subscription(found: &Subscription, now: OffsetDateTime) -> Option<Subscriptio
 
 fn invoice(found: Invoice) -> Result<InvoiceState, Fault> {
     let currency = currency(&found.currency)?;
-    let lines: Result<Vec<_>, _> = found.items.unwrap_or_default().into_iter().map(|item| line(item, currency)).collect();
+    let lines: Result<Vec<_>, _> =
+        found.items.unwrap_or_default().into_iter().map(|item| line(item, currency)).collect();
     Ok(InvoiceState {
         provider_id: found.invoice_id,
         number: found.invoice_number.unwrap_or_default(),
@@ -175,7 +184,9 @@ fn line(item: Item, currency: Currency) -> Result<LineState, Fault> {
 
 fn payment(found: Payment) -> Result<PaymentState, Fault> {
     let currency = currency(&found.currency)?;
+    let made = found.transactions.iter().find(|step| step.transaction_type == "PURCHASE");
     Ok(PaymentState {
+        at: made.map(|step| step.effective_date.0),
         provider_id: found.payment_id,
         key: found.payment_external_key,
         invoice: found.target_invoice_id,

@@ -56,7 +56,8 @@ impl Subscription {
     /// Plan that it changes to later.
     pub fn pending_plan(&self, now: OffsetDateTime) -> Option<(&str, OffsetDateTime)> {
         let mut changes = self.events.iter().filter(|event| event.event_type == "CHANGE");
-        let later = changes.find(|event| event.effective_date.0 > now && event.plan.as_deref() != Some(&self.plan_name));
+        let later = changes
+            .find(|event| event.effective_date.0 > now && event.plan.as_deref() != Some(&self.plan_name));
         later.and_then(|event| event.plan.as_deref().map(|plan| (plan, event.effective_date.0)))
     }
 }
@@ -75,7 +76,11 @@ impl KillBill {
         }
         // The answer waits for the first invoice, but not for ever.
         let query = [("callCompletion", "true"), ("callTimeoutSec", "5")];
-        let fault = match self.client.call(Method::POST, "/subscriptions", &query, Body::Json(body.to_string())).await {
+        let fault = match self
+            .client
+            .call(Method::POST, "/subscriptions", &query, Body::Json(body.to_string()))
+            .await
+        {
             Ok(answer) => return Ok(parse(&answer.id()?)?),
             Err(fault) => fault,
         };

@@ -105,7 +105,10 @@ impl Moment {
 /// Reads either form.
 pub fn moment(text: &str) -> Option<Moment> {
     let day = || Date::parse(text, DAY).ok().map(|day| day.with_time(Time::MIDNIGHT).assume_utc());
-    OffsetDateTime::parse(text, &Rfc3339).ok().or_else(day).map(|at| Moment(at.to_offset(time::UtcOffset::UTC)))
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .or_else(day)
+        .map(|at| Moment(at.to_offset(time::UtcOffset::UTC)))
 }
 
 impl<'de> Deserialize<'de> for Moment {
@@ -129,9 +132,15 @@ mod tests {
     /// BIL-06: each form that was seen on a running server.
     #[test]
     fn amounts_are_read_from_their_literal_text() {
-        for (text, cents) in
-            [("10", 1000), ("10.00", 1000), ("9.67", 967), ("0E-9", 0), ("10.000000000", 1000), ("-1.25", -125), ("1e1", 1000)]
-        {
+        for (text, cents) in [
+            ("10", 1000),
+            ("10.00", 1000),
+            ("9.67", 967),
+            ("0E-9", 0),
+            ("10.000000000", 1000),
+            ("-1.25", -125),
+            ("1e1", 1000),
+        ] {
             assert_eq!(read(text), Some(cents), "{text}");
         }
         assert_eq!(Decimal::of(Money::new(967, Currency::USD)).0, "9.67");
