@@ -249,7 +249,7 @@ impl KillBill {
         {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
             // Without hooks there is no token; one that is set is a good one.
-            if let Some(token) = token.map(|token| token.expose_secret())
+            if let Some(token) = token.map(secrecy::ExposeSecret::expose_secret)
                 && (!token.is_empty() || self.killbill_notification_url.is_some())
                 && (token.len() < 16 || !token.bytes().all(plain))
             {

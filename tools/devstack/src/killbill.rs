@@ -80,10 +80,10 @@ pub fn spec(files: &Files, dir: &Path, logs: &Path, port: u16, password: &str) -
         for (name, value) in
             [("url", "jdbc:h2:mem:killbill;DB_CLOSE_DELAY=-1"), ("user", "killbill"), ("password", password)]
         {
-            text.push_str(&format!("{prefix}.{name}={value}\n"));
+            text.extend([prefix, ".", name, "=", value, "\n"]);
         }
     }
-    text.push_str(&format!("org.killbill.security.shiroResourcePath=file:{}\n", users.display()));
+    text.extend(["org.killbill.security.shiroResourcePath=file:", &users.display().to_string(), "\n"]);
     text.push_str(SETTINGS);
     let settings = home.join("killbill.properties");
     write_private(&settings, &text)?;

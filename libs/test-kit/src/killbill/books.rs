@@ -187,13 +187,12 @@ impl Tenant {
     /// Repairs what was charged beyond `now` and, with a new plan, charges that for the rest.
     pub fn repair(&mut self, index: usize, now: OffsetDateTime, to: Option<Plan>) {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
-        let (id, account, end) = (subscription.id, subscription.account, subscription.charged);
+        let (account, end) = (subscription.account, subscription.charged);
         let items = repair_items(subscription, now, to.as_ref());
         if let Some(plan) = to {
             subscription.plan = plan;
         }
         if !subscription.in_trial && end > now && !items.is_empty() {
-            let _subscription = id;
             self.invoice(account, now, items);
         }
     }

@@ -163,7 +163,7 @@ fn shared(state: Snapshot) -> crate::provider::Snapshot {
             .filter(|found| found.issued || found.void)
             .map(|found| invoice(found, &ours))
             .collect(),
-        payments: state.payments.into_iter().map(payment).collect(),
+        payments: state.payments.iter().map(payment).collect(),
         credit: Some(state.credit),
     }
 }
@@ -208,7 +208,7 @@ fn line(found: LineState) -> Line {
     Line::one(kind, found.description, found.amount, found.period)
 }
 
-fn payment(found: PaymentState) -> SnapshotPayment {
+fn payment(found: &PaymentState) -> SnapshotPayment {
     SnapshotPayment {
         key: found.key.parse().ok(),
         provider_id: found.provider_id.to_string(),

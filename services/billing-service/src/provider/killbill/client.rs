@@ -143,7 +143,7 @@ impl Client {
             request = request.body(text);
         }
         // An error of the HTTP client may hold the address with its query, but no header.
-        let response = request.send().await.map_err(|error| no_answer(error.without_url()))?;
+        let response = request.send().await.map_err(|error| no_answer(&error.without_url()))?;
         self.answer(response).await
     }
 
@@ -153,7 +153,7 @@ impl Client {
         let kind = header(CONTENT_TYPE).unwrap_or_default().to_owned();
         let made = header(LOCATION).and_then(last_segment);
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(error.without_url()))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error.without_url()))? {
             if bytes.len() + chunk.len() > LARGEST {
                 return Err(Fault::Nonsense("the answer is too large".into()));
             }
@@ -203,7 +203,7 @@ impl Client {
     }
 }
 
-fn no_answer(error: reqwest::Error) -> Fault {
+fn no_answer(error: &reqwest::Error) -> Fault {
     let kind = if error.is_timeout() {
         "in time"
     } else if error.is_connect() {

@@ -1,5 +1,7 @@
 //! Objects of the API, as far as we look at them.
 
+#![expect(clippy::struct_field_names, reason = "the fields are named as Kill Bill names them")]
+
 use serde::Deserialize;
 use uuid::Uuid;
 
