@@ -11,6 +11,7 @@ use billing_service::domain::subscription::{Beginning, ProvisionPolicy, begin};
 use billing_service::provider::killbill::{Access, When};
 use billing_service::provider::{CancelWhen, KillBill, Ledger, NewSubscription, Provider, ProviderError};
 use billing_service::store::webhooks;
+use runtime::clock;
 use sqlx::PgPool;
 use test_kit::killbill::{FakeKillBill, Fault, Line, PASSWORD, USER};
 use time::{Duration, OffsetDateTime};
@@ -217,11 +218,11 @@ async fn all(pool: &PgPool, provider: &KillBill, now: OffsetDateTime) {
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn conformance_of_the_ledger(pool: PgPool) {
     catalogue(&pool).await;
-    orders(&Ledger::new(&pool), OffsetDateTime::now_utc()).await;
+    orders(&Ledger::new(&pool), clock::now()).await;
 }
 
 async fn fake(pool: &PgPool, line: Line) {
-    let now = OffsetDateTime::now_utc();
+    let now = clock::now();
     let fake = FakeKillBill::start(line, now).await.unwrap();
     let provider = KillBill::try_new(access(&fake.url, USER, PASSWORD), pool, None).unwrap();
     all(pool, &provider, now).await;
@@ -238,6 +239,7 @@ async fn conformance_of_the_fake_of_the_0_24_line(pool: PgPool) {
 }
 
 /// `cargo xtask test --killbill`
+#[expect(clippy::disallowed_methods, reason = "the address of a real server comes from the environment")]
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn conformance_of_a_real_kill_bill(pool: PgPool) {
     let Ok(url) = std::env::var("TEST_KILLBILL_URL") else { return };
@@ -256,7 +258,7 @@ async fn conformance_of_a_real_kill_bill(pool: PgPool) {
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_second_start_sets_nothing_up_again(pool: PgPool) {
     catalogue(&pool).await;
-    let fake = FakeKillBill::start(Line::V24, OffsetDateTime::now_utc()).await.unwrap();
+    let fake = FakeKillBill::start(Line::V24, clock::now()).await.unwrap();
     let access = access(&fake.url, USER, PASSWORD);
     let hooks = "http://gateway/hooks/a-token?x=1&y";
     let replica = || KillBill::try_new(access.clone(), &pool, Some(hooks.into())).unwrap();
@@ -300,7 +302,7 @@ async fn conformance_of_hooks(pool: PgPool) {
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_lost_answer_makes_no_duplicate(pool: PgPool) {
     catalogue(&pool).await;
-    let now = OffsetDateTime::now_utc();
+    let now = clock::now();
     let fake = FakeKillBill::start(Line::V24, now).await.unwrap();
     let access = access(&fake.url, USER, PASSWORD);
     let provider = KillBill::try_new(access.clone(), &pool, None).unwrap();

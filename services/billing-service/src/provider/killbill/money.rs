@@ -43,6 +43,7 @@ struct NewCredit<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the fields are named as Kill Bill names them")]
 struct DryRun<'a> {
     dry_run_type: &'a str,
     dry_run_action: &'a str,

@@ -76,7 +76,9 @@ impl KillBill {
     /// Exactly one callback, ours. A POST replaces what is there.
     async fn ensure_callback(&self) -> Result<(), Fault> {
         const PATH: &str = "/tenants/registerNotificationCallback";
-        let Some(wanted) = self.callback.as_ref().map(|url| url.expose_secret()) else { return Ok(()) };
+        let Some(wanted) = self.callback.as_ref().map(secrecy::ExposeSecret::expose_secret) else {
+            return Ok(());
+        };
         let registered: Registered = self.get(PATH, &[]).await?;
         if registered.values == [wanted] {
             return Ok(());
