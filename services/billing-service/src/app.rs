@@ -13,6 +13,7 @@ pub mod payments;
 mod place_order;
 pub mod reconcile;
 pub mod record;
+pub mod refund;
 mod standing;
 mod take_back;
 mod trial;

@@ -28,7 +28,7 @@ pub struct By {
 }
 
 impl By {
-    fn audit<'a>(
+    pub(super) fn audit<'a>(
         &'a self,
         action: &'a str,
         customer: Uuid,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::customer::{invoices_of, user, with_lines};
 use super::{Api, convert};
 use crate::app::record::{self, By};
-use crate::app::{Desk, change, engine};
+use crate::app::{Desk, change, engine, refund};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
 use crate::error::Error;
@@ -140,9 +140,23 @@ impl BillingAdminService for Api {
 
     async fn refund_payment(
         &self,
-        _: Request<proto::RefundPaymentRequest>,
+        request: Request<proto::RefundPaymentRequest>,
     ) -> Result<Response<proto::RefundPaymentResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let by = by(&request, &request.get_ref().reason)?;
+        let wanted = request.into_inner();
+        let id = Uuid::parse_str(&wanted.payment_id).map_err(|_| Error::NotFound("payment"))?;
+        let amount = amount(wanted.amount)?;
+        // Without a key each call is a wish of its own.
+        let key = match wanted.idempotency_key.as_str() {
+            "" => Uuid::now_v7().to_string(),
+            key => key.to_owned(),
+        };
+        let (payment, refund) =
+            refund::refund(&self.desk, &by, id, amount, &key, self.desk.now().await).await?;
+        Ok(Response::new(proto::RefundPaymentResponse {
+            payment: Some(convert::payment(payment)),
+            refund_id: refund.to_string(),
+        }))
     }
 
     async fn give_credit(

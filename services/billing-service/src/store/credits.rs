@@ -72,3 +72,23 @@ pub async fn take(connection: &mut PgConnection, customer: Uuid, wanted: Money) 
     }
     Ok(Money::new(wanted.minor() - open, wanted.currency()))
 }
+
+/// Takes up to `wanted` from the credit that `key` gave. How much it was.
+pub async fn take_one(connection: &mut PgConnection, key: &str, wanted: Money) -> sqlx::Result<Money> {
+    let row = sqlx::query!(
+        r#"SELECT id, remaining_minor::bigint AS "remaining!" FROM credits WHERE key = $1 FOR UPDATE"#,
+        key
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(Money::zero(wanted.currency())) };
+    let part = row.remaining.min(wanted.minor());
+    sqlx::query!(
+        "UPDATE credits SET remaining_minor = remaining_minor - $2::bigint WHERE id = $1",
+        row.id,
+        part
+    )
+    .execute(connection)
+    .await?;
+    Ok(Money::new(part, wanted.currency()))
+}

@@ -364,3 +364,13 @@ pub async fn oldest_debt(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::R
     .await?;
     row.map(Invoice::try_from).transpose()
 }
+
+/// How much of an invoice its credit notes took back.
+pub async fn credited(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(-sum(total_minor), 0)::bigint AS "sum!" FROM invoices WHERE corrects_id = $1 AND kind = 'credit_note'"#,
+        invoice,
+    )
+    .fetch_one(db)
+    .await
+}

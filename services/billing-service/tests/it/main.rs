@@ -8,5 +8,6 @@ mod conformance;
 mod customers;
 mod faults;
 mod orders;
+mod refunds;
 mod source;
 mod world;

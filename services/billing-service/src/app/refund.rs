@@ -1,0 +1,121 @@
+//! Refunds: money that goes back to a customer, with its credit note (BIL-29).
+
+use serde_json::json;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Desk;
+use super::payments::lock;
+use super::record::By;
+use crate::domain::invoice::{InvoiceKind, Line, LineKind, NewInvoice, totals};
+use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
+use crate::domain::money::Money;
+use crate::domain::payment::PaymentState;
+use crate::error::Error;
+use crate::store::invoices::Invoice;
+use crate::store::payments::Payment;
+use crate::store::{audit, credits, invoices, journal, payments, refunds};
+
+/// Gives money back: first what is left of what was paid too much, then by a credit note over the invoice. A repeated key gives nothing twice.
+pub async fn refund(
+    desk: &Desk,
+    by: &By,
+    payment: Uuid,
+    amount: Money,
+    key: &str,
+    now: OffsetDateTime,
+) -> Result<(Payment, Uuid), Error> {
+    if amount.minor() <= 0 {
+        return Err(Error::Field { field: "amount", message: "must be positive" });
+    }
+    let mut tx = desk.pool.begin().await?;
+    let found = payments::find(&mut *tx, payment).await?.ok_or(Error::NotFound("payment"))?;
+    let (_, invoice) = lock(&mut tx, found.invoice_id).await?;
+    if invoice.provider != "ledger" {
+        // Books of another keeper are corrected there.
+        return Err(Error::Refused("invalid_state", "the invoice is kept by the billing provider"));
+    }
+    let found = payments::lock(&mut tx, payment).await?.ok_or(Error::NotFound("payment"))?;
+    let key = format!("refund:{payment}:{key}");
+    if let Some((before, minor)) = refunds::find_by_key(&mut *tx, &key).await? {
+        if minor != amount.minor() || amount.currency() != found.amount.currency() {
+            return Err(Error::Refused("idempotency_mismatch", "the key was used for another refund"));
+        }
+        return Ok((found, before));
+    }
+    if amount.currency() != found.amount.currency() {
+        return Err(Error::Field { field: "amount", message: "must have the currency of the payment" });
+    }
+    let left = found.amount.checked_add(found.refunded.checked_neg()?)?;
+    if found.state != PaymentState::Paid || amount.minor() > left.minor() {
+        return Err(Error::Refused("not_refundable", "the payment has not so much to give back"));
+    }
+    let id = Uuid::now_v7();
+    let spare = credits::take_one(&mut tx, &format!("overpaid:{payment}"), amount).await?;
+    let rest = amount.checked_add(spare.checked_neg()?)?;
+    let noted = invoices::credited(&mut *tx, invoice.id).await?;
+    if rest.minor() > invoice.total.minor() - noted {
+        return Err(Error::Refused("not_refundable", "what was paid too much is used up already"));
+    }
+    let till = accounts::payments(&found.gateway);
+    let entry = Entry::new("refund", format!("refund-spare:{id}"), found.customer_id, now)
+        .of_payment(payment)
+        .transfer(till.as_str(), CREDIT, spare)?;
+    journal::post(&mut tx, &entry).await?;
+    if rest.minor() > 0 {
+        let note = credit_note(&mut tx, desk, &invoice, rest, id, now).await?;
+        let entry = Entry::new("refund", format!("refund:{id}"), found.customer_id, now)
+            .of_payment(payment)
+            .of_invoice(note)
+            .transfer(till.as_str(), RECEIVABLE, rest)?;
+        journal::post(&mut tx, &entry).await?;
+        invoices::set_balance(&mut tx, note, Money::zero(rest.currency()), now).await?;
+    }
+    refunds::insert(&mut tx, id, payment, amount, &by.reason, &by.actor, &key, now).await?;
+    let details = json!({ "payment_id": payment, "amount_minor": amount.minor(), "invoice": invoice.number });
+    audit::write(&mut tx, &by.audit("payment_refunded", found.customer_id, id, details)).await?;
+    let payment = payments::find(&mut *tx, payment).await?.ok_or(Error::Conflict)?;
+    tx.commit().await?;
+    Ok((payment, id))
+}
+
+/// A document that takes back `amount` of an invoice, its tax in its share.
+async fn credit_note(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    invoice: &Invoice,
+    amount: Money,
+    refund: Uuid,
+    now: OffsetDateTime,
+) -> Result<Uuid, Error> {
+    let tax = invoice.tax.fraction(amount.minor(), invoice.total.minor())?;
+    let net = amount.checked_add(tax.checked_neg()?)?;
+    let text = format!("Credit for invoice {}", invoice.number);
+    let mut lines = vec![Line::one(LineKind::Credit, text, net.checked_neg()?, None)];
+    if tax.minor() != 0 {
+        lines.push(Line::one(LineKind::Tax, "Tax", tax.checked_neg()?, None));
+    }
+    let new = NewInvoice {
+        customer_id: invoice.customer_id,
+        subscription_id: invoice.subscription_id,
+        kind: InvoiceKind::CreditNote,
+        key: format!("credit-note:{refund}"),
+        currency: amount.currency(),
+        lines,
+        note: invoice.note.clone(),
+        corrects_id: Some(invoice.id),
+        issued_at: now,
+        due_at: now,
+    };
+    let sums = totals(new.currency, &new.lines)?;
+    let id = invoices::issue(connection, &desk.terms.issuer, &new, sums, &invoice.buyer)
+        .await?
+        .ok_or(Error::Conflict)?;
+    let entry = Entry::new("credit_note", format!("invoice:{id}"), invoice.customer_id, now)
+        .of_invoice(id)
+        .transfer(RECEIVABLE, REVENUE, net)?
+        .transfer(RECEIVABLE, TAX, tax)?;
+    journal::post(connection, &entry).await?;
+    Ok(id)
+}
