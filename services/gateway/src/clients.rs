@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use contracts::billing::v1::billing_admin_service_client::BillingAdminServiceClient;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
+use contracts::billing::v1::payment_service_client::PaymentServiceClient;
 use contracts::database::v1::allocation_service_client::AllocationServiceClient;
 use contracts::database::v1::database_admin_service_client::DatabaseAdminServiceClient;
 use contracts::instance::v1::instance_admin_service_client::InstanceAdminServiceClient;
@@ -32,6 +34,8 @@ pub struct Clients {
     pub user_admin: UserAdminServiceClient<Authenticated>,
     pub catalog: CatalogServiceClient<Authenticated>,
     pub billing: BillingServiceClient<Authenticated>,
+    pub billing_admin: BillingAdminServiceClient<Authenticated>,
+    pub payments: PaymentServiceClient<Authenticated>,
     pub billing_health: BillingServiceClient<Authenticated>,
     pub instances: InstanceServiceClient<Authenticated>,
     pub instance_admin: InstanceAdminServiceClient<Authenticated>,
@@ -104,7 +108,9 @@ impl Clients {
             account: AccountServiceClient::new(user.clone()),
             user_admin: UserAdminServiceClient::new(user),
             catalog: CatalogServiceClient::new(billing.clone()),
-            billing: BillingServiceClient::new(billing),
+            billing: BillingServiceClient::new(billing.clone()),
+            billing_admin: BillingAdminServiceClient::new(billing.clone()),
+            payments: PaymentServiceClient::new(billing),
             billing_health: BillingServiceClient::new(quick(Part::Billing)?),
             instances: InstanceServiceClient::new(instance.clone()),
             instance_admin: InstanceAdminServiceClient::new(instance),

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Reasons whose HTTP status is not that of their gRPC code.
-const BY_REASON: [(Code, &str, StatusCode); 14] = [
+const BY_REASON: [(Code, &str, StatusCode); 15] = [
     (Code::InvalidArgument, "invalid_token", StatusCode::BAD_REQUEST),
     (Code::InvalidArgument, "token_used", StatusCode::BAD_REQUEST),
     (Code::InvalidArgument, "token_expired", StatusCode::BAD_REQUEST),
@@ -25,6 +25,7 @@ const BY_REASON: [(Code, &str, StatusCode); 14] = [
     (Code::FailedPrecondition, "token_expired", StatusCode::BAD_REQUEST),
     (Code::FailedPrecondition, "wrong_password", StatusCode::BAD_REQUEST),
     (Code::FailedPrecondition, "payment_required", StatusCode::PAYMENT_REQUIRED),
+    (Code::FailedPrecondition, "unpaid_invoices", StatusCode::PAYMENT_REQUIRED),
     (Code::FailedPrecondition, "already_revealed", StatusCode::GONE),
     (Code::FailedPrecondition, "expired", StatusCode::GONE),
     (Code::FailedPrecondition, "purged", StatusCode::GONE),

@@ -111,12 +111,12 @@ impl From<pb::GetTrialEligibilityResponse> for TrialEligibility {
     }
 }
 
-/// What is done about overdue invoices. `none` until the invoices come.
+/// What is done about overdue invoices.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Ladder {
     /// none, warning, suspended, terminated
     #[schema(example = "none")]
-    pub state: &'static str,
+    pub state: String,
     pub since: Option<Time>,
     pub next_step_at: Option<Time>,
 }
@@ -171,8 +171,17 @@ impl From<pb::Subscription> for Subscription {
             plan_name: subscription.plan_name,
             billing_period: subscription.billing_period,
             status: subscription.status,
-            ladder: Ladder { state: "none", since: None, next_step_at: None },
-            pending_change: None,
+            ladder: Ladder {
+                since: time(subscription.ladder.as_ref().and_then(|ladder| ladder.since.as_ref())),
+                next_step_at: time(
+                    subscription.ladder.as_ref().and_then(|ladder| ladder.next_step_at.as_ref()),
+                ),
+                state: subscription.ladder.map_or_else(|| "none".to_owned(), |ladder| ladder.state),
+            },
+            pending_change: subscription.pending_change.map(|pending| PendingChange {
+                effective_at: time(pending.effective_at.as_ref()),
+                plan_name: pending.plan_name,
+            }),
             provider: subscription.provider,
             provider_id: text(subscription.provider_id),
         }

@@ -1,5 +1,8 @@
 //! `/billing`: plans and subscriptions (part 4 of the API).
 
+mod money;
+mod payments;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -32,49 +35,48 @@ pub fn add(api: Api) -> Api {
         .add(Customer, routes!(get_trial_eligibility_of))
         .add(Customer, routes!(list_subscriptions))
         .add(Customer, routes!(list_subscriptions_of))
-        .add(Customer, routes!(get_subscription));
+        .add(Customer, routes!(get_subscription))
+        .add(Customer, routes!(money::get_overview))
+        .add(Customer, routes!(money::get_account))
+        .add(Customer, routes!(money::change_account))
+        .add(Customer, routes!(money::list_invoices))
+        .add(Customer, routes!(money::list_invoices_of))
+        .add(Customer, routes!(money::list_subscription_invoices))
+        .add(Customer, routes!(money::get_invoice))
+        .add(Customer, routes!(money::get_invoice_pdf))
+        .add(Customer, routes!(money::upgrade))
+        .add(Customer, routes!(money::downgrade))
+        .add(Customer, routes!(money::undo_downgrade))
+        .add(Customer, routes!(money::delete_subscription))
+        .add(Customer, routes!(money::cancel_subscription))
+        .add(Customer, routes!(money::undo_cancel))
+        .add(OperatorPlus, routes!(money::admin_subscriptions))
+        .add(OperatorPlus, routes!(money::admin_invoices))
+        .add(OperatorPlus, routes!(money::extend_trial))
+        .add(Admin, routes!(money::reconcile_billing))
+        .add(Admin, routes!(money::advance_clock))
+        .add(Customer, routes!(payments::list_payments))
+        .add(OperatorPlus, routes!(payments::admin_payments))
+        .add(Admin, routes!(payments::record_payment))
+        .add(Admin, routes!(payments::give_credit))
+        .add(Admin, routes!(payments::void_invoice))
+        .add(Admin, routes!(payments::write_off_invoice));
     later(api)
 }
 
 /// Routes whose work comes later.
 fn later(api: Api) -> Api {
     let at = |path: &str| format!("/billing/api/billing/{path}");
-    let one = |path: &str| format!("/billing/api/billing/subscriptions/subscription/{{id}}{path}");
-    api.later(Customer, "get", &at("accounts/overview/{customer_id}"), "All about an account's money.")
-        .later(Customer, "get", &at("accounts/{customer_id}"), "A billing account.")
-        .later(Customer, "put", &at("accounts/{customer_id}"), "Change a billing account.")
-        .later(Customer, "post", &at("instances"), "Order an instance with its subscription.")
+    api.later(Customer, "post", &at("instances"), "Order an instance with its subscription.")
         .later(Customer, "post", &at("instances/reactivate"), "Bring an ended instance back.")
         .later(Customer, "post", &at("instances/{id}/reactivate"), "Bring an ended instance back.")
-        .later(Customer, "delete", &one(""), "Cancel a subscription.")
-        .later(Customer, "post", &one("/cancel"), "Cancel a subscription.")
-        .later(Customer, "post", &one("/cancel/undo"), "Take a cancellation back.")
-        .later(Customer, "get", &one("/invoices"), "Invoices of a subscription.")
-        .later(Customer, "post", &one("/upgrade"), "Change to a larger plan.")
-        .later(Customer, "post", &one("/downgrade"), "Change to a smaller plan.")
-        .later(Customer, "post", &one("/downgrade/undo"), "Take a downgrade back.")
-        .later(Customer, "get", &at("invoices"), "The own invoices.")
-        .later(Customer, "get", &at("invoices/{customer_id}"), "A customer's invoices.")
-        .later(Customer, "get", &at("invoices/{id}/details"), "One invoice with its lines.")
-        .later(Customer, "get", &at("invoices/{id}/pdf"), "One invoice as a document.")
         .later(Customer, "post", &at("payments/paynow/initiate"), "Pay an invoice.")
         .later(Customer, "get", &at("payments/paynow/status/{payment_id}"), "State of a payment.")
-        .later(Customer, "get", &at("payments"), "The own payments.")
         .later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
         .later(Public, "post", &at("webhooks/paynow"), "Hook of the payment provider.")
-        .later(OperatorPlus, "get", &at("admin/subscriptions"), "All subscriptions.")
-        .later(OperatorPlus, "get", &at("admin/invoices"), "All invoices.")
-        .later(OperatorPlus, "get", &at("admin/payments"), "All payments.")
-        .later(Admin, "post", &at("admin/payments"), "Record a payment from outside.")
         .later(Admin, "post", &at("admin/payments/{id}/refund"), "Give a payment back.")
-        .later(Admin, "post", &at("admin/credits"), "Give a credit.")
-        .later(Admin, "post", &at("admin/invoices/{id}/void"), "Void an invoice.")
-        .later(Admin, "post", &at("admin/invoices/{id}/write-off"), "Write an invoice off.")
-        .later(OperatorPlus, "post", &at("admin/subscriptions/{id}/extend-trial"), "Lengthen a trial.")
         .later(Admin, "get", &at("admin/webhooks"), "Hooks that came in.")
         .later(Admin, "post", &at("admin/webhooks/{id}/replay"), "Take a hook again.")
-        .later(Admin, "post", &at("admin/reconcile"), "Compare with the provider.")
-        .later(Admin, "post", &at("test/clock"), "Move the test clock.")
 }
 
 /// Plans are the same for everybody and may be kept for a while.
