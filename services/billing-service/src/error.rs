@@ -62,13 +62,12 @@ impl Error {
         match self {
             Self::PlanUnavailable(_) => "plan_unavailable",
             Self::NotFound(_) => "not_found",
-            Self::Field { .. } => "validation_failed",
+            Self::Field { .. } | Self::Money(_) => "validation_failed",
             Self::ProviderUnavailable => "provider_unavailable",
             Self::TrialUnchecked | Self::PeerAway(_) => "unavailable",
             Self::Confirmed => "invalid_state",
             Self::Conflict => "conflict",
             Self::Refused(reason, _) => reason,
-            Self::Money(_) => "validation_failed",
             Self::Internal(_) => "internal",
         }
     }

@@ -134,25 +134,24 @@ pub async fn close(
     if !invoices::close(connection, invoice.id, status, reason).await? {
         return Ok(false);
     }
-    let entry =
-        match status {
-            InvoiceStatus::WrittenOff => {
-                Entry::new("write_off", format!("write-off:{}", invoice.id), invoice.customer_id, now)
-                    .transfer(RECEIVABLE, crate::domain::journal::WRITE_OFF, invoice.balance)?
-            }
-            _ => {
-                // The tax goes back first in its share; what was paid before stays earned.
-                let tax = if invoice.total.minor() == 0 {
-                    invoice.tax
-                } else {
-                    invoice.tax.fraction(invoice.balance.minor(), invoice.total.minor())?
-                };
-                let rest = invoice.balance.checked_add(tax.checked_neg()?)?;
-                Entry::new("void", format!("void:{}", invoice.id), invoice.customer_id, now)
-                    .transfer(RECEIVABLE, REVENUE, rest)?
-                    .transfer(RECEIVABLE, TAX, tax)?
-            }
+    let entry = if status == InvoiceStatus::WrittenOff {
+        Entry::new("write_off", format!("write-off:{}", invoice.id), invoice.customer_id, now).transfer(
+            RECEIVABLE,
+            crate::domain::journal::WRITE_OFF,
+            invoice.balance,
+        )?
+    } else {
+        // The tax goes back first in its share; what was paid before stays earned.
+        let tax = if invoice.total.minor() == 0 {
+            invoice.tax
+        } else {
+            invoice.tax.fraction(invoice.balance.minor(), invoice.total.minor())?
         };
+        let rest = invoice.balance.checked_add(tax.checked_neg()?)?;
+        Entry::new("void", format!("void:{}", invoice.id), invoice.customer_id, now)
+            .transfer(RECEIVABLE, REVENUE, rest)?
+            .transfer(RECEIVABLE, TAX, tax)?
+    };
     journal::post(connection, &entry.of_invoice(invoice.id)).await?;
     Ok(true)
 }

@@ -272,7 +272,7 @@ pub async fn undo_downgrade(
     if row.pending.as_ref().is_none_or(|pending| pending.invoice_id.is_some()) {
         return Err(Error::Refused("nothing_to_undo", "no downgrade waits"));
     }
-    desk.provider.undo_change(row.id).await.map_err(away)?;
+    desk.provider.undo_change(row.id).await.map_err(|error| away(&error))?;
     row.pending = None;
     subscriptions::save(&mut tx, &row, now).await?;
     engine::changed(&mut tx, &row, "downgrade_undone", now).await?;
@@ -303,7 +303,7 @@ pub async fn cancel(
             Some(end) if row.in_trial() => CancelWhen::TrialEnd(end),
             Some(_) => CancelWhen::PeriodEnd,
         };
-        desk.provider.cancel(row.id, when).await.map_err(away)?;
+        desk.provider.cancel(row.id, when).await.map_err(|error| away(&error))?;
     }
     row.cancel_at = Some(end.unwrap_or(now));
     row.cancel_reason = Some(reason.to_owned());
@@ -336,7 +336,7 @@ pub async fn undo_cancel(
     if row.status == Status::Ended || row.cancel_at.is_none_or(|at| at <= now) {
         return Err(Error::Refused("nothing_to_undo", "no cancellation waits"));
     }
-    desk.provider.undo_cancel(row.id).await.map_err(away)?;
+    desk.provider.undo_cancel(row.id).await.map_err(|error| away(&error))?;
     row.cancel_at = None;
     row.cancel_reason = None;
     if row.status == Status::Cancelling {
@@ -384,10 +384,10 @@ async fn tell_change(
         price: target.price,
         at_period_end,
     };
-    desk.provider.change(&change).await.map_err(away)
+    desk.provider.change(&change).await.map_err(|error| away(&error))
 }
 
-fn away(error: ProviderError) -> Error {
+fn away(error: &ProviderError) -> Error {
     tracing::warn!(error = format!("{error:#}"), "the provider did not do it");
     Error::ProviderUnavailable
 }

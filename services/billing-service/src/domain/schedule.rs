@@ -193,7 +193,7 @@ mod tests {
                 if now >= last { break; }
                 now = (now + Duration::days(*gap)).min(last);
             }
-            let wanted: Vec<_> = (0..).map(|count| crate::domain::period::add_months(first, period.months() * count, first.day()))
+            let wanted: Vec<_> = (0..2_000).map(|count| crate::domain::period::add_months(first, period.months() * count, first.day()))
                 .take_while(|at| *at <= last).collect();
             prop_assert_eq!(starts, wanted);
         }

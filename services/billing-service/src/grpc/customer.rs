@@ -132,7 +132,7 @@ impl BillingService for Api {
         }
         let country = wanted.country.as_deref();
         if country.is_some_and(|code| {
-            !code.is_empty() && !(code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
+            !(code.is_empty() || code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
         }) {
             return Err(
                 Error::Field { field: "country", message: "must be a code of two capital letters" }.into()
