@@ -11,6 +11,7 @@ pub mod database;
 mod database_admin;
 pub mod insight;
 pub mod instance;
+pub mod moves;
 pub mod notification;
 pub mod operation;
 pub mod paging;

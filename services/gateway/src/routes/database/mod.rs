@@ -29,5 +29,4 @@ pub fn add(api: Api) -> Api {
         .add(Admin, routes!(allocations::get_allocation))
         .add(Admin, routes!(allocations::release))
         .later(Admin, "post", &format!("{admin}/allocations/{{instance_id}}/rotate"), "Change a password.")
-        .later(Admin, "post", &format!("{admin}/allocations/{{instance_id}}/move"), "Move to another pool.")
 }
