@@ -2,7 +2,6 @@
 
 mod billing;
 mod database;
-mod database_moves;
 mod docs;
 mod health;
 mod instance;
@@ -33,7 +32,6 @@ pub fn all(app: &App) -> Finished {
     api = user::add(api);
     api = instance::add(api);
     api = database::add(api);
-    api = database_moves::add(api);
     api = billing::add(api);
     api = notification::add(api);
     let finished = api.finish();

@@ -6,10 +6,7 @@ use axum::response::Response;
 use contracts::database::v1 as pb;
 use contracts::instance::v1 as instances;
 use http::StatusCode;
-use utoipa_axum::routes;
 
-use crate::access::Access::Admin;
-use crate::api::Api;
 use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
@@ -18,11 +15,6 @@ use crate::dto::wire;
 use crate::extract::{Body, Id};
 use crate::problem::Problem;
 use crate::routes::answer;
-
-/// Adds the routes.
-pub fn add(api: Api) -> Api {
-    api.add(Admin, routes!(move_database)).add(Admin, routes!(drain_pool))
-}
 
 /// Move the database of an instance to another server. The answer says how long the instance will be off.
 #[utoipa::path(post, path = "/database/api/database/admin/allocations/{instance_id}/move", request_body = Move,
