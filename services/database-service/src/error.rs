@@ -57,6 +57,15 @@ pub enum Error {
     /// The key was used for something else before.
     #[error("the Idempotency-Key was used for another request")]
     IdempotencyMismatch,
+    /// DBS-33: no slot on the pool that was asked for.
+    #[error("the pool {0} has no room")]
+    PoolFull(String),
+    /// DBS-33: one move of a tenant at a time.
+    #[error("the database is being moved already")]
+    MoveInProgress,
+    /// DBS-33: the copy is not the same as its source.
+    #[error("the copy differs from its source: {0}")]
+    CopyDiffers(String),
     /// The state does not allow it.
     #[error("{0}")]
     InvalidState(String),
@@ -100,6 +109,9 @@ impl Error {
             Self::BelowCurrentUse { .. } => "below_current_use",
             Self::PoolNotEmpty { .. } => "pool_not_empty",
             Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::PoolFull(_) => "pool_full",
+            Self::MoveInProgress => "move_in_progress",
+            Self::CopyDiffers(_) => "copy_differs",
             Self::InvalidState(_) => "invalid_state",
             Self::Conflict => "conflict",
             Self::Server { .. } => "unavailable",
@@ -147,7 +159,10 @@ impl From<Error> for Status {
             Error::NameTaken(_)
             | Error::InvalidState(_)
             | Error::BelowCurrentUse { .. }
-            | Error::PoolNotEmpty { .. } => refuse(Code::FailedPrecondition).into(),
+            | Error::PoolNotEmpty { .. }
+            | Error::PoolFull(_)
+            | Error::MoveInProgress
+            | Error::CopyDiffers(_) => refuse(Code::FailedPrecondition).into(),
             Error::Conflict => refuse(Code::Aborted).into(),
             Error::Server { cause, .. } => {
                 tracing::warn!(error = format!("{cause:#}"), "a tenants' server failed");

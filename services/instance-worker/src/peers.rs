@@ -6,6 +6,7 @@ use contracts::billing::v1 as billing;
 use contracts::billing::v1::order_service_client::OrderServiceClient;
 use contracts::database::v1 as database;
 use contracts::database::v1::allocation_service_client::AllocationServiceClient;
+use contracts::database::v1::move_service_client::MoveServiceClient;
 use contracts::database::v1::pool_work_service_client::PoolWorkServiceClient;
 use contracts::services;
 use prost_types::Timestamp;
@@ -90,6 +91,7 @@ pub struct Credentials {
 pub struct Peers {
     orders: OrderServiceClient<Authenticated>,
     allocations: AllocationServiceClient<Authenticated>,
+    moves: MoveServiceClient<Authenticated>,
     pools: PoolWorkServiceClient<Authenticated>,
 }
 
@@ -107,6 +109,7 @@ impl Peers {
         Self {
             orders: OrderServiceClient::new(billing),
             allocations: AllocationServiceClient::new(database.clone()),
+            moves: MoveServiceClient::new(database.clone()),
             pools: PoolWorkServiceClient::new(database),
         }
     }
@@ -171,6 +174,84 @@ impl Peers {
             return Err(broken("a password"));
         }
         Ok(Credentials { user, password: SecretString::from(answer.password) })
+    }
+
+    /// Where an instance's database is.
+    pub async fn allocation(&self, instance: Uuid) -> Result<database::Allocation, Error> {
+        let request = database::GetCredentialsRequest { instance_id: instance.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.allocations.clone(), request.clone());
+            async move { client.get_credentials(request).await }
+        })
+        .await
+        .map_err(failed(services::DATABASE))?
+        .into_inner()
+        .allocation
+        .ok_or(Error::Broken { service: services::DATABASE, missing: "an allocation" })
+    }
+
+    /// A slot on another server, or the news that one is being made.
+    pub async fn reserve_move(
+        &self,
+        request: database::ReserveMoveRequest,
+    ) -> Result<database::ReserveMoveResponse, Error> {
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.reserve_move(request).await }
+        })
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// An empty target, and both ends of the copy.
+    pub async fn begin_copy(&self, id: Uuid) -> Result<database::BeginCopyResponse, Error> {
+        let request = database::BeginCopyRequest { move_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.begin_copy(request).await }
+        })
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// Is the copy the same? False: it is still being compared.
+    pub async fn verify_copy(&self, id: Uuid) -> Result<bool, Error> {
+        let request = database::VerifyCopyRequest { move_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.verify_copy(request).await }
+        })
+        .await
+        .map(|answer| answer.into_inner().status == "verified")
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// The copy is the database from now on.
+    pub async fn switch_move(&self, id: Uuid) -> Result<database::Allocation, Error> {
+        let request = database::SwitchMoveRequest { move_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.switch_move(request).await }
+        })
+        .await
+        .map_err(failed(services::DATABASE))?
+        .into_inner()
+        .allocation
+        .ok_or(Error::Broken { service: services::DATABASE, missing: "an allocation" })
+    }
+
+    /// Gives a move up; what was switched stays.
+    pub async fn abort_move(&self, id: Uuid) -> Result<(), Error> {
+        let request = database::AbortMoveRequest { move_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.abort_move(request).await }
+        })
+        .await
+        .map(drop)
+        .map_err(failed(services::DATABASE))
     }
 
     /// Gives a database back; an unknown one is success.

@@ -219,6 +219,25 @@ pub fn decide_retry(
     begin(instance, kind, None, instance.holds)
 }
 
+/// A move of the database (DBS-33): of an instance that has one, that runs or is off by its owner's wish, and that nothing else happens to.
+pub fn decide_move(instance: &Instance, active: Option<Active>, actor: ActorKind) -> Result<Change, Refused> {
+    if !matches!(actor, ActorKind::Admin | ActorKind::Billing | ActorKind::Platform) {
+        return Err(Refused::Forbidden);
+    }
+    if let Some(active) = active {
+        return Err(Refused::OperationInProgress(active.kind));
+    }
+    if !instance.is_provisioned() {
+        return Err(Refused::InvalidState(instance.status, allowed(instance, actor)));
+    }
+    match begin(instance, OperationKind::MoveDatabase, None, instance.holds)? {
+        Decision::Begin(change) => Ok(change),
+        Decision::Note(_) | Decision::Already(_) => {
+            Err(Refused::InvalidState(instance.status, allowed(instance, actor)))
+        }
+    }
+}
+
 fn holds_after(holds: Holds, ask: Ask) -> Holds {
     let billing = ask.actor == ActorKind::Billing;
     match ask.action {

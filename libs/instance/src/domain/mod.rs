@@ -9,7 +9,7 @@ mod operation;
 mod status;
 mod words;
 
-pub use decide::{Active, ActorKind, Ask, Change, Decision, Refused, decide, decide_retry};
+pub use decide::{Active, ActorKind, Ask, Change, Decision, Refused, decide, decide_move, decide_retry};
 pub use instance::{Database, Failure, Holds, Instance, Observed, Operation};
 pub use limits::{AskedLimits, LimitFault, LimitFaultKind, Limits, parse_cpu, parse_size};
 pub use names::{Subdomain, SubdomainFault, SubdomainRules};

@@ -82,6 +82,8 @@ words! {
         Gone => "gone",
         /// Room on a database server.
         Pool => "pool",
+        /// The end of a job in the cluster.
+        Job => "job",
     }
 }
 
@@ -99,8 +101,11 @@ impl OperationKind {
             Self::Undelete => &["database", "secret", "volume", "workload", "route", "ready"],
             Self::Purge => &["route", "service", "workload", "policy", "database", "volume", "secret"],
             Self::ApplyResources => &["volume", "workload", "ready"],
-            // These come with backups, upgrades and moves.
-            Self::Upgrade | Self::Backup | Self::Restore | Self::MoveDatabase => &[],
+            Self::MoveDatabase => {
+                &["target", "stop", "gone", "copy", "verify", "switch", "workload", "ready"]
+            }
+            // These come with backups and upgrades.
+            Self::Upgrade | Self::Backup | Self::Restore => &[],
         }
     }
 

@@ -215,6 +215,7 @@ impl App {
                 tracing::warn!(allocation.id = %id, error = %error, "unfinished work failed again");
             }
         }
+        self.sweep_moves(now).await?;
         let mut tx = self.pool.begin().await?;
         self.grow(&mut tx, now).await?;
         tx.commit().await?;

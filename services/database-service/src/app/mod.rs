@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod credentials;
 pub mod dedicated;
 mod growth;
+pub mod moves;
 pub mod pool_work;
 pub mod pools;
 pub mod release;
@@ -17,11 +18,13 @@ pub mod tasks;
 
 pub use by::By;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::domain::names::ExternalId;
 use crate::error::Error;
@@ -72,6 +75,8 @@ pub struct App {
     pub fail: FailPoint,
     /// Work on tenants' servers at once; each holds a connection to the own database meanwhile, so this stays below the pool's size.
     remote: Arc<Semaphore>,
+    /// Copies that this process compares now.
+    verifying: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 impl App {
@@ -86,6 +91,7 @@ impl App {
             metrics,
             fail: FailPoint::default(),
             remote: Arc::new(Semaphore::new((connections / 2).max(1))),
+            verifying: Arc::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::domain::{AllocationState, ReleaseMode};
 use crate::error::Error;
 use crate::store::allocations::{self, Allocation};
 use crate::store::servers::{self, Server};
-use crate::store::{self, waiting};
+use crate::store::{self, moves, waiting};
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,12 +37,15 @@ impl App {
             tx.commit().await?;
             return Ok(Released { status: "purged", purge_after: None });
         }
+        // A move that was on its way has lost its aim; the sweep drops its copy if we cannot now.
+        let given_up = moves::give_up_all(&mut tx, allocation.id, now).await?;
         match mode {
             ReleaseMode::Soft => {
                 let end = now + Duration::days(self.settings.retention_days);
                 let changed = allocations::mark_released(&mut tx, allocation.id, end, now).await?;
                 self.fail.at("release.before_commit");
                 tx.commit().await?;
+                self.clean_up_moves(given_up).await;
                 let purge_after = if changed { Some(end) } else { allocation.purge_after };
                 Ok(Released { status: "released", purge_after })
             }
@@ -50,6 +53,7 @@ impl App {
                 allocations::mark_purging(&mut tx, allocation.id, now).await?;
                 tx.commit().await?;
                 self.fail.at("purge.marked");
+                self.clean_up_moves(given_up).await;
                 self.purge(allocation.id).await?;
                 Ok(Released { status: "purged", purge_after: None })
             }
@@ -64,6 +68,13 @@ impl App {
         let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
         if allocation.state == AllocationState::Purged || !allocation.purging {
             return Ok(());
+        }
+        if !moves::of_allocation(&mut tx, id).await?.is_empty() {
+            // A copy, or the source of a move, is still kept somewhere: it goes first, so that nothing is forgotten there.
+            drop(tx);
+            self.drop_leftovers(id).await?;
+            tx = self.pool.begin().await?;
+            allocations::lock_work(&mut tx, id).await?;
         }
         let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         // A server that never had an address never had a tenant's database either.

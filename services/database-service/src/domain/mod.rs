@@ -101,3 +101,47 @@ words! {
         Failed = "failed",
     }
 }
+
+words! {
+    /// Life of a move (DBS-33).
+    MoveState {
+        /// A slot is held on the target.
+        Reserved = "reserved",
+        /// The copy is being made, or was made.
+        Copying = "copying",
+        /// The copy is the same as the source.
+        Verified = "verified",
+        /// The copy is the database; the source is kept for some days.
+        Switched = "switched",
+        /// The copy is being dropped.
+        Aborting = "aborting",
+        /// Nothing is left of the copy.
+        Aborted = "aborted",
+        /// Nothing is left of the source.
+        Dropped = "dropped",
+    }
+}
+
+/// Days that the source of a moved database is kept.
+pub const SOURCE_KEPT_DAYS: i64 = 7;
+
+/// How long an instance is off for a move of so many bytes: stop, start, and copying, comparing at a rate that small servers reach.
+pub fn estimated_downtime_seconds(size_bytes: i64) -> u32 {
+    const STOP_AND_START: i64 = 30;
+    const BYTES_PER_SECOND: i64 = 8 * 1024 * 1024;
+    u32::try_from(STOP_AND_START + size_bytes.max(0) / BYTES_PER_SECOND).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DBS-33
+    #[test]
+    fn the_estimate_grows_with_the_size_and_never_overflows() {
+        assert_eq!(estimated_downtime_seconds(0), 30);
+        assert_eq!(estimated_downtime_seconds(1 << 30), 158);
+        assert_eq!(estimated_downtime_seconds(-1), 30);
+        assert_eq!(estimated_downtime_seconds(i64::MAX), u32::MAX);
+    }
+}

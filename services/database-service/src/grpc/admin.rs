@@ -13,8 +13,8 @@ use crate::app::allocate::{RETRY_AFTER, Wanted};
 use crate::app::dedicated::Dedicated;
 use crate::app::pools::{Change, Provision};
 use crate::app::{App, By, external_id};
-use crate::domain::TaskKind;
 use crate::domain::pool::ServerType;
+use crate::domain::{TaskKind, estimated_downtime_seconds};
 use crate::error::Error;
 
 pub(super) struct Api(pub(super) App);
@@ -223,6 +223,21 @@ impl DatabaseAdminService for Api {
         Ok(Response::new(proto::ListDatabaseTasksResponse {
             tasks: tasks.into_iter().map(messages::task).collect(),
             total: count(total),
+        }))
+    }
+
+    async fn preview_move(
+        &self,
+        request: Request<proto::PreviewMoveRequest>,
+    ) -> Result<Response<proto::PreviewMoveResponse>, Status> {
+        let request = request.into_inner();
+        let instance = external_id("instance_id", &request.instance_id)?;
+        let preview = self.0.preview_move(&instance, &request.target_pool).await?;
+        Ok(Response::new(proto::PreviewMoveResponse {
+            source_pool: preview.source,
+            target_pool: preview.target,
+            size_bytes: u64::try_from(preview.size_bytes).unwrap_or(0),
+            estimated_downtime_seconds: estimated_downtime_seconds(preview.size_bytes),
         }))
     }
 

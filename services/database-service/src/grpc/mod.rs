@@ -3,11 +3,13 @@
 mod admin;
 mod allocation;
 mod messages;
+mod moves;
 mod pool_work;
 
 use contracts::database::v1 as proto;
 use contracts::database::v1::allocation_service_server::AllocationServiceServer;
 use contracts::database::v1::database_admin_service_server::DatabaseAdminServiceServer;
+use contracts::database::v1::move_service_server::MoveServiceServer;
 use contracts::database::v1::pool_work_service_server::PoolWorkServiceServer;
 use contracts::scalars::timestamp;
 use contracts::services::{GATEWAY, WORKER};
@@ -27,12 +29,18 @@ const WORKER_OR_ADMIN: &[Allow] = &[
 ];
 const PUBLIC_HEALTH: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::Nothing }];
 
-/// Who may call which method (SEC-02). Passwords leave by two worker-only methods.
+/// Who may call which method (SEC-02). Passwords leave by worker-only methods.
 pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Allocate", allow: WORKER_OR_ADMIN },
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/GetCredentials", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Release", allow: WORKER_OR_ADMIN },
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Reclaim", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/ReserveMove", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/BeginCopy", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/VerifyCopy", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/SwitchMove", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/AbortMove", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/PreviewMove", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ListPoolSpecs", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/GetPoolSecret", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ReportPool", allow: WORKER_ONLY },
@@ -60,6 +68,7 @@ pub const POLICIES: &[MethodPolicy] = &[
 pub fn routes(app: &App) -> Routes {
     Routes::new(AllocationServiceServer::new(allocation::Api(app.clone())))
         .add_service(PoolWorkServiceServer::new(pool_work::Api(app.clone())))
+        .add_service(MoveServiceServer::new(moves::Api(app.clone())))
         .add_service(DatabaseAdminServiceServer::new(admin::Api(app.clone())))
 }
 

@@ -3,6 +3,7 @@
 pub mod allocations;
 pub mod audit;
 pub mod contact;
+pub mod moves;
 pub mod secrets;
 pub mod servers;
 pub mod stats;

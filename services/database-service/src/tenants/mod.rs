@@ -1,5 +1,6 @@
 //! The tenants' servers: bounded connections as administrator, and all SQL that runs there. Never touches the service's own database.
 
+mod copy;
 mod probe;
 mod provision;
 mod reaper;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::failpoint::FailPoint;
 
+pub use copy::Content;
 pub use probe::ProbeResult;
 pub use provision::Tenant;
 pub use reaper::SessionLimits;

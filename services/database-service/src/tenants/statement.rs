@@ -1,6 +1,7 @@
 //! The one place that writes identifiers and literals into SQL (SEC-05). Statements such as `CREATE ROLE` take no bound values; everything
 //! else binds.
 
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor, Postgres};
 
 /// A statement under construction. Its fixed parts are literals of this program; everything else is quoted.
@@ -48,6 +49,14 @@ impl Statement {
         executor: E,
     ) -> sqlx::Result<()> {
         sqlx::raw_sql(AssertSqlSafe(self.0)).execute(executor).await.map(drop)
+    }
+
+    /// Runs it for its one row.
+    pub(super) async fn fetch_one<'e, E: Executor<'e, Database = Postgres>>(
+        self,
+        executor: E,
+    ) -> sqlx::Result<PgRow> {
+        sqlx::query(AssertSqlSafe(self.0)).fetch_one(executor).await
     }
 }
 

@@ -7,6 +7,7 @@ mod allocation;
 mod crashes;
 mod growth;
 mod isolation;
+mod moves;
 mod operators;
 mod pool_server;
 mod release;

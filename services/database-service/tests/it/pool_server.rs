@@ -155,7 +155,7 @@ fn command(program: &str) -> Command {
 }
 
 /// Folder of the newest installed server.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

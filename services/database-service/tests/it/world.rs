@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use contracts::database::v1::allocation_service_client::AllocationServiceClient;
 use contracts::database::v1::database_admin_service_client::DatabaseAdminServiceClient;
+use contracts::database::v1::move_service_client::MoveServiceClient;
 use contracts::database::v1::pool_work_service_client::PoolWorkServiceClient;
 use contracts::database::v1::{
     AllocateRequest, AllocateResponse, GetPoolSecretRequest, ListPoolSpecsRequest, PoolSpec,
@@ -84,6 +85,10 @@ impl World {
 
     pub fn pools(&self) -> PoolWorkServiceClient<Authenticated> {
         PoolWorkServiceClient::new(self.running.channel_as(WORKER))
+    }
+
+    pub fn moves(&self) -> MoveServiceClient<Authenticated> {
+        MoveServiceClient::new(self.running.channel_as(WORKER))
     }
 
     pub fn admin(&self) -> DatabaseAdminServiceClient<Authenticated> {

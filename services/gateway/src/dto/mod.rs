@@ -12,6 +12,7 @@ mod database_admin;
 pub mod insight;
 pub mod instance;
 pub mod money;
+pub mod moves;
 pub mod notification;
 pub mod operation;
 pub mod paging;

@@ -84,7 +84,7 @@ pub(super) fn active(found: &Found) -> Option<Active> {
 }
 
 /// A reason of operators and admins: 5 to 500 characters (SEC-17).
-pub(super) fn check_reason(reason: Option<&str>) -> Result<&str, Error> {
+pub(crate) fn check_reason(reason: Option<&str>) -> Result<&str, Error> {
     let reason = reason.unwrap_or_default().trim();
     if (5..=500).contains(&reason.chars().count()) {
         Ok(reason)

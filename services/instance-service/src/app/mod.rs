@@ -8,6 +8,7 @@ pub mod directory;
 pub mod follow;
 pub mod look;
 pub mod monitor;
+pub mod move_database;
 pub mod operate;
 pub mod subscriptions;
 pub mod update;

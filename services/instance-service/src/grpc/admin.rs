@@ -10,8 +10,10 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, id};
 use crate::app::App;
+use crate::app::act::check_reason;
 use crate::app::admin;
 use crate::app::monitor::{self, Command, Reconciled};
+use crate::app::move_database::{self, Target};
 use crate::app::who::Who;
 
 /// The service.
@@ -55,6 +57,22 @@ impl InstanceAdminService for Api {
         let wire::RetryInstanceRequest { instance_id, reason } = request.into_inner();
         let acted = admin::retry(&self.0, &who, id("instance", &instance_id)?, reason).await?;
         Ok(Response::new(wire::RetryInstanceResponse { action: Some(convert::acted(acted)) }))
+    }
+
+    async fn move_database(
+        &self,
+        request: Request<wire::MoveDatabaseRequest>,
+    ) -> Result<Response<wire::MoveDatabaseResponse>, Status> {
+        let who = who(&request)?;
+        let wire::MoveDatabaseRequest { instance_id, target_pool, dedicated, reason } = request.into_inner();
+        let target = Target {
+            pool: Some(target_pool).filter(|pool| !pool.is_empty()),
+            dedicated,
+            tier: None,
+            reason: check_reason(Some(&reason))?.to_owned(),
+        };
+        let operation = move_database::begin(&self.0, &who, id("instance", &instance_id)?, &target).await?;
+        Ok(Response::new(wire::MoveDatabaseResponse { operation_id: operation.to_string() }))
     }
 
     async fn get_instance_stats(

@@ -50,6 +50,7 @@ pub const POLICIES: &[MethodPolicy] = &[
         allow: OPERATORS,
     },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/RetryInstance", allow: OPERATORS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/MoveDatabase", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/GetInstanceStats", allow: OPERATORS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/ListOrphans", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/PurgeExpired", allow: ADMINS },

@@ -55,6 +55,8 @@ pub enum Owner<'a> {
     Instance(Uuid),
     /// A pool, by name.
     Pool(&'a str),
+    /// A job for an instance.
+    Job(Uuid),
 }
 
 impl Owner<'_> {
@@ -63,6 +65,7 @@ impl Owner<'_> {
         let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
         match self {
             Self::Instance(id) => meta::instance_of(metadata) == Some(id) && label(meta::APP).is_some(),
+            Self::Job(id) => label(meta::JOB_INSTANCE_ID).is_some_and(|instance| *instance == id.to_string()),
             Self::Pool(name) => label(meta::POOL).is_some_and(|pool| pool == name),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -158,6 +159,12 @@ impl Cached for Secret {
             return Known::Nothing;
         }
         cache.secrets.get(name).map_or(Known::Absent, Known::Metadata)
+    }
+}
+
+impl Cached for Job {
+    fn known(_: &Cache, _: &str, _: &str) -> Known<Self> {
+        Known::Nothing
     }
 }
 

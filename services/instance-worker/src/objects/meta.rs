@@ -12,6 +12,10 @@ use super::tenant::Tenant;
 pub const APP: &str = "app";
 /// Value of [`APP`] on tenants.
 pub const ODOO: &str = "odoo";
+/// Value of [`APP`] on pods of jobs.
+pub const ODOO_JOB: &str = "odoo-job";
+/// Which instance a job works for (K8S-25): not the label of the instance's own pods.
+pub const JOB_INSTANCE_ID: &str = "saasodoo.io/job-instance-id";
 /// Which instance an object belongs to.
 pub const INSTANCE_ID: &str = "saasodoo.io/instance-id";
 /// Whose it is.

@@ -4,6 +4,7 @@
 //! object compares equal to the one that the cluster gives back.
 
 pub mod catalogue;
+pub mod copy_job;
 pub mod deployment;
 pub mod ingress;
 pub mod meta;

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::kinds::Definition;
-use super::run::{Ended, Runner};
+use super::run::{Ended, NOT_REMOVED, Runner};
 use crate::cluster;
 
 /// How an operation ends.
@@ -109,7 +109,9 @@ fn conclusion<'a>(
         (Ending::Cancelled, OperationKind::Undelete) => DesiredState::Terminated,
         _ => instance.desired_state,
     };
+    let returned = is_as_before(operation, ending);
     let event = match ending {
+        Ending::Failure(_) if returned => Event::Succeeded(kind, desired),
         Ending::Success => Event::Succeeded(kind, desired),
         Ending::Failure(_) => Event::Failed(kind),
         Ending::Cancelled => Event::Cancelled(kind),
@@ -129,6 +131,7 @@ fn conclusion<'a>(
         && desired == DesiredState::Running
         && (made || matches!(kind, OperationKind::Start | OperationKind::Restart | OperationKind::Unsuspend));
     let failure = match ending {
+        Ending::Failure(_) if returned => None,
         Ending::Failure(why) => Some((why.reason.as_str(), why.message.as_str())),
         Ending::Cancelled if kind == OperationKind::Create => {
             Some(("cancelled", "the creation was cancelled"))
@@ -147,6 +150,19 @@ fn conclusion<'a>(
     }
 }
 
+/// DBS-33: a move that failed and was wholly taken back leaves the instance as it was; the operation alone tells of it.
+fn is_as_before(operation: &Claimed, ending: Ending<'_>) -> bool {
+    operation.kind == OperationKind::MoveDatabase
+        && matches!(ending, Ending::Failure(_))
+        && operation.steps.iter().all(|step| !step.detail.starts_with(NOT_REMOVED))
+}
+
+/// How long a moved instance was off: from its stop until it answered again.
+fn downtime(operation: &Claimed, now: OffsetDateTime) -> Option<i64> {
+    let stop = operation.steps.iter().find(|step| step.name == "stop")?.started_at?;
+    Some((now - stop).whole_seconds())
+}
+
 fn has_begun(operation: &Claimed, name: &str) -> bool {
     operation.steps.iter().any(|step| step.name == name && step.state != StepState::Pending)
 }
@@ -160,6 +176,11 @@ async fn timeline(
 ) -> sqlx::Result<()> {
     let kind = operation.kind;
     let (word, message) = match ending {
+        Ending::Success if kind == OperationKind::MoveDatabase => {
+            let off = downtime(operation, now).unwrap_or(0);
+            let message = format!("{}; the instance was off for {off} s", definition.success.message);
+            (definition.success.event.to_owned(), message)
+        }
         Ending::Success => (definition.success.event.to_owned(), definition.success.message.to_owned()),
         Ending::Failure(why) => (format!("{kind}_failed"), format!("{kind} failed: {}", why.message)),
         Ending::Cancelled => (format!("{kind}_cancelled"), format!("{kind} was cancelled")),

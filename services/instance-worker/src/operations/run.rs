@@ -296,7 +296,7 @@ impl Run<'_> {
             }
             Err(failure) => {
                 tracing::error!(step = step.name, error = failure.internal(), "undo failed for good");
-                step.detail = format!("{NOT_UNDONE}: what it made could not be removed");
+                step.detail = format!("{NOT_REMOVED}: what it made could not be removed");
             }
         }
         Ok(if self.save().await? { Next::Go } else { Next::End(Ended::Lost) })
@@ -334,6 +334,8 @@ impl Run<'_> {
 
 /// Begins the detail of a failed step whose undo was looked after.
 const NOT_UNDONE: &str = "failed";
+/// Begins the detail of a step whose undo failed for good.
+pub(super) const NOT_REMOVED: &str = "failed to undo";
 
 fn gone() -> GivingUp {
     GivingUp { reason: "not_found".into(), message: "the instance does not exist".into() }

@@ -1,6 +1,7 @@
 //! `/database`: pools and allocations (part 3 of the API).
 
 mod allocations;
+mod moves;
 mod pools;
 mod tasks;
 
@@ -28,6 +29,7 @@ pub fn add(api: Api) -> Api {
         .add(Admin, routes!(allocations::provision_dedicated))
         .add(Admin, routes!(allocations::get_allocation))
         .add(Admin, routes!(allocations::release))
+        .add(Admin, routes!(moves::move_database))
+        .add(Admin, routes!(moves::drain_pool))
         .later(Admin, "post", &format!("{admin}/allocations/{{instance_id}}/rotate"), "Change a password.")
-        .later(Admin, "post", &format!("{admin}/allocations/{{instance_id}}/move"), "Move to another pool.")
 }

@@ -2,6 +2,7 @@
 
 mod apply_resources;
 mod create;
+mod move_database;
 mod purge;
 mod restart;
 mod start;
@@ -90,10 +91,8 @@ pub fn definition(kind: OperationKind) -> Option<&'static Definition> {
         OperationKind::Undelete => Some(&undelete::DEFINITION),
         OperationKind::Purge => Some(&purge::DEFINITION),
         OperationKind::ApplyResources => Some(&apply_resources::DEFINITION),
-        OperationKind::Upgrade
-        | OperationKind::Backup
-        | OperationKind::Restore
-        | OperationKind::MoveDatabase => None,
+        OperationKind::MoveDatabase => Some(&move_database::DEFINITION),
+        OperationKind::Upgrade | OperationKind::Backup | OperationKind::Restore => None,
     }
 }
 

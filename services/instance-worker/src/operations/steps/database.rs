@@ -58,7 +58,7 @@ pub(super) async fn release(context: &mut Context<'_>, purge: bool) -> Result<Ou
     Ok(Outcome::Done)
 }
 
-async fn note(context: &mut Context<'_>, allocation: &Allocation) -> Result<Outcome, Failure> {
+pub(super) async fn note(context: &mut Context<'_>, allocation: &Allocation) -> Result<Outcome, Failure> {
     let server_id = Uuid::parse_str(&allocation.db_server_id).map_err(|error| Failure::Retry {
         reason: "dependency_unavailable",
         message: "another part of the platform did not answer as agreed",

@@ -2,6 +2,7 @@
 
 mod billing;
 mod database;
+mod moving;
 mod pods;
 mod route;
 mod secret;
@@ -61,6 +62,14 @@ pub enum Do {
     AwaitGone,
     /// A copy before the end; backups come later.
     FinalBackup,
+    /// A slot on another server.
+    ReserveMove,
+    /// The database, copied there.
+    CopyDatabase,
+    /// The copy is the same.
+    VerifyCopy,
+    /// The copy is the database from now on; row and Secret say so.
+    SwitchDatabase,
 }
 
 /// How an effect is taken back.
@@ -84,6 +93,14 @@ pub enum Undo {
     DeleteRoute,
     /// The host name says that it is off.
     RouteOff,
+    /// No slot and no copy on the other server.
+    AbortMove,
+    /// No job, and nothing that it used.
+    DeleteCopyJob,
+    /// A ready pod again, when the desired state says so.
+    StartAgain,
+    /// Row and Secret as database-service has it.
+    SettleDatabase,
 }
 
 /// Runs an effect.
@@ -112,6 +129,10 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::AwaitReadyIfDesired if !context.wish().running => Ok(Outcome::Skipped("the instance stays off")),
         Do::AwaitReady | Do::AwaitReadyIfDesired => pods::ready(context).await,
         Do::AwaitGone => pods::gone(context).await,
+        Do::ReserveMove => moving::reserve(context).await,
+        Do::CopyDatabase => moving::copy(context).await,
+        Do::VerifyCopy => moving::verify(context).await,
+        Do::SwitchDatabase => moving::switch(context).await,
         Do::FinalBackup => Ok(Outcome::Skipped("backups are not available yet")),
     }
 }
@@ -131,6 +152,10 @@ pub async fn undo(effect: Undo, context: &mut Context<'_>) -> Result<Outcome, Fa
         }
         Undo::ScaleDown => workload::apply(context, false).await,
         Undo::DeleteRoute => route::delete(context).await,
+        Undo::AbortMove => moving::abort(context).await,
+        Undo::DeleteCopyJob => moving::delete_job(context).await,
+        Undo::StartAgain => moving::start_again(context).await,
+        Undo::SettleDatabase => moving::settle(context).await,
         Undo::RouteOff => route::apply(context, false).await,
     }
 }

@@ -1,0 +1,230 @@
+//! Choosing the target of a move and taking a slot there.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::super::{App, tenant_error};
+use super::movable;
+use crate::domain::MoveState;
+use crate::domain::names::ExternalId;
+use crate::domain::placement::PlanTier;
+use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
+use crate::error::Error;
+use crate::secrets::generate_password;
+use crate::store::allocations::{self, Allocation};
+use crate::store::moves::{self, Move};
+use crate::store::servers::{self, Server};
+use crate::store::waiting;
+
+/// Where a database shall go.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Id or name of a pool; empty: chosen.
+    pub pool: String,
+    /// A server of its own.
+    pub dedicated: bool,
+    /// Tier from now on.
+    pub tier: Option<PlanTier>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reserved {
+    /// A slot is held.
+    Held(Box<Preview>),
+    /// A server is being made.
+    Provisioning,
+}
+
+/// What a move means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Pool now.
+    pub source: String,
+    /// Pool afterwards; empty while it is not chosen.
+    pub target: String,
+    /// Size of the database.
+    pub size_bytes: i64,
+}
+
+impl App {
+    /// Is there room, and how large is it? Takes nothing.
+    pub async fn preview_move(&self, instance: &ExternalId, pool: &str) -> Result<Preview, Error> {
+        let mut tx = self.pool.begin().await?;
+        let allocation =
+            allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
+        movable(&allocation)?;
+        let source = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let target = match pool {
+            "" => String::new(),
+            pool => self.named_target(&mut tx, &allocation, pool).await?.name,
+        };
+        let place = self.target(&mut tx, &source).await?;
+        tx.rollback().await?;
+        let size = self.tenants.size(&place, &allocation.db_name).await;
+        let size_bytes = size.map_err(|error| tenant_error(&source.name, error))?;
+        Ok(Preview { source: source.name, target, size_bytes })
+    }
+
+    /// Takes a slot on the target. A repeat finds it.
+    pub async fn reserve_move(
+        &self,
+        id: Uuid,
+        instance: &ExternalId,
+        wish: &Wish,
+    ) -> Result<Reserved, Error> {
+        let now = runtime::clock::now();
+        let mut tx = self.pool.begin().await?;
+        let allocation =
+            allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
+        movable(&allocation)?;
+        allocations::lock_work(&mut tx, allocation.id).await?;
+        let known = moves::of_allocation(&mut tx, allocation.id).await?;
+        if let Some(mine) = moves::find(&mut tx, id).await? {
+            let servers =
+                (servers::find(&mut tx, mine.source).await?, servers::find(&mut tx, mine.target).await?);
+            let (Some(source), Some(target)) = servers else { return Err(Error::Conflict) };
+            if matches!(mine.state, MoveState::Aborting | MoveState::Aborted) {
+                return Err(Error::InvalidState("the move was given up".into()));
+            }
+            let size_bytes = mine.size_bytes;
+            return Ok(Reserved::Held(Box::new(Preview {
+                source: source.name,
+                target: target.name,
+                size_bytes,
+            })));
+        }
+        if known.iter().any(|other| other.state != MoveState::Switched) {
+            return Err(Error::MoveInProgress);
+        }
+        let Some(target) = self.choose_target(&mut tx, &allocation, instance, wish, now).await? else {
+            tx.commit().await?;
+            return Ok(Reserved::Provisioning);
+        };
+        if let Some(former) = known.iter().find(|kept| kept.source == target.id) {
+            // An older source of this very tenant is kept there under the same name: it makes room for the new copy.
+            let former = former.id;
+            tx.rollback().await?;
+            self.drop_leftover(former).await?;
+            return Ok(Reserved::Provisioning);
+        }
+        self.hold_slot(&mut tx, id, &allocation, target, wish, now).await?;
+        let held = moves::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
+        let source = servers::find(&mut tx, held.source).await?.ok_or(Error::Conflict)?;
+        let target = servers::find(&mut tx, held.target).await?.ok_or(Error::Conflict)?;
+        waiting::remove(&mut tx, instance).await?;
+        tx.commit().await?;
+        tracing::info!(instance.id = allocation.instance_id, r#move.id = %id, target = target.name, "a slot for a moving database is held");
+        Ok(Reserved::Held(Box::new(Preview {
+            source: source.name,
+            target: target.name,
+            size_bytes: held.size_bytes,
+        })))
+    }
+
+    async fn hold_slot(
+        &self,
+        conn: &mut PgConnection,
+        id: Uuid,
+        allocation: &Allocation,
+        mut target: Server,
+        wish: &Wish,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let source = servers::find(conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let place = self.target(conn, &source).await?;
+        let size = self.tenants.size(&place, &allocation.db_name).await;
+        let new = Move {
+            id,
+            allocation_id: allocation.id,
+            source: source.id,
+            target: target.id,
+            plan_tier: wish.tier.unwrap_or(allocation.plan_tier),
+            state: MoveState::Reserved,
+            holds: Some(target.id),
+            sealed: Some(self.vault.seal(id, &generate_password()?)?),
+            size_bytes: size.map_err(|error| tenant_error(&source.name, error))?,
+            closed: false,
+            drop_after: None,
+            last_error: String::new(),
+        };
+        moves::insert(conn, &new, now).await?;
+        target.fill.current += 1;
+        target.last_allocated_at = Some(now);
+        target.apply(PoolEvent::FillChanged, now)?;
+        servers::save(conn, &target).await?;
+        if target.server_type == ServerType::Shared {
+            self.grow(conn, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The pool that was named, locked, when it can take the tenant.
+    async fn named_target(
+        &self,
+        conn: &mut PgConnection,
+        allocation: &Allocation,
+        pool: &str,
+    ) -> Result<Server, Error> {
+        let named = match Uuid::parse_str(pool) {
+            Ok(id) => servers::find(conn, id).await?,
+            Err(_) => servers::find_by_name(conn, pool).await?,
+        };
+        let id = named.ok_or(Error::NotFound("pool"))?.id;
+        let server = servers::lock(conn, id).await?.ok_or(Error::NotFound("pool"))?;
+        let invalid = |message| Error::Invalid { field: "target_pool_id", message };
+        if server.id == allocation.db_server_id {
+            return Err(invalid("is where the database is now"));
+        }
+        match server.server_type {
+            ServerType::Platform => return Err(invalid("is no pool of tenants")),
+            ServerType::Dedicated if server.instance_id.as_deref() != Some(&allocation.instance_id) => {
+                return Err(invalid("belongs to another tenant"));
+            }
+            ServerType::Shared | ServerType::Dedicated => {}
+        }
+        match server.status {
+            PoolStatus::Active if !server.fill.is_full() => Ok(server),
+            PoolStatus::Active | PoolStatus::Full => Err(Error::PoolFull(server.name)),
+            other => Err(Error::InvalidState(["the pool is ", other.as_str()].concat())),
+        }
+    }
+
+    /// `None`: a server is being made.
+    async fn choose_target(
+        &self,
+        conn: &mut PgConnection,
+        allocation: &Allocation,
+        instance: &ExternalId,
+        wish: &Wish,
+        now: OffsetDateTime,
+    ) -> Result<Option<Server>, Error> {
+        if !wish.pool.is_empty() {
+            return self.named_target(conn, allocation, &wish.pool).await.map(Some);
+        }
+        if wish.dedicated {
+            servers::lock_growth(conn).await?;
+            return match servers::lock_dedicated(conn, instance).await? {
+                Some(server) if server.id == allocation.db_server_id => {
+                    Err(Error::InvalidState("the database is on its own server already".into()))
+                }
+                Some(server) if matches!(server.status, PoolStatus::Active | PoolStatus::Full) => {
+                    Ok(Some(server))
+                }
+                Some(_) => Ok(None),
+                None => {
+                    self.order_dedicated(conn, instance, now).await?;
+                    Ok(None)
+                }
+            };
+        }
+        if let Some(id) = moves::lock_other_with_room(conn, allocation.db_server_id).await? {
+            return Ok(servers::find(conn, id).await?);
+        }
+        let customer = super::super::external_id("customer_id", &allocation.customer_id)?;
+        waiting::note(conn, instance, &customer, ServerType::Shared, now).await?;
+        self.grow(conn, now).await?;
+        Ok(None)
+    }
+}

@@ -1,0 +1,192 @@
+//! Both ends of a moved database (DBS-33): an empty target, the comparison, and the closing of the source.
+//!
+//! The comparison reads every row of both ends as administrator with an empty search path, so that nothing that a tenant defined runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::provision::Tenant;
+use super::statement::Statement;
+use super::{Target, TenantError, Tenants};
+
+/// What one end holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Number of rows and sum of their hashes by table.
+    pub tables: BTreeMap<String, (i64, String)>,
+    /// Last value and whether it was given, by sequence.
+    pub sequences: BTreeMap<String, (i64, bool)>,
+    /// Indexes, constraints, views, functions and triggers.
+    pub parts: Vec<(String, i64)>,
+}
+
+impl Content {
+    /// All rows.
+    pub fn rows(&self) -> i64 {
+        self.tables.values().map(|(rows, _)| rows).sum()
+    }
+
+    /// The first thing that is not the same, by name; no data.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let of_tables = |name: &String| {
+            (self.tables.get(name) != other.tables.get(name)).then(|| ["table ", name].concat())
+        };
+        let of_sequences = |name: &String| {
+            (self.sequences.get(name) != other.sequences.get(name)).then(|| ["sequence ", name].concat())
+        };
+        self.tables
+            .keys()
+            .chain(other.tables.keys())
+            .find_map(of_tables)
+            .or_else(|| self.sequences.keys().chain(other.sequences.keys()).find_map(of_sequences))
+            .or_else(|| {
+                (self.parts != other.parts)
+                    .then(|| "indexes, constraints, views, functions or triggers".to_owned())
+            })
+    }
+}
+
+impl Tenants {
+    /// Size of a database.
+    pub async fn size(&self, target: &Target, database: &str) -> Result<i64, TenantError> {
+        let size: Option<i64> =
+            sqlx::query_scalar("SELECT pg_database_size(oid) FROM pg_database WHERE datname = $1")
+                .bind(database)
+                .fetch_optional(&self.admin(target))
+                .await?;
+        Ok(size.unwrap_or(0))
+    }
+
+    /// An empty database and its role; what an earlier try left is dropped.
+    pub async fn prepare_anew(&self, target: &Target, tenant: &Tenant) -> Result<(), TenantError> {
+        self.drop_tenant(target, tenant.allocation, &tenant.name).await?;
+        self.prepare(target, tenant).await
+    }
+
+    /// What a database holds.
+    pub async fn content(&self, target: &Target, database: &str) -> Result<Content, TenantError> {
+        let mut conn = connect(target, database).await?;
+        let content = content(&mut conn).await?;
+        conn.close().await?;
+        Ok(content)
+    }
+
+    /// Nobody logs in as the tenant any more, and whoever else does finds it read-only. May be repeated.
+    pub async fn close_tenant(&self, target: &Target, database: &str) -> Result<(), TenantError> {
+        let mut conn = self.admin(target).acquire().await?;
+        let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(database)
+            .fetch_one(&mut *conn)
+            .await?;
+        if !there {
+            return Ok(());
+        }
+        Statement::new("ALTER ROLE ").identifier(database).sql(" NOLOGIN").execute(&mut *conn).await?;
+        Statement::new("ALTER DATABASE ")
+            .identifier(database)
+            .sql(" SET default_transaction_read_only = on")
+            .execute(&mut *conn)
+            .await?;
+        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
+            .bind(database)
+            .execute(&mut *conn)
+            .await?;
+        Ok(())
+    }
+
+    /// Drops a copy or a kept source.
+    pub async fn drop_copy(&self, target: &Target, allocation: Uuid, name: &str) -> Result<(), TenantError> {
+        self.drop_tenant(target, allocation, name).await
+    }
+}
+
+async fn connect(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+    let options = target.options(database);
+    let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+    // One view of all tables, as long as it takes.
+    sqlx::raw_sql("SET search_path = pg_catalog; SET statement_timeout = 0; SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET IntervalStyle = 'postgres'")
+        .execute(&mut conn)
+        .await?;
+    Ok(conn)
+}
+
+async fn content(conn: &mut PgConnection) -> Result<Content, TenantError> {
+    let mut tx = conn.begin().await?;
+    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
+    let relations: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut found = Content::default();
+    for (schema, name, kind) in relations {
+        let full = [schema.as_str(), ".", &name].concat();
+        if kind == "S" {
+            let row = Statement::new("SELECT last_value, is_called FROM ")
+                .identifier(&schema)
+                .sql(".")
+                .identifier(&name)
+                .fetch_one(&mut *tx)
+                .await?;
+            found.sequences.insert(full, (row.try_get(0)?, row.try_get(1)?));
+        } else {
+            // The order of rows differs between the ends: a sum does not see it.
+            let row = Statement::new(
+                "SELECT count(*), coalesce(sum(hashtextextended(\"~\"::text, 0)::numeric), 0)::text FROM ONLY ",
+            )
+            .identifier(&schema)
+            .sql(".")
+            .identifier(&name)
+            // An alias that no column is likely to be called.
+            .sql(" AS \"~\"")
+            .fetch_one(&mut *tx)
+            .await?;
+            found.tables.insert(full, (row.try_get(0)?, row.try_get(1)?));
+        }
+    }
+    found.parts = sqlx::query_as(
+        "WITH own AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
+         SELECT 'index ' || c.relkind::text, count(*) FROM pg_class c WHERE c.relnamespace IN (SELECT oid FROM own) AND c.relkind NOT IN ('r', 'S') GROUP BY 1
+         UNION ALL SELECT 'constraint ' || k.contype::text, count(*) FROM pg_constraint k WHERE k.connamespace IN (SELECT oid FROM own) GROUP BY 1
+         UNION ALL SELECT 'function', count(*) FROM pg_proc p WHERE p.pronamespace IN (SELECT oid FROM own)
+         UNION ALL SELECT 'trigger', count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND c.relnamespace IN (SELECT oid FROM own)
+         ORDER BY 1",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DBS-33
+    #[test]
+    fn a_lost_row_a_changed_row_and_a_missing_table_are_differences() {
+        let mut source = Content::default();
+        source.tables.insert("public.t".into(), (2, "7".into()));
+        source.sequences.insert("public.s".into(), (5, true));
+        assert_eq!(source.difference(&source.clone()), None);
+        let changes: [fn(&mut Content); 6] = [
+            |copy| _ = copy.tables.insert("public.t".into(), (1, "7".into())),
+            |copy| _ = copy.tables.insert("public.t".into(), (2, "8".into())),
+            |copy| copy.tables.clear(),
+            |copy| _ = copy.tables.insert("public.more".into(), (0, "0".into())),
+            |copy| _ = copy.sequences.insert("public.s".into(), (4, true)),
+            |copy| copy.parts.push(("index i".into(), 1)),
+        ];
+        for change in changes {
+            let mut copy = source.clone();
+            change(&mut copy);
+            assert!(source.difference(&copy).is_some() && copy.difference(&source).is_some());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! target, copy, verify, switch of a moving database (DBS-33). database-service holds the truth of the move under the operation's id; the worker
+//! stops, copies by a job, and writes down where the database is.
+
+use std::time::Duration;
+
+use contracts::database::v1::{CopyEnd, ReserveMoveRequest};
+use instance::domain::{ParkedFor, StepState};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::super::context::Context;
+use super::super::step::{Failure, Outcome};
+use crate::cluster::{LookAt, Owner};
+use crate::objects::copy_job::{self, Copy, End, Progress};
+use crate::objects::{Name, Wish};
+
+/// A server of its own has to be made first.
+const TARGET_DEADLINE: Duration = Duration::from_mins(20);
+const TARGET_POLL: Duration = Duration::from_secs(5);
+/// Jobs are not watched: a small database is copied within this.
+const JOB_POLL: Duration = Duration::from_millis(500);
+/// An instance that was started again after a move that failed must be ready within this.
+const BACK_DEADLINE: time::Duration = time::Duration::minutes(12);
+
+fn text(context: &Context<'_>, name: &str) -> String {
+    context.operation.parameters.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+}
+
+pub(super) async fn reserve(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let request = ReserveMoveRequest {
+        move_id: context.operation.id.to_string(),
+        instance_id: context.instance.id.to_string(),
+        target_pool: text(context, "target_pool"),
+        dedicated: context.operation.parameters.get("dedicated").is_some_and(|value| value == true),
+        plan_tier: text(context, "plan_tier"),
+    };
+    let answer = context.worker.peers.reserve_move(request).await?;
+    if answer.status == "reserved" {
+        tracing::info!(
+            instance.id = %context.instance.id,
+            source = answer.source_pool,
+            target = answer.target_pool,
+            size_bytes = answer.size_bytes,
+            estimated_downtime_seconds = answer.estimated_downtime_seconds,
+            "a slot for the moving database is held"
+        );
+        return Ok(Outcome::Done);
+    }
+    if context.waited_longer_than(TARGET_DEADLINE) {
+        return Err(Failure::permanent(
+            "database_timeout",
+            "no database server became ready in time",
+            format!("no room for {} s", TARGET_DEADLINE.as_secs()),
+        ));
+    }
+    Ok(Outcome::Wait(ParkedFor::Pool, TARGET_POLL))
+}
+
+pub(super) async fn abort(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    context.worker.peers.abort_move(context.operation.id).await?;
+    Ok(Outcome::Done)
+}
+
+fn name(context: &Context<'_>) -> Result<Name, Failure> {
+    copy_job::name(context.operation.id)
+        .map_err(|error| Failure::permanent("internal", "the copy has no name", error.to_string()))
+}
+
+pub(super) async fn copy(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let name = name(context)?;
+    let cluster = &context.worker.cluster;
+    let Some(job) = cluster.get::<Job>(context.namespace(), name.as_str()).await? else {
+        begin(context, &name).await?;
+        return Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL));
+    };
+    if !Owner::Job(context.instance.id).owns(&job.metadata) {
+        return Err(crate::cluster::Error::OwnershipConflict(format!("Job {name}")).into());
+    }
+    match copy_job::progress(&job) {
+        Progress::Running => Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+        Progress::Complete => {
+            // The job itself goes by its time to live.
+            delete_credentials(context, &name).await?;
+            Ok(Outcome::Done)
+        }
+        Progress::Failed(why) => {
+            Err(Failure::permanent("copy_failed", "the database could not be copied", why))
+        }
+    }
+}
+
+/// An empty target, then what the job needs, then the job.
+async fn begin(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
+    let answer = context.worker.peers.begin_copy(context.operation.id).await?;
+    let (Some(source), Some(target)) = (answer.source, answer.target) else {
+        return Err(broken("an end of the copy is missing"));
+    };
+    let copy = Copy {
+        operation: context.operation.id,
+        instance: context.instance.id,
+        image: answer.image,
+        source: end(source)?,
+        target: end(target)?,
+    };
+    let (cluster, settings) = (&context.worker.cluster, &context.worker.settings);
+    let owner = Owner::Job(context.instance.id);
+    cluster.apply(&copy_job::secret(&copy, name, settings, None), owner, LookAt::Server).await?;
+    cluster.apply(&copy_job::policy(&copy, name, settings, None), owner, LookAt::Server).await?;
+    let made = cluster.apply(&copy_job::job(&copy, name, settings), owner, LookAt::Server).await?;
+    // Now that it has an identity: what belongs to it goes with it, also when nobody comes back here.
+    let uid = Some(made.uid());
+    cluster.apply(&copy_job::secret(&copy, name, settings, uid), owner, LookAt::Server).await?;
+    cluster.apply(&copy_job::policy(&copy, name, settings, uid), owner, LookAt::Server).await?;
+    Ok(())
+}
+
+fn end(end: CopyEnd) -> Result<End, Failure> {
+    Ok(End {
+        pool: Uuid::parse_str(&end.pool_id).map_err(|error| broken(&format!("pool_id: {error}")))?,
+        host: end.host,
+        port: u16::try_from(end.port).map_err(|error| broken(&format!("port: {error}")))?,
+        database: end.database,
+        user: end.user,
+        password: SecretString::from(end.password),
+    })
+}
+
+fn broken(internal: &str) -> Failure {
+    Failure::Retry {
+        reason: "dependency_unavailable",
+        message: "another part of the platform did not answer as agreed",
+        internal: internal.to_owned(),
+    }
+}
+
+async fn delete_credentials(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
+    let cluster = &context.worker.cluster;
+    let owner = Owner::Job(context.instance.id);
+    cluster.delete::<Secret>(context.namespace(), name.as_str(), owner, None).await?;
+    cluster.delete::<NetworkPolicy>(context.namespace(), name.as_str(), owner, None).await?;
+    Ok(())
+}
+
+pub(super) async fn delete_job(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let name = name(context)?;
+    let owner = Owner::Job(context.instance.id);
+    context.worker.cluster.delete::<Job>(context.namespace(), name.as_str(), owner, None).await?;
+    delete_credentials(context, &name).await?;
+    Ok(Outcome::Done)
+}
+
+pub(super) async fn verify(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let verified = context.worker.peers.verify_copy(context.operation.id).await?;
+    Ok(if verified { Outcome::Done } else { Outcome::Wait(ParkedFor::Job, JOB_POLL) })
+}
+
+/// The decision is database-service's; row and Secret follow it, and are written again until they do.
+pub(super) async fn switch(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let allocation = context.worker.peers.switch_move(context.operation.id).await?;
+    super::database::note(context, &allocation).await?;
+    super::secret::ensure(context).await
+}
+
+/// Row and Secret say where database-service has the database, whether it was switched or not.
+pub(super) async fn settle(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let allocation = context.worker.peers.allocation(context.instance.id).await?;
+    super::database::note(context, &allocation).await?;
+    super::secret::ensure(context).await
+}
+
+/// The instance as it was before the move: with its pod, when it shall have one.
+pub(super) async fn start_again(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let wish = context.wish();
+    match super::workload::apply(context, wish.running).await? {
+        Outcome::Done => {}
+        other => return Ok(other),
+    }
+    if !wish.running {
+        return Ok(Outcome::Done);
+    }
+    let outcome = super::pods::ready(context).await?;
+    let failed = context.operation.steps.iter().filter(|step| step.state == StepState::Failed);
+    let since = failed.filter_map(|step| step.finished_at).max().unwrap_or(context.operation.deadline);
+    if matches!(outcome, Outcome::Wait(..)) && context.now - since > BACK_DEADLINE {
+        return Err(Failure::permanent(
+            "start_timeout",
+            "the instance did not get ready again in time",
+            Wish::of(context.instance.desired_state).running.to_string(),
+        ));
+    }
+    Ok(outcome)
+}
