@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::App;
+use super::check::Look;
 use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
 use crate::error::Error;
 use crate::store::servers::{self, Server};
@@ -94,7 +95,7 @@ impl App {
         loop {
             let mut pause = ACTIVATION;
             let due = self.unreached(&mut tries).await?;
-            let checked = self.check_all(due).await;
+            let checked = self.check_all(due, Look::Again).await;
             for server in checked {
                 if server.health == HealthStatus::Healthy && !server.status.is_in_the_making() {
                     tries.remove(&server.id);
@@ -172,9 +173,9 @@ impl App {
     }
 
     /// Checks several at once; what could not be noted is left out.
-    pub(super) async fn check_all(&self, servers: Vec<Uuid>) -> Vec<Server> {
+    pub(super) async fn check_all(&self, servers: Vec<Uuid>, look: Look) -> Vec<Server> {
         let checks = servers.into_iter().map(|id| async move {
-            let outcome = self.check(id).await;
+            let outcome = self.look(id, look).await;
             outcome
                 .inspect_err(
                     |error| tracing::warn!(server.id = %id, error = %error, "a check could not be noted"),
@@ -223,7 +224,8 @@ impl App {
     }
 }
 
-/// Pools that come up, pools in error that are ready again, and pools that stumbled and are ready again.
+/// Pools that come up, pools in error that are ready again, and pools that stumbled and whose pod is ready: they serve again as soon as they
+/// can, not with the next round.
 fn wants_check_soon(server: &Server) -> bool {
     if server.platform_host.is_empty() {
         return false;
@@ -232,9 +234,7 @@ fn wants_check_soon(server: &Server) -> bool {
         PoolStatus::Initializing => true,
         PoolStatus::Error => server.observed == Observed::Ready && server.failures == 0,
         PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance => {
-            server.health == HealthStatus::Degraded
-                && server.failures == 0
-                && server.observed == Observed::Ready
+            server.health != HealthStatus::Healthy && server.observed == Observed::Ready
         }
         _ => false,
     }

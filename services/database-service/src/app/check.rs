@@ -22,10 +22,23 @@ pub struct Checked {
     pub at: OffsetDateTime,
 }
 
+/// Which look it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Of a round, or asked for: a failure counts (DBS-17).
+    Round,
+    /// Between two rounds, at a server that should be well again: only good news counts, so that a restart makes no server unhealthy.
+    Again,
+}
+
 impl App {
     /// Connects, writes and reads, then notes the result. Gives the row afterwards.
     pub async fn check(&self, id: Uuid) -> Result<Server, Error> {
-        Ok(self.check_closely(id).await?.server)
+        self.look(id, Look::Round).await
+    }
+
+    pub(super) async fn look(&self, id: Uuid, look: Look) -> Result<Server, Error> {
+        Ok(self.check_closely(id, look).await?.server)
     }
 
     /// The same for an administrator (DBS-05): by id or name, with each part of the check.
@@ -34,10 +47,10 @@ impl App {
         if !server.status.wants_objects() {
             return Err(Error::InvalidState("the pool is being removed".into()));
         }
-        self.check_closely(server.id).await
+        self.check_closely(server.id, Look::Round).await
     }
 
-    async fn check_closely(&self, id: Uuid) -> Result<Checked, Error> {
+    async fn check_closely(&self, id: Uuid, look: Look) -> Result<Checked, Error> {
         let mut conn = self.pool.acquire().await?;
         let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
         let target = self.target(&mut conn, &server).await;
@@ -58,18 +71,24 @@ impl App {
         self.metrics.checks.get_or_create(&Outcome { outcome }).inc();
         self.fail.at("check.before_note");
         let at = runtime::clock::now();
-        let server = self.note_check(id, &probe, at).await?;
+        let server = self.note_check(id, look, &probe, at).await?;
         Ok(Checked { server, probe, at })
     }
 
-    async fn note_check(&self, id: Uuid, probe: &ProbeResult, now: OffsetDateTime) -> Result<Server, Error> {
+    async fn note_check(
+        &self,
+        id: Uuid,
+        look: Look,
+        probe: &ProbeResult,
+        now: OffsetDateTime,
+    ) -> Result<Server, Error> {
         let mut tx = self.pool.begin().await?;
         let mut server = servers::lock(&mut tx, id).await?.ok_or(Error::NotFound("pool"))?;
         if !server.status.wants_objects() {
             return Ok(server);
         }
         let before = server.clone();
-        note(&mut server, probe, now)?;
+        note(&mut server, look, probe, now)?;
         if server != before {
             server = servers::save(&mut tx, &server).await?;
         }
@@ -106,7 +125,7 @@ impl App {
 }
 
 /// The check's effect on the row (DBS-16, DBS-17, DBS-19). Pure.
-fn note(server: &mut Server, probe: &ProbeResult, now: OffsetDateTime) -> Result<(), Error> {
+fn note(server: &mut Server, look: Look, probe: &ProbeResult, now: OffsetDateTime) -> Result<(), Error> {
     if probe.works() {
         server.postgres_version.clone_from(&probe.version);
         server.measured = Measured {
@@ -126,7 +145,7 @@ fn note(server: &mut Server, probe: &ProbeResult, now: OffsetDateTime) -> Result
         server.booked_out = false;
         server.provisioned_at = server.provisioned_at.or(Some(now));
         server.last_health_check = Some(now);
-    } else if server.status.is_in_the_making() {
+    } else if server.status.is_in_the_making() || look == Look::Again {
         // Nothing is wrong yet: it is tried again soon, and each try is no news.
         server.last_error = probe.error();
     } else {

@@ -5,6 +5,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::by::SCHEDULE;
+use super::check::Look;
 use super::{App, By};
 use crate::domain::pool::PoolStatus;
 use crate::domain::{TaskKind, TaskState};
@@ -133,7 +134,7 @@ impl App {
         drop(conn);
         let due = servers.into_iter().filter(is_checked).map(|server| server.id).collect::<Vec<_>>();
         let asked = due.len();
-        let checked = self.check_all(due).await;
+        let checked = self.check_all(due, Look::Round).await;
         let count = |word: &str| checked.iter().filter(|server| server.health.as_str() == word).count();
         let unwell: Vec<Value> = checked
             .iter()
