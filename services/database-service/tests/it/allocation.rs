@@ -242,6 +242,29 @@ async fn a_pool_that_is_away_takes_nobody_and_recovers(pool: PgPool) {
     }
 }
 
+/// DBS-17, DBS-22: a pool that failed a check while its pod counts as ready, as after a restart of everything, serves again as soon as it answers
+/// and not with the next round of five minutes.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_pool_that_stumbled_serves_again_before_the_next_round(pool: PgPool) {
+    let world = World::alive(&pool, settings(50)).await;
+    let (spec, mut server) = world.first_pool().await;
+    let id = uuid::Uuid::parse_str(&spec.id).unwrap();
+    server.stop();
+    let stumbled = world.app.check(id).await.unwrap();
+    assert_eq!((stumbled.health.as_str(), stumbled.failures), ("degraded", 1));
+    assert_eq!(world.allocate("early", "customer-1", "starter").await.unwrap().status, "provisioning");
+
+    server.resume().await;
+
+    test_kit::eventually("the allocation", Duration::from_mins(1), || async {
+        let answer = world.allocate("early", "customer-1", "starter").await.unwrap();
+        (answer.status == "allocated").then_some(())
+    })
+    .await;
+    let statuses = world.statuses().await;
+    assert_eq!(statuses[0], ("postgres-pool-1".into(), "active".into(), 2), "{statuses:?}");
+}
+
 /// DBS-30: databases are copied from a template that nobody can connect to; without it they are made as before.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_server_without_the_template_serves_too(pool: PgPool) {

@@ -32,14 +32,15 @@ impl Decimal {
 
     /// In minor units; fractions of a minor unit are refused.
     pub fn money(&self, currency: Currency) -> Result<Money, BadAmount> {
-        minor(&self.0, currency.digits())
+        scaled(&self.0, currency.digits())
+            .and_then(|minor| i64::try_from(minor).ok())
             .map(|minor| Money::new(minor, currency))
             .ok_or_else(|| BadAmount(self.0.clone(), currency))
     }
 }
 
 /// `[-]digits[.digits][E[±]digits]` times 10^`scale`, when that is a whole number.
-fn minor(text: &str, scale: u32) -> Option<i64> {
+fn scaled(text: &str, scale: u32) -> Option<i128> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (text, 0),
@@ -67,7 +68,7 @@ fn minor(text: &str, scale: u32) -> Option<i64> {
     if shift > 40 {
         return None;
     }
-    i64::try_from(value).ok()?.checked_mul(sign)
+    Some(value * sign)
 }
 
 impl fmt::Debug for Decimal {
@@ -81,7 +82,7 @@ impl<'de> Deserialize<'de> for Decimal {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get().trim_matches('"');
         // Checked at the finest scale that we know, so that no word gets any further.
-        minor(text, 12).map(|_| Self(text.to_owned())).ok_or_else(|| de::Error::custom("no decimal number"))
+        scaled(text, 12).map(|_| Self(text.to_owned())).ok_or_else(|| de::Error::custom("no decimal number"))
     }
 }
 
