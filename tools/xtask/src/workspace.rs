@@ -10,9 +10,13 @@ use devstack::stack::Extent;
 
 use crate::signals;
 
-/// Root of the repository: this package lies two folders below it.
+/// Root of the repository: this package lies two folders below it. Cargo says where that is at each run; the path of the build holds only
+/// without it, since a program that was built in one checkout may run in a copy of it.
+#[expect(clippy::disallowed_methods, reason = "cargo tells the program its folder in the environment")]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/")).to_owned()
+    let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
+    package.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Folder of build results. The running program lies in its `debug` folder.
