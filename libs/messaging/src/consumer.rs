@@ -25,8 +25,8 @@ use uuid::Uuid;
 use crate::Broker;
 use crate::topology::{self, DEAD};
 
-/// Messages in work at once.
-const PREFETCH: u16 = 16;
+/// Messages in work at once. Each holds a connection to the database, and some of the pool (`DB_POOL_SIZE`, 10) must stay for requests.
+const PREFETCH: u16 = 6;
 /// Longest handling of one message.
 const DEADLINE: Duration = Duration::from_secs(30);
 

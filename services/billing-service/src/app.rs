@@ -18,7 +18,7 @@ mod standing;
 mod take_back;
 mod trial;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use time::{Duration, OffsetDateTime};
 
 use crate::domain::ladder::LadderRules;
@@ -65,6 +65,11 @@ impl Desk {
     /// Billing time now.
     pub async fn now(&self) -> OffsetDateTime {
         self.clock.now(&self.pool).await
+    }
+
+    /// Billing time now, inside a transaction: it takes no second connection.
+    pub async fn now_within(&self, connection: &mut PgConnection) -> OffsetDateTime {
+        self.clock.now_by(connection).await
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Facts {
 
 impl Handler for Facts {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
-        let now = self.desk.now().await;
+        let now = self.desk.now_within(connection).await;
         match message.topic.as_str() {
             topics::CUSTOMER_REGISTERED => {
                 let fact: CustomerFact = message.payload()?;

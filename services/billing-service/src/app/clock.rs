@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use time::{Duration, OffsetDateTime};
 
 use crate::store;
@@ -24,10 +24,15 @@ struct Known {
 impl BillingClock {
     /// Billing time now. When the offset cannot be read the last one holds: it is 0 wherever money is real.
     pub async fn now(&self, pool: &PgPool) -> OffsetDateTime {
+        self.now_by(pool).await
+    }
+
+    /// The same for who holds a connection already: waiting for a second one while all others do the same would end in the pool's deadline.
+    pub async fn now_by(&self, db: impl PgExecutor<'_>) -> OffsetDateTime {
         if let Some(offset) = self.fresh() {
             return runtime::clock::now() + offset;
         }
-        match store::clock::offset(pool).await {
+        match store::clock::offset(db).await {
             Ok(offset) => self.learn(offset),
             Err(error) => tracing::warn!(error = %error, "the billing clock cannot be read"),
         }

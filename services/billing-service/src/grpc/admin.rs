@@ -214,8 +214,9 @@ impl BillingAdminService for Api {
             return Err(Error::Field { field: "days", message: "must be from 1 to 30" }.into());
         }
         let reason = reason(&wanted.reason)?;
+        let now = self.desk.now().await;
         let mut tx = self.desk.pool.begin().await.map_err(Error::from)?;
-        let row = change::extend_trial(&mut tx, id, wanted.days, self.desk.now().await).await?;
+        let row = change::extend_trial(&mut tx, id, wanted.days, now).await?;
         let (actor, role) = (caller.id.to_string(), caller.role.as_str().to_owned());
         let row_of_audit = Audit {
             actor: &actor,

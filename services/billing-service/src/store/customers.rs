@@ -7,10 +7,13 @@ use crate::domain::trial::{EmailHash, Facts};
 
 /// Opens the account when it is not there (BIL-07). A hash that is known now is kept.
 pub async fn open(db: impl PgExecutor<'_>, customer: Uuid, hash: Option<EmailHash>) -> sqlx::Result<()> {
+    // An account that is complete is not locked: orders of one customer must not wait for each other here.
     sqlx::query!(
-        "INSERT INTO customers (id, email_hash) VALUES ($1, $2)
-         ON CONFLICT (id) DO UPDATE SET email_hash = excluded.email_hash
-         WHERE customers.email_hash IS NULL AND excluded.email_hash IS NOT NULL",
+        "WITH opened AS (
+             INSERT INTO customers (id, email_hash) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING RETURNING id
+         )
+         UPDATE customers SET email_hash = $2
+         WHERE id = $1 AND email_hash IS NULL AND $2::bytea IS NOT NULL",
         customer,
         hash.map(|hash| hash.0.to_vec()),
     )

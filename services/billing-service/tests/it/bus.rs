@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use billing_service::app::{BillingClock, Desk};
 use billing_service::consumer::{Facts, TOPICS};
 use contracts::events::{CustomerFact, InstanceFact, topics};
 use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use messaging::topology::{EVENTS, dead_queue, declare_exchanges};
-use messaging::{Broker, Consumer};
+use messaging::{Broker, Consumer, Handler as _, Message};
 use runtime::clock;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -166,4 +167,28 @@ async fn the_life_of_an_instance_moves_its_subscription(pool: PgPool) {
         ]
     );
     bus.end().await;
+}
+
+/// REL-03: a fact is handled with the one connection that it holds. Many at once would otherwise wait for each other until the pool's deadline.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_fact_needs_one_connection(pool: PgPool) {
+    let world = World::start(&pool).await;
+    let (ada, instance) = (world.directory.add("ada@example.com"), Uuid::now_v7());
+    let subscription = world.order(ada, instance).await.unwrap().subscription.unwrap().id;
+    sqlx::query("UPDATE billing_clock SET offset_seconds = 86400").execute(&pool).await.unwrap();
+    let one = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with((*pool.connect_options()).clone())
+        .await
+        .unwrap();
+    let facts =
+        Facts { desk: Desk { pool: one.clone(), clock: BillingClock::default(), ..world.desk.clone() } };
+    let body = serde_json::to_vec(&fact(ada, instance, &subscription)).unwrap();
+    let message = Message { id: Uuid::now_v7(), topic: topics::INSTANCE_CREATED.to_owned(), body };
+
+    let mut only = one.acquire().await.unwrap();
+    tokio::time::timeout(SOON, facts.handle(&mut only, &message)).await.expect("in time").unwrap();
+
+    let tomorrow = "orders WHERE confirmed_at > now() + interval '23 hours'";
+    assert_eq!(world.count(tomorrow).await, 1, "the clock was read by the same connection");
 }
