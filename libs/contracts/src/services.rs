@@ -15,5 +15,8 @@ pub const DATABASE: &str = "database-service";
 /// Mail.
 pub const NOTIFICATION: &str = "notification-service";
 
+/// Operators' scripts: no process of the platform, but a name with a key of its own. It calls over HTTP only, through the gateway.
+pub const AUTOMATION: &str = "automation";
+
 /// Every service, in start order.
 pub const ALL: [&str; 7] = [USER, BILLING, DATABASE, NOTIFICATION, INSTANCE, WORKER, GATEWAY];

@@ -5,7 +5,7 @@ use contracts::notification::v1::notification_service_client::NotificationServic
 use contracts::notification::v1::notification_service_server::{
     NotificationService, NotificationServiceServer,
 };
-use contracts::services::{BILLING, GATEWAY, NOTIFICATION, USER};
+use contracts::services::{BILLING, GATEWAY, INSTANCE, NOTIFICATION, USER};
 use runtime::grpc::{Allow, MethodPolicy, Needs, Refusal, undeclared_methods};
 use runtime::identity::{Caller, Role};
 use test_kit::grpc::{Running, serve};
@@ -19,6 +19,7 @@ const POLICIES: &[MethodPolicy] = &[MethodPolicy {
     allow: &[
         Allow { caller: USER, needs: Needs::Nothing },
         Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) },
+        Allow { caller: GATEWAY, needs: Needs::Origin(&[BILLING]) },
     ],
 }];
 
@@ -70,6 +71,40 @@ async fn a_user_method_needs_a_user_of_the_role() {
     assert_eq!(call(&running, GATEWAY, Some(&customer)).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(call(&running, GATEWAY, None).await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(call(&running, GATEWAY, Some("x.y.z")).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// SEC-02, GTW-05: what a service asks of the gateway is done in that service's name, when the method lists it; its token proves it.
+#[tokio::test]
+async fn a_relayed_call_is_the_asking_services_and_needs_its_token() {
+    let running = server().await;
+    let relayed = async |through: &'static str, token: String| {
+        let mut client = NotificationServiceClient::new(running.channel_as(through));
+        let message = api::SendTemplateRequest::default();
+        let request = runtime::grpc::relayed_for(message, &token, "r-1", None);
+        client.send_template(request).await.map(|answer| answer.into_inner().email_id)
+    };
+    let keys = &running.keys;
+
+    let token = keys.service_token(BILLING, GATEWAY, 300);
+    assert_eq!(relayed(GATEWAY, token.clone()).await.unwrap(), BILLING);
+
+    let unlisted = relayed(GATEWAY, keys.service_token(INSTANCE, GATEWAY, 300)).await.unwrap_err();
+    assert_eq!(unlisted.code(), Code::PermissionDenied);
+    // A listed caller cannot pass for another one, nor use what was made for the gateway.
+    assert_eq!(relayed(USER, token).await.unwrap_err().code(), Code::Unauthenticated);
+    let to_user = keys.service_token(BILLING, USER, 300);
+    assert_eq!(relayed(USER, to_user).await.unwrap_err().code(), Code::PermissionDenied);
+    for bad in [
+        keys.service_token(BILLING, GATEWAY, -120),
+        keys.service_token(BILLING, NOTIFICATION, 300),
+        keys.service_token("nobody", GATEWAY, 300),
+        Keyring::new().service_token(BILLING, GATEWAY, 300),
+        keys.user_token(Uuid::now_v7(), Role::SuperAdmin),
+    ] {
+        assert_eq!(relayed(GATEWAY, bad).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+    // The gateway alone is not enough.
+    assert_eq!(call(&running, GATEWAY, None).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
 /// GTW-16

@@ -1,5 +1,7 @@
 //! Keys and tokens of a test: one key pair that all service names share, one secret for user tokens.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use runtime::config::{Environment, GrpcTls, JwtAlgorithm, ServiceIdentity, UserTokens};
 use runtime::grpc::Dialer;
@@ -28,8 +30,8 @@ impl Keyring {
     /// Fresh keys.
     pub fn new() -> Self {
         let (private, public) = generate_key_pair().expect("a key pair");
-        let names: Vec<String> =
-            contracts::services::ALL.iter().map(|name| format!("{name}={public}")).collect();
+        let all = contracts::services::ALL.iter().chain([&contracts::services::AUTOMATION]);
+        let names: Vec<String> = all.map(|name| format!("{name}={public}")).collect();
         Self {
             identity: ServiceIdentity {
                 service_token_private_key: private,
@@ -59,6 +61,16 @@ impl Keyring {
         let signer = ServiceSigner::try_new(service, &self.identity).expect("signer");
         Dialer::try_new(signer, &GrpcTls { enabled: false, ca_file: None, cert_file: None, key_file: None })
             .expect("dialer")
+    }
+
+    /// A token that `service` made for `audience`; with a negative life it is over.
+    pub fn service_token(&self, service: &str, audience: &str, life_seconds: i64) -> String {
+        let now = runtime::clock::now().unix_timestamp();
+        let claims = serde_json::json!({
+            "sub": service, "aud": audience, "iss": ISSUER, "iat": now - 600, "exp": now + life_seconds,
+        });
+        let der = STANDARD.decode(self.identity.service_token_private_key.expose_secret()).expect("base64");
+        encode(&Header::new(Algorithm::EdDSA), &claims, &EncodingKey::from_ed_der(&der)).expect("token")
     }
 
     /// An access token of `user` with `role`, good for ten minutes.

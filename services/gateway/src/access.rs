@@ -7,10 +7,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use runtime::grpc::SERVICE_TOKEN;
 use runtime::identity::Role;
 
 use crate::app::App;
-use crate::context::{Ctx, SignedIn};
+use crate::context::{CallingService, Ctx, SignedIn};
 use crate::problem::Problem;
 use crate::rate_limit::Counted;
 
@@ -21,10 +22,16 @@ pub enum Access {
     Public,
     /// A signed-in, verified account. Ownership is checked by the service.
     Customer,
+    /// The same, or a service by its own signed token.
+    CustomerOrService,
     /// Operators and above.
     OperatorPlus,
+    /// The same, or a service.
+    OperatorOrService,
     /// Admins and above.
     Admin,
+    /// The same, or a service. Which service may, the called side says.
+    AdminOrService,
     /// The highest role.
     SuperAdmin,
 }
@@ -34,11 +41,16 @@ impl Access {
     pub fn minimum(self) -> Option<Role> {
         match self {
             Self::Public => None,
-            Self::Customer => Some(Role::Customer),
-            Self::OperatorPlus => Some(Role::Operator),
-            Self::Admin => Some(Role::Admin),
+            Self::Customer | Self::CustomerOrService => Some(Role::Customer),
+            Self::OperatorPlus | Self::OperatorOrService => Some(Role::Operator),
+            Self::Admin | Self::AdminOrService => Some(Role::Admin),
             Self::SuperAdmin => Some(Role::SuperAdmin),
         }
+    }
+
+    /// Whether a service's own token lets in too.
+    pub fn takes_services(self) -> bool {
+        matches!(self, Self::CustomerOrService | Self::OperatorOrService | Self::AdminOrService)
     }
 
     /// The word in the OpenAPI document.
@@ -46,8 +58,11 @@ impl Access {
         match self {
             Self::Public => "public",
             Self::Customer => "customer",
+            Self::CustomerOrService => "customer/service",
             Self::OperatorPlus => "operator",
+            Self::OperatorOrService => "operator/service",
             Self::Admin => "admin",
+            Self::AdminOrService => "admin/service",
             Self::SuperAdmin => "super_admin",
         }
     }
@@ -93,13 +108,33 @@ impl Guard {
         }
         let token = bearer(headers);
         let user = token.and_then(|token| self.app.verifier.verify(token));
-        self.count(context, user.as_ref().map(|user| user.id)).await?;
+        let service = if user.is_none() { self.service(headers, token) } else { None };
+        if let Some(service) = &service {
+            self.app.limiter.take(&Counted::Service(service.name.clone())).await?;
+        } else {
+            self.count(context, user.as_ref().map(|user| user.id)).await?;
+        }
         let Some(minimum) = self.access.minimum() else { return Ok(()) };
+        if let Some(service) = service {
+            if !self.access.takes_services() {
+                return Err(Problem::forbidden("this is not for services"));
+            }
+            context.service = Some(service);
+            return Ok(());
+        }
         let (Some(token), Some(user)) = (token, user) else { return Err(Problem::unauthenticated()) };
         let role = self.app.sessions.role(context, user.session).await?;
         let role = role.ok_or_else(Problem::unauthenticated)?;
         context.user = Some(SignedIn { id: user.id, session: user.session, role, token: Arc::from(token) });
         context.require(minimum)
+    }
+
+    /// A service by the token that it made for us: in its own header, or as the bearer.
+    fn service(&self, headers: &HeaderMap, bearer: Option<&str>) -> Option<CallingService> {
+        let own = headers.get(SERVICE_TOKEN).and_then(|value| value.to_str().ok());
+        let token = own.or(bearer)?;
+        let name = self.app.services.verify(token)?;
+        Some(CallingService { name: Arc::from(name), token: Arc::from(token) })
     }
 
     async fn count(&self, context: &Ctx, account: Option<uuid::Uuid>) -> Result<(), Problem> {

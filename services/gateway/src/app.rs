@@ -14,7 +14,7 @@ use contracts::services::GATEWAY;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 use runtime::config::{Redis, require_strong};
 use runtime::grpc::Dialer;
-use runtime::identity::{ServiceSigner, UserVerifier};
+use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
 use secrecy::ExposeSecret as _;
 use telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -40,6 +40,7 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub(crate) clients: Clients,
     pub(crate) verifier: UserVerifier,
+    pub(crate) services: ServiceKeys,
     pub(crate) sessions: Sessions,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: observe::HttpMetrics,
@@ -66,7 +67,7 @@ pub struct RouteInfo {
     pub method: String,
     /// Template, such as `/instance/instances/{id}`.
     pub path: String,
-    /// public, customer, operator, admin, `super_admin`.
+    /// public, customer, operator, admin, `super_admin`; with `/service` behind it where services may too.
     pub access: &'static str,
 }
 
@@ -90,6 +91,7 @@ impl App {
         let scheme = if config.edge.tls_enabled { "https" } else { "http" };
         Ok(Self(Arc::new(Parts {
             verifier: UserVerifier::try_new(&config.users, config.common.environment)?,
+            services: ServiceKeys::try_new(GATEWAY, &config.identity)?,
             sessions: Sessions::new(clients.sessions.clone()),
             clients,
             limiter: Limiter::try_new(redis, &config.limits)?,

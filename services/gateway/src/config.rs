@@ -1,9 +1,12 @@
 //! Settings of the gateway: one clap struct, names of requirements part 14.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use contracts::services::GATEWAY;
 use runtime::config::{Common, Redis, ServiceIdentity, UserTokens};
+use secrecy::SecretString;
 
 use crate::network::Network;
 
@@ -24,6 +27,36 @@ pub struct Cli {
 pub enum Command {
     /// Serve until stopped
     Serve(Box<Config>),
+    /// Make the key with which operators' scripts sign their tokens
+    ///
+    /// The private key goes into a new file that only its owner can read; printed is the entry for SERVICE_TOKEN_PUBLIC_KEYS.
+    ServiceKey(ServiceKey),
+    /// Print a token for a script: good for five minutes, for one called service
+    ///
+    /// Sent as `X-Service-Token` or as the bearer to the routes that take services.
+    ServiceToken(ServiceToken),
+}
+
+/// Settings of `service-key`.
+#[derive(Debug, Clone, Args)]
+pub struct ServiceKey {
+    /// File that must not be there yet
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Settings of `service-token`.
+#[derive(Debug, Clone, Args)]
+pub struct ServiceToken {
+    /// File with the private key, as `service-key` makes it
+    #[arg(long, conflicts_with = "service_token_private_key")]
+    pub key_file: Option<PathBuf>,
+    /// The private key itself: by the environment only
+    #[arg(long, hide = true, env = "SERVICE_TOKEN_PRIVATE_KEY", hide_env_values = true)]
+    pub service_token_private_key: Option<SecretString>,
+    /// The service that will be called: `gateway` for the public API, `instance-service` for its own port 8003
+    #[arg(long, default_value = GATEWAY)]
+    pub audience: String,
 }
 
 /// Settings of `serve`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use runtime::grpc::on_behalf_of;
+use runtime::grpc::{on_behalf_of, relayed_for};
 use runtime::identity::Role;
 use uuid::Uuid;
 
@@ -25,6 +25,15 @@ pub struct SignedIn {
     pub token: Arc<str>,
 }
 
+/// A service whose own token is good now.
+#[derive(Debug, Clone)]
+pub struct CallingService {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its token, passed on with each call: the called side verifies it again.
+    pub token: Arc<str>,
+}
+
 /// The context of a request; the outermost layer makes it, the access check adds the user.
 #[derive(Debug, Clone)]
 pub struct Ctx {
@@ -34,11 +43,16 @@ pub struct Ctx {
     pub client_ip: Option<IpAddr>,
     /// The user, behind every access but Public.
     pub user: Option<SignedIn>,
+    /// The service, behind an access that takes services.
+    pub service: Option<CallingService>,
 }
 
 impl Ctx {
     /// A call to a service in the name of this request.
     pub fn request<T>(&self, message: T) -> tonic::Request<T> {
+        if let Some(service) = &self.service {
+            return relayed_for(message, &service.token, &self.request_id, self.client_ip);
+        }
         let token = self.user.as_ref().map(|user| &*user.token);
         on_behalf_of(message, token, &self.request_id, self.client_ip)
     }
@@ -50,11 +64,14 @@ impl Ctx {
 
     /// May the caller see what operators see?
     pub fn is_operator(&self) -> bool {
-        self.user.as_ref().is_some_and(|user| user.role >= Role::Operator)
+        self.service.is_some() || self.user.as_ref().is_some_and(|user| user.role >= Role::Operator)
     }
 
-    /// Refuses a caller below `minimum`, for routes whose need depends on their body.
+    /// Refuses a caller below `minimum`, for routes whose need depends on their body; a service is no such caller.
     pub fn require(&self, minimum: Role) -> Result<(), Problem> {
+        if self.service.is_some() {
+            return Err(Problem::forbidden("this is not for services"));
+        }
         if self.user()?.role < minimum {
             return Err(Problem::forbidden(format!("this needs the role {minimum}")));
         }
@@ -80,6 +97,11 @@ impl<S: Sync> FromRequestParts<S> for Ctx {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let context = parts.extensions.get::<Self>().cloned();
-        Ok(context.unwrap_or_else(|| Self { request_id: "".into(), client_ip: None, user: None }))
+        Ok(context.unwrap_or_else(|| Self {
+            request_id: "".into(),
+            client_ip: None,
+            user: None,
+            service: None,
+        }))
     }
 }

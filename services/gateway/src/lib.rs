@@ -6,6 +6,7 @@
 mod access;
 mod api;
 pub mod app;
+pub mod automation;
 mod clients;
 pub mod config;
 mod context;

@@ -1,10 +1,13 @@
 //! The gateway's process: settings, connections, two HTTP ports.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use contracts::services::GATEWAY;
 use gateway::app::{self, App};
+use gateway::automation;
 use gateway::config::{Cli, Command, Config};
 use runtime::admin::{self, Health};
 use runtime::process::Process;
@@ -13,7 +16,14 @@ use runtime::process::Process;
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Serve(config) => serve(*config).await,
+        Command::ServiceKey(settings) => say(&automation::make_key(&settings)?),
+        Command::ServiceToken(settings) => say(&automation::make_token(&settings)?),
     }
+}
+
+/// What a script reads: the line and nothing else.
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("standard output")
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -9,8 +9,10 @@ use utoipa::PartialSchema as _;
 use crate::access::{Access, Limit};
 use crate::problem::{FieldError, MEDIA_TYPE, ProblemBody};
 
-/// Name of the security scheme.
+/// Name of the security scheme of people.
 const SCHEME: &str = "access_token";
+/// Name of the security scheme of services.
+const SERVICE_SCHEME: &str = "service_token";
 
 /// A document without routes.
 pub fn empty(public_url: &str) -> Value {
@@ -26,7 +28,13 @@ pub fn empty(public_url: &str) -> Value {
         "paths": {},
         "components": {
             "schemas": {"Problem": ProblemBody::schema(), "FieldError": FieldError::schema()},
-            "securitySchemes": {SCHEME: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                SCHEME: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                SERVICE_SCHEME: {
+                    "type": "apiKey", "in": "header", "name": "X-Service-Token",
+                    "description": "A token that a service signs with its own key (EdDSA, audience `gateway`, five minutes). It may also come as the bearer.",
+                },
+            },
         },
     })
 }
@@ -50,7 +58,11 @@ pub fn complete(
     let tag = path.split('/').nth(1).filter(|_| path.matches('/').count() > 1).unwrap_or("gateway");
     operation["tags"] = json!([tag]);
     operation["x-access"] = json!(access.word());
-    operation["security"] = if access == Access::Public { json!([]) } else { json!([{ SCHEME: [] }]) };
+    operation["security"] = match access {
+        Access::Public => json!([]),
+        access if access.takes_services() => json!([{ SCHEME: [] }, { SERVICE_SCHEME: [] }]),
+        _ => json!([{ SCHEME: [] }]),
+    };
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     operation["operationId"] = match (is_alias, method) {
         (true, "put") => json!(format!("{id}_put_long")),

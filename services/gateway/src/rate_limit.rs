@@ -47,6 +47,8 @@ struct Rate {
 pub enum Counted {
     /// A signed-in account.
     Account(Uuid),
+    /// A service with a token of its own.
+    Service(Arc<str>),
     /// An address without a token.
     Anonymous(Option<IpAddr>),
     /// An address at `/user/auth`.
@@ -129,7 +131,7 @@ impl Limiter {
     fn rate(&self, counted: &Counted) -> Rate {
         let even = |per_minute| Rate { per_minute, burst: per_minute };
         match counted {
-            Counted::Account(_) => {
+            Counted::Account(_) | Counted::Service(_) => {
                 Rate { per_minute: self.limits.rate_limit_per_minute, burst: self.limits.rate_limit_burst }
             }
             Counted::Anonymous(_) => even(self.limits.rate_limit_anonymous_per_minute),
@@ -141,6 +143,7 @@ impl Limiter {
     fn key(&self, counted: &Counted) -> String {
         let (class, id) = match counted {
             Counted::Account(id) => ("account", id.to_string()),
+            Counted::Service(name) => ("service", name.to_string()),
             Counted::Anonymous(ip) => ("address", network_of(*ip)),
             Counted::AuthAddress(ip) => ("auth-address", network_of(*ip)),
             Counted::AuthAccount(name) => ("auth-account", hashed(name)),

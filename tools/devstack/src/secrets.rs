@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::services;
 
+/// Operators' scripts: a name with a key, but no process.
+const AUTOMATION: &str = "automation";
+
 /// Everything that a stack needs to keep to itself.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -38,7 +41,7 @@ pub struct Secrets {
     pub admin: String,
     /// Secrets of Kill Bill, the other billing provider.
     pub killbill: Killbill,
-    /// `SERVICE_TOKEN_PRIVATE_KEY` of each service: PKCS#8 in base64.
+    /// `SERVICE_TOKEN_PRIVATE_KEY` of each service, and of scripts: PKCS#8 in base64.
     pub service_keys: BTreeMap<String, String>,
 }
 
@@ -109,10 +112,12 @@ impl Secrets {
             {
                 self.roles.insert(database.role.to_owned(), hex::encode(random::<24>()?));
             }
-            if !self.service_keys.contains_key(service.name) {
+        }
+        for name in services::ALL.iter().map(|service| service.name).chain([AUTOMATION]) {
+            if !self.service_keys.contains_key(name) {
                 let key = Ed25519KeyPair::generate().map_err(|_| anyhow!("no key was generated"))?;
                 let document = key.to_pkcs8().map_err(|_| anyhow!("no key was generated"))?;
-                self.service_keys.insert(service.name.to_owned(), STANDARD.encode(document.as_ref()));
+                self.service_keys.insert(name.to_owned(), STANDARD.encode(document.as_ref()));
             }
         }
         Ok(serde_json::to_string(self)? != before)
@@ -193,7 +198,7 @@ mod tests {
         secrets.complete().unwrap();
         let keys = secrets.public_keys().unwrap();
         let entries: Vec<(&str, &str)> = keys.split(',').filter_map(|entry| entry.split_once('=')).collect();
-        assert_eq!(entries.len(), services::ALL.len());
+        assert_eq!(entries.len(), services::ALL.len() + 1, "scripts have one too");
         assert!(entries.iter().all(|(_, key)| URL_SAFE_NO_PAD.decode(key).unwrap().len() == 32));
     }
 }

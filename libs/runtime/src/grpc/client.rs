@@ -10,7 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::{CLIENT_IP, REQUEST_ID, SERVICE_TOKEN};
+use super::{CLIENT_IP, ORIGIN_TOKEN, REQUEST_ID, SERVICE_TOKEN};
 use crate::config::GrpcTls;
 use crate::identity::ServiceSigner;
 
@@ -131,6 +131,26 @@ pub fn on_behalf_of<T>(
     if let Some(token) = access_token {
         set(&mut request, "authorization", &format!("Bearer {token}"));
     }
+    with_origin(request, request_id, client_ip)
+}
+
+/// A request of a service that came over HTTP: passes on the token that it brought, so that the called side can prove who asks (gateway only).
+pub fn relayed_for<T>(
+    message: T,
+    origin_token: &str,
+    request_id: &str,
+    client_ip: Option<std::net::IpAddr>,
+) -> Request<T> {
+    let mut request = Request::new(message);
+    set(&mut request, ORIGIN_TOKEN, origin_token);
+    with_origin(request, request_id, client_ip)
+}
+
+fn with_origin<T>(
+    mut request: Request<T>,
+    request_id: &str,
+    client_ip: Option<std::net::IpAddr>,
+) -> Request<T> {
     set(&mut request, REQUEST_ID, request_id);
     if let Some(ip) = client_ip {
         set(&mut request, CLIENT_IP, &ip.to_string());

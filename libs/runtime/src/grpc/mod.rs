@@ -7,13 +7,15 @@ mod policy;
 mod refusal;
 mod server;
 
-pub use client::{Authenticated, Dialer, NoDeadline, on_behalf_of, retry_unavailable};
+pub use client::{Authenticated, Dialer, NoDeadline, on_behalf_of, relayed_for, retry_unavailable};
 pub use policy::{Allow, MethodPolicy, Needs, undeclared_methods};
 pub use refusal::{FieldViolation, Refusal};
 pub use server::Server;
 
 /// Metadata key of the service token.
 pub const SERVICE_TOKEN: &str = "x-service-token";
+/// Metadata key of the token with which a service called the gateway, which passes it on beside its own.
+pub const ORIGIN_TOKEN: &str = "x-origin-token";
 /// Metadata key of the request id (GTW-12).
 pub const REQUEST_ID: &str = "x-request-id";
 /// Metadata key of the user's address as the gateway saw it.

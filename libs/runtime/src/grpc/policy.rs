@@ -12,7 +12,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{CLIENT_IP, REQUEST_ID, Refusal, SERVICE_TOKEN};
+use super::{CLIENT_IP, ORIGIN_TOKEN, REQUEST_ID, Refusal, SERVICE_TOKEN};
 use crate::identity::{Caller, Role, ServiceKeys, User, UserVerifier};
 
 /// Whose token besides the service's a method needs from a caller.
@@ -22,6 +22,8 @@ pub enum Needs {
     Nothing,
     /// A user of at least this role.
     User(Role),
+    /// The token of one of these services, which called the caller and asked for this. The caller alone may not.
+    Origin(&'static [&'static str]),
 }
 
 /// One caller of a method.
@@ -101,13 +103,35 @@ impl Rules {
             Refusal::new(tonic::Code::PermissionDenied, "forbidden", format!("{service} may not call {path}"))
         };
         let allowed = self.by_method.get(path).copied().ok_or_else(forbidden)?;
-        let allow = allowed.iter().find(|allow| allow.caller == service).ok_or_else(forbidden)?;
-        let user = match allow.needs {
-            Needs::Nothing => None,
-            Needs::User(minimum) => Some(self.user(header("authorization"), minimum)?),
+        let origin = match header(ORIGIN_TOKEN) {
+            None => None,
+            // It was made for the one that passes it on: what a service sends to others cannot be used here.
+            Some(token) => Some(
+                self.services
+                    .verify_for(&service, token)
+                    .ok_or_else(|| unauthenticated("the token of the asking service is not valid"))?,
+            ),
+        };
+        let fits = |allow: &&Allow| {
+            allow.caller == service && matches!(allow.needs, Needs::Origin(_)) == origin.is_some()
+        };
+        let allow = allowed.iter().find(fits).ok_or_else(forbidden)?;
+        let user = match (allow.needs, &origin) {
+            (Needs::Nothing, _) => None,
+            (Needs::User(minimum), _) => Some(self.user(header("authorization"), minimum)?),
+            (Needs::Origin(names), Some(origin)) if names.contains(&origin.as_str()) => None,
+            (Needs::Origin(_), origin) => {
+                let name = origin.as_deref().unwrap_or(&service);
+                return Err(Refusal::new(
+                    tonic::Code::PermissionDenied,
+                    "forbidden",
+                    format!("{name} may not ask for this"),
+                ));
+            }
         };
         Ok(Some(Caller {
-            service,
+            relayed: origin.is_some(),
+            service: origin.unwrap_or(service),
             user,
             request_id: header(REQUEST_ID).unwrap_or_default().to_owned(),
             client_ip: header(CLIENT_IP).and_then(|ip| ip.parse::<IpAddr>().ok()),

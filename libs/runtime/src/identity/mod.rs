@@ -74,8 +74,10 @@ pub struct User {
 /// The verified origin of a call; an extension of every gRPC request that reaches a handler.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Name of the calling service.
+    /// Name of the calling service; of a relayed call the service that asked for it.
     pub service: String,
+    /// The gateway passed it on for that service.
+    pub relayed: bool,
     /// The user, when the method takes one.
     pub user: Option<User>,
     /// `X-Request-Id` of the outermost request.
@@ -93,6 +95,11 @@ impl Caller {
     /// The user of a method whose policy requires one.
     pub fn require_user(&self) -> Result<&User, tonic::Status> {
         self.user.as_ref().ok_or_else(|| tonic::Status::internal("policy without a user"))
+    }
+
+    /// Whether it came by the public API: from a user, or from a service that asked the gateway.
+    pub fn is_by_hand(&self) -> bool {
+        self.relayed || self.user.is_some()
     }
 
     /// For audit rows: the user's id, or the service's name.

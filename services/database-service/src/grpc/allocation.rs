@@ -25,12 +25,12 @@ impl AllocationService for Api {
         request: Request<AllocateRequest>,
     ) -> Result<Response<AllocateResponse>, Status> {
         let by = By::from(Caller::of(&request)?);
-        let asked_by_user = Caller::of(&request)?.user.is_some();
+        let by_hand = Caller::of(&request)?.is_by_hand();
         let request = request.into_inner();
         let dedicated = request.require_dedicated.unwrap_or(false);
         let wanted =
             Wanted::parse(&request.instance_id, &request.customer_id, &request.plan_tier, dedicated)?;
-        if asked_by_user {
+        if by_hand {
             self.0.note_by_hand(&by, "allocate", &wanted.instance, "").await?;
         }
         let response = match self.0.allocate(wanted).await? {
@@ -62,14 +62,14 @@ impl AllocationService for Api {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let by = By::from(Caller::of(&request)?);
-        let asked_by_user = Caller::of(&request)?.user.is_some();
+        let by_hand = Caller::of(&request)?.is_by_hand();
         let request = request.into_inner();
         let mode: ReleaseMode = request
             .mode
             .parse()
             .map_err(|_| Error::Invalid { field: "mode", message: "must be soft or purge" })?;
         let instance = external_id("instance_id", &request.instance_id)?;
-        if asked_by_user {
+        if by_hand {
             let action = ["release.", mode.as_str()].concat();
             self.0.note_by_hand(&by, &action, &instance, &request.reason).await?;
         }

@@ -12,7 +12,7 @@ use contracts::database::v1::database_admin_service_server::DatabaseAdminService
 use contracts::database::v1::move_service_server::MoveServiceServer;
 use contracts::database::v1::pool_work_service_server::PoolWorkServiceServer;
 use contracts::scalars::timestamp;
-use contracts::services::{GATEWAY, WORKER};
+use contracts::services::{AUTOMATION, GATEWAY, INSTANCE, WORKER};
 use runtime::grpc::{Allow, MethodPolicy, Needs};
 use runtime::identity::Role;
 use tonic::service::Routes;
@@ -22,10 +22,14 @@ use crate::store::allocations::Allocation;
 use crate::store::servers::Server;
 
 const WORKER_ONLY: &[Allow] = &[Allow { caller: WORKER, needs: Needs::Nothing }];
-const ADMINS: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) }];
+/// Services that may ask over HTTP for what admins may.
+const SERVICES: Needs = Needs::Origin(&[AUTOMATION, INSTANCE, WORKER]);
+const ADMINS: &[Allow] =
+    &[Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) }, Allow { caller: GATEWAY, needs: SERVICES }];
 const WORKER_OR_ADMIN: &[Allow] = &[
     Allow { caller: WORKER, needs: Needs::Nothing },
     Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) },
+    Allow { caller: GATEWAY, needs: SERVICES },
 ];
 const PUBLIC_HEALTH: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::Nothing }];
 

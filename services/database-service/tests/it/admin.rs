@@ -1,12 +1,12 @@
 //! Operators' reads, contact with the cluster, and who may call what.
 
 use contracts::database::v1::{
-    GetClusterContactRequest, GetCredentialsRequest, GetPoolRequest, ListPoolsRequest,
+    GetClusterContactRequest, GetCredentialsRequest, GetPoolRequest, ListPoolsRequest, ProvisionPoolRequest,
     ReportClusterContactRequest, ReportPoolRequest,
 };
 use contracts::scalars::timestamp;
-use contracts::services::{GATEWAY, INSTANCE};
-use runtime::grpc::{Refusal, on_behalf_of};
+use contracts::services::{AUTOMATION, BILLING, GATEWAY, INSTANCE};
+use runtime::grpc::{Refusal, on_behalf_of, relayed_for};
 use runtime::identity::Role;
 use sqlx::PgPool;
 use tonic::{Code, Request};
@@ -61,6 +61,22 @@ async fn admins_see_pools_and_what_they_hold(pool: PgPool) {
         let request = as_user(&world, Role::Admin, GetPoolRequest { pool: key.into() });
         assert_eq!(world.admin().get_pool(request).await.unwrap_err().code(), Code::NotFound);
     }
+}
+
+/// SEC-02, part 0 of the API: a service that asks over HTTP does so in its own name, when it is listed.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_script_orders_a_pool_in_its_own_name(pool: PgPool) {
+    let world = World::still(&pool, settings(50)).await;
+    let order = async |service: &str| {
+        let message = ProvisionPoolRequest { max_instances: 50, ..ProvisionPoolRequest::default() };
+        let token = world.running.keys.service_token(service, GATEWAY, 300);
+        world.admin().provision_pool(relayed_for(message, &token, "test", None)).await
+    };
+    assert_eq!(order(BILLING).await.unwrap_err().code(), Code::PermissionDenied);
+    order(AUTOMATION).await.unwrap();
+    let (actor, role): (String, String) =
+        sqlx::query_as("SELECT actor, role FROM audit_log").fetch_one(&pool).await.unwrap();
+    assert_eq!((actor.as_str(), role.as_str()), (AUTOMATION, "service"));
 }
 
 /// DBS-14

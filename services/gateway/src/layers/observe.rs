@@ -89,7 +89,12 @@ pub async fn observe(State(app): State<App>, mut request: Request, next: Next) -
         let lines: Vec<&str> = forwarded.iter().filter_map(|line| line.to_str().ok()).collect();
         client_address(peer, lines.into_iter(), &app.trusted_proxies)
     });
-    request.extensions_mut().insert(Ctx { request_id: request_id.as_str().into(), client_ip, user: None });
+    request.extensions_mut().insert(Ctx {
+        request_id: request_id.as_str().into(),
+        client_ip,
+        user: None,
+        service: None,
+    });
     let start = Instant::now();
     let work = async {
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {

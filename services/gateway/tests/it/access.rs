@@ -1,5 +1,7 @@
 //! Who may use which route (GTW-05, USR-22), and what ends a session's use (USR-11).
 
+use contracts::instance::v1::ActOnInstanceRequest;
+use contracts::services::{AUTOMATION, BILLING, GATEWAY, INSTANCE};
 use runtime::identity::Role;
 use serde_json::json;
 use uuid::Uuid;
@@ -17,7 +19,7 @@ fn filled(path: &str) -> String {
 }
 
 fn minimum(access: &str) -> Option<Role> {
-    match access {
+    match access.trim_end_matches("/service") {
         "public" => None,
         word => Some(if word == "super_admin" { Role::SuperAdmin } else { word.parse().unwrap() }),
     }
@@ -48,6 +50,72 @@ async fn every_route_lets_in_its_roles_and_nobody_else() {
         }
     }
     assert!(walked > 500, "{walked}");
+}
+
+/// GTW-05, SEC-02: every route × the token of every service, and tokens that are none. A service's token opens what says so, as a header and as
+/// the bearer, and nothing else.
+#[tokio::test]
+async fn a_service_opens_the_routes_of_services_and_no_other() {
+    let world = World::start().await;
+    let names = contracts::services::ALL.iter().chain([&AUTOMATION]);
+    let good: Vec<_> = names.map(|name| world.keys.service_token(name, GATEWAY, 300)).collect();
+    let bad = [
+        ("over", world.keys.service_token(BILLING, GATEWAY, -120)),
+        ("for another service", world.keys.service_token(BILLING, INSTANCE, 300)),
+        ("of nobody", world.keys.service_token("nobody", GATEWAY, 300)),
+        ("forged", test_kit::identity::Keyring::new().service_token(BILLING, GATEWAY, 300)),
+    ];
+    let table = gateway::app::table(&world.app);
+    let mut open = 0;
+    for route in table.iter().filter(|route| route.access != "public") {
+        let path = filled(&route.path);
+        let name = format!("{} {}", route.method, route.path);
+        let takes = route.access.ends_with("/service");
+        open += usize::from(takes);
+        // One route of each service's name is enough where all are treated alike: at the closed door.
+        for token in if takes { &good[..] } else { &good[..1] } {
+            let answer = send(world.request(&route.method, &path).header("X-Service-Token", token)).await;
+            if takes {
+                assert!(!matches!(answer.status, 401 | 403 | 404 | 405), "{name}: {answer:?}");
+            } else {
+                assert_eq!(answer.problem(), (403, "forbidden".into()), "{name}");
+            }
+        }
+        let bearer = send(world.request(&route.method, &path).bearer_auth(&good[0])).await;
+        assert_eq!(bearer.status == 403, !takes, "{name} by the bearer: {bearer:?}");
+        for (what, token) in &bad {
+            let answer = send(world.request(&route.method, &path).header("X-Service-Token", token)).await;
+            assert_eq!(answer.problem(), (401, "unauthenticated".into()), "{name} {what}");
+            let answer = send(world.request(&route.method, &path).bearer_auth(token)).await;
+            assert_eq!(answer.problem(), (401, "unauthenticated".into()), "{name} {what}, as the bearer");
+        }
+    }
+    assert!(open > 30, "{open}");
+}
+
+/// SEC-02: the called service gets the token itself, not the gateway's word; a service has no more actions by name than by their routes.
+#[tokio::test]
+async fn what_a_service_asks_goes_on_in_its_name() {
+    let world = World::start().await;
+    let token = world.keys.service_token(AUTOMATION, GATEWAY, 300);
+    let (id, method) = (Uuid::now_v7(), "saasodoo.instance.v1.InstanceService/ActOnInstance");
+    let ask = |action: &str| {
+        let body = json!({"action": action, "parameters": {"reason": "asked for by a script"}});
+        let request = world.request("POST", &format!("/instance/instances/{id}/actions"));
+        send(request.header("X-Service-Token", &token).json(&body))
+    };
+    for refused in ["start", "stop", "restart"] {
+        assert_eq!(ask(refused).await.problem(), (403, "forbidden".into()), "{refused}");
+    }
+    assert_eq!(ask("suspend").await.status, 200);
+
+    let calls = world.fake.calls::<ActOnInstanceRequest>(method);
+    let [(headers, message)] = &calls[..] else { panic!("{calls:?}") };
+    assert_eq!(message.action, "suspend");
+    assert_eq!(headers.get("x-origin-token").unwrap(), token.as_str());
+    assert!(headers.get("authorization").is_none());
+    let keys = world.keys.service_keys(INSTANCE);
+    assert_eq!(keys.verify(headers["x-service-token"].to_str().unwrap()).as_deref(), Some(GATEWAY));
 }
 
 /// Part 0 of the API: what is public is listed here once more, so that a slip in the table shows.

@@ -1,5 +1,6 @@
 //! On whose behalf a use case runs, and which rows that shows (SEC-01).
 
+use contracts::services::{BILLING, USER};
 use instance::domain::ActorKind;
 use instance::store::events::Cause;
 use instance::store::{Scope, audit};
@@ -25,7 +26,7 @@ pub struct Who {
 
 impl Who {
     /// The caller of a method that takes a user.
-    pub fn of_user(caller: &Caller) -> Result<Self, tonic::Status> {
+    fn of_user(caller: &Caller) -> Result<Self, tonic::Status> {
         let user = caller.require_user()?;
         let kind = match user.role {
             Role::Customer => ActorKind::Customer,
@@ -39,6 +40,22 @@ impl Who {
             actor: caller.actor(),
             request_id: caller.request_id.clone(),
             client_ip: caller.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        })
+    }
+
+    /// The caller of a method that takes a user, or a service that asked through the gateway.
+    pub fn of(caller: &Caller) -> Result<Self, tonic::Status> {
+        if !caller.relayed {
+            return Self::of_user(caller);
+        }
+        let kind = match caller.service.as_str() {
+            BILLING => ActorKind::Billing,
+            USER => ActorKind::Accounts,
+            _ => ActorKind::Admin,
+        };
+        Ok(Self {
+            client_ip: caller.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            ..Self::service(&caller.service, kind, &caller.request_id)
         })
     }
 

@@ -21,7 +21,7 @@ use crate::app::who::Who;
 pub(super) struct Api(pub(super) App);
 
 fn who<T>(request: &Request<T>) -> Result<Who, Status> {
-    Who::of_user(Caller::of(request)?)
+    Who::of(Caller::of(request)?)
 }
 
 /// `object` is `Kind/name` or `Kind name`.

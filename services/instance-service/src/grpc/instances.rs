@@ -24,7 +24,7 @@ use crate::error::Error;
 pub(super) struct Api(pub(super) App);
 
 fn who<T>(request: &Request<T>) -> Result<Who, Status> {
-    Who::of_user(Caller::of(request)?)
+    Who::of(Caller::of(request)?)
 }
 
 #[tonic::async_trait]

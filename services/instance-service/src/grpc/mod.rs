@@ -8,7 +8,7 @@ mod instances;
 use contracts::instance::v1::instance_admin_service_server::InstanceAdminServiceServer;
 use contracts::instance::v1::instance_directory_service_server::InstanceDirectoryServiceServer;
 use contracts::instance::v1::instance_service_server::InstanceServiceServer;
-use contracts::services::{BILLING, GATEWAY, USER};
+use contracts::services::{AUTOMATION, BILLING, GATEWAY, INSTANCE, USER, WORKER};
 use runtime::grpc::{Allow, MethodPolicy, Needs};
 use runtime::identity::Role;
 use tonic::service::Routes;
@@ -20,6 +20,25 @@ use crate::error::Error;
 const CUSTOMERS: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Customer) }];
 const OPERATORS: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Operator) }];
 const ADMINS: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) }];
+/// What services may ask of an instance over HTTP.
+const ACTORS: &[Allow] = &[
+    Allow { caller: GATEWAY, needs: Needs::User(Role::Customer) },
+    Allow { caller: GATEWAY, needs: Needs::Origin(&[AUTOMATION, BILLING, USER]) },
+];
+/// Looking at the watch, for operators and services.
+const WATCHERS: &[Allow] = &[
+    Allow { caller: GATEWAY, needs: Needs::User(Role::Operator) },
+    Allow { caller: GATEWAY, needs: Needs::Origin(&[AUTOMATION, WORKER]) },
+];
+/// Switching it.
+const WATCH_KEEPERS: &[Allow] = &[
+    Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) },
+    Allow { caller: GATEWAY, needs: Needs::Origin(&[AUTOMATION, WORKER]) },
+];
+const MOVERS: &[Allow] = &[
+    Allow { caller: GATEWAY, needs: Needs::User(Role::Admin) },
+    Allow { caller: GATEWAY, needs: Needs::Origin(&[AUTOMATION, INSTANCE, WORKER]) },
+];
 const ACCOUNTS: &[Allow] = &[Allow { caller: USER, needs: Needs::Nothing }];
 const SERVICES: &[Allow] =
     &[Allow { caller: USER, needs: Needs::Nothing }, Allow { caller: BILLING, needs: Needs::Nothing }];
@@ -29,13 +48,10 @@ const MONEY: &[Allow] = &[Allow { caller: BILLING, needs: Needs::Nothing }];
 pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/CreateInstance", allow: CUSTOMERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/GetInstance", allow: CUSTOMERS },
-    MethodPolicy {
-        method: "/saasodoo.instance.v1.InstanceService/GetInstanceBySubscription",
-        allow: CUSTOMERS,
-    },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/GetInstanceBySubscription", allow: ACTORS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/ListInstances", allow: CUSTOMERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/UpdateInstance", allow: CUSTOMERS },
-    MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/ActOnInstance", allow: CUSTOMERS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/ActOnInstance", allow: ACTORS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/CheckSubdomain", allow: CUSTOMERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/GetInstanceStatus", allow: CUSTOMERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/GetInstanceLogs", allow: CUSTOMERS },
@@ -50,13 +66,13 @@ pub const POLICIES: &[MethodPolicy] = &[
         allow: OPERATORS,
     },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/RetryInstance", allow: OPERATORS },
-    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/MoveDatabase", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/MoveDatabase", allow: MOVERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/GetInstanceStats", allow: OPERATORS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/ListOrphans", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/PurgeExpired", allow: ADMINS },
-    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/GetMonitoring", allow: OPERATORS },
-    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/SetMonitoring", allow: ADMINS },
-    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/Reconcile", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/GetMonitoring", allow: WATCHERS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/SetMonitoring", allow: WATCH_KEEPERS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/Reconcile", allow: WATCH_KEEPERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceDirectoryService/CountInstances", allow: SERVICES },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceDirectoryService/TerminateAll", allow: ACCOUNTS },
     MethodPolicy {

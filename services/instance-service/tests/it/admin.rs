@@ -1,7 +1,7 @@
 //! Operators' routes (INS-38, MON-01…05) and other services (USR-20).
 
 use contracts::instance::v1 as wire;
-use contracts::services::{BILLING, USER};
+use contracts::services::{AUTOMATION, BILLING, NOTIFICATION, USER};
 use contracts::worker::v1::ClusterDifference;
 use runtime::identity::Role;
 use sqlx::PgPool;
@@ -40,6 +40,48 @@ async fn a_failed_operation_is_listed_and_tried_again(pool: PgPool) {
     assert_eq!(outcome, (Code::FailedPrecondition, "nothing_to_retry".into()));
     let reason: String = world.scalar("SELECT reason FROM audit_log WHERE instance_id = $1", &id).await;
     assert_eq!(reason, "pool is back");
+}
+
+/// SEC-02, SEC-17: a script suspends in its own name, which the audit row tells; billing's word is a hold of its own kind; others may not.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn services_act_in_their_own_names(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let id = world.running(&owner, "Acme").await.id;
+    let suspend = |id: &str| wire::ActOnInstanceRequest {
+        instance_id: id.to_owned(),
+        action: "suspend".into(),
+        reason: Some("abuse was reported".into()),
+        ..wire::ActOnInstanceRequest::default()
+    };
+    let act = async |service: &str, message| {
+        world
+            .client()
+            .act_on_instance(world.service(service).ask(message))
+            .await
+            .map(tonic::Response::into_inner)
+    };
+    let acted = act(AUTOMATION, suspend(&id)).await.unwrap();
+    assert_eq!((acted.action.as_str(), acted.changed), ("suspend", true));
+    world.finish(&id).await;
+    let actor: String = world.scalar("SELECT actor FROM audit_log WHERE instance_id = $1", &id).await;
+    assert_eq!(actor, AUTOMATION);
+    let role: String = world.scalar("SELECT role FROM audit_log WHERE instance_id = $1", &id).await;
+    assert_eq!(role, "service");
+
+    let other = world.running(&owner, "Other").await.id;
+    act(BILLING, suspend(&other)).await.unwrap();
+    world.finish(&other).await;
+    let start = wire::ActOnInstanceRequest { action: "start".into(), ..suspend(&other) };
+    let refused_start = refused(world.client().act_on_instance(owner.ask(start.clone())).await);
+    assert_eq!(refused_start.1, "payment_required");
+    assert_eq!(refused(act(BILLING, start).await).0, Code::PermissionDenied);
+    assert_eq!(refused(act(NOTIFICATION, suspend(&other)).await).0, Code::PermissionDenied);
+
+    let subscription = world.get(&owner, &id).await.subscription_id;
+    let find = wire::GetInstanceBySubscriptionRequest { subscription_id: subscription };
+    let found = world.client().get_instance_by_subscription(world.service(BILLING).ask(find)).await;
+    assert_eq!(found.unwrap().into_inner().instance.unwrap().id, id);
 }
 
 /// INS-38

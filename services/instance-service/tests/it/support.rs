@@ -7,7 +7,7 @@ use contracts::instance::v1 as wire;
 use contracts::instance::v1::instance_admin_service_client::InstanceAdminServiceClient;
 use contracts::instance::v1::instance_directory_service_client::InstanceDirectoryServiceClient;
 use contracts::instance::v1::instance_service_client::InstanceServiceClient;
-use contracts::services::INSTANCE;
+use contracts::services::{GATEWAY, INSTANCE};
 use instance::domain::{Addresses, Event, Limits, SubdomainRules, transition};
 use instance::store::{Scope, instances};
 use instance_service::app::follow::Wakeups;
@@ -16,7 +16,7 @@ use instance_service::clients::billing::Billing;
 use instance_service::clients::users::Customers;
 use instance_service::clients::worker::Worker;
 use instance_service::grpc;
-use runtime::grpc::{Authenticated, Refusal, on_behalf_of};
+use runtime::grpc::{Authenticated, Refusal, on_behalf_of, relayed_for};
 use runtime::identity::Role;
 use sqlx::PgPool;
 use test_kit::grpc::{Running, serve};
@@ -46,6 +46,18 @@ pub struct Person {
 impl Person {
     pub fn ask<T>(&self, message: T) -> Request<T> {
         on_behalf_of(message, Some(&self.token), "request-1", Some(std::net::Ipv4Addr::LOCALHOST.into()))
+    }
+}
+
+/// A service that calls through the gateway.
+#[derive(Debug, Clone)]
+pub struct Script {
+    token: String,
+}
+
+impl Script {
+    pub fn ask<T>(&self, message: T) -> Request<T> {
+        relayed_for(message, &self.token, "request-1", Some(std::net::Ipv4Addr::LOCALHOST.into()))
     }
 }
 
@@ -89,6 +101,10 @@ impl World {
     pub fn person(&self, role: Role) -> Person {
         let id = Uuid::now_v7();
         Person { id, token: self.server.keys.user_token(id, role) }
+    }
+
+    pub fn service(&self, name: &str) -> Script {
+        Script { token: self.server.keys.service_token(name, GATEWAY, 300) }
     }
 
     pub fn customer(&self) -> Person {

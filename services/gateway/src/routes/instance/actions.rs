@@ -218,7 +218,11 @@ pub async fn act_on_instance(
             ));
         }
     };
-    context.require(minimum)?;
+    // As the actions' own routes: what services may has none of its own here.
+    let by_service = context.service.is_some() && matches!(name, "terminate" | "suspend" | "unsuspend");
+    if !by_service {
+        context.require(minimum)?;
+    }
     let given = body.parameters;
     Checks::default()
         .that(given.version.is_none(), "parameters.version", "is not a parameter of this action")

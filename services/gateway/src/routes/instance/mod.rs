@@ -9,7 +9,9 @@ mod operations;
 
 use utoipa_axum::routes;
 
-use crate::access::Access::{Admin, Customer, OperatorPlus};
+use crate::access::Access::{
+    Admin, AdminOrService, Customer, CustomerOrService, OperatorOrService, OperatorPlus,
+};
 use crate::api::Api;
 
 /// Adds the routes.
@@ -20,18 +22,18 @@ pub fn add(api: Api) -> Api {
         .add(Customer, routes!(crud::get_instance))
         .add(Customer, routes!(crud::update_instance))
         .add(Customer, routes!(crud::delete_instance))
-        .add(Customer, routes!(crud::get_instance_by_subscription))
+        .add(CustomerOrService, routes!(crud::get_instance_by_subscription))
         .add(Customer, routes!(crud::check_subdomain))
         .add(Customer, routes!(actions::start_instance))
         .add(Customer, routes!(actions::stop_instance))
         .add(Customer, routes!(actions::restart_instance))
-        .add(Admin, routes!(actions::suspend_instance))
-        .add(Admin, routes!(actions::unsuspend_instance))
-        .add(Admin, routes!(actions::unpause_instance))
-        .add(Customer, routes!(actions::terminate_instance))
+        .add(AdminOrService, routes!(actions::suspend_instance))
+        .add(AdminOrService, routes!(actions::unsuspend_instance))
+        .add(AdminOrService, routes!(actions::unpause_instance))
+        .add(CustomerOrService, routes!(actions::terminate_instance))
         .add(Admin, routes!(actions::undelete_instance))
-        .add(Admin, routes!(actions::apply_resources))
-        .add(Customer, routes!(actions::act_on_instance))
+        .add(AdminOrService, routes!(actions::apply_resources))
+        .add(CustomerOrService, routes!(actions::act_on_instance))
         .add(Customer, routes!(insight::get_instance_status))
         .add(Customer, routes!(insight::get_instance_logs))
         .add(Customer, routes!(insight::list_events))
@@ -47,11 +49,11 @@ pub fn add(api: Api) -> Api {
         .add(OperatorPlus, routes!(admin::get_instance_stats))
         .add(Admin, routes!(admin::list_orphans))
         .add(Admin, routes!(admin::purge_expired))
-        .add(OperatorPlus, routes!(monitoring::get_monitoring))
-        .add(Admin, routes!(monitoring::start_monitoring))
-        .add(Admin, routes!(monitoring::stop_monitoring))
-        .add(Admin, routes!(monitoring::restart_monitoring))
-        .add(Admin, routes!(monitoring::reconcile));
+        .add(OperatorOrService, routes!(monitoring::get_monitoring))
+        .add(AdminOrService, routes!(monitoring::start_monitoring))
+        .add(AdminOrService, routes!(monitoring::stop_monitoring))
+        .add(AdminOrService, routes!(monitoring::restart_monitoring))
+        .add(AdminOrService, routes!(monitoring::reconcile));
     later(api)
 }
 
