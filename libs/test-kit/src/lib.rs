@@ -4,6 +4,7 @@ pub mod environment;
 pub mod grpc;
 pub mod identity;
 pub mod killbill;
+pub mod paynow;
 mod wait;
 
 pub use wait::eventually;

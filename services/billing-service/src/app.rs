@@ -8,12 +8,16 @@ mod clock;
 mod complete;
 pub mod engine;
 mod entitlement;
+pub mod hear;
 pub mod overview;
+pub mod pay;
 pub mod payments;
 mod place_order;
+pub mod poll;
 pub mod reconcile;
 pub mod record;
 pub mod refund;
+pub mod report;
 mod standing;
 mod take_back;
 mod trial;
@@ -23,6 +27,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::domain::ladder::LadderRules;
 use crate::domain::subscription::ProvisionPolicy;
+use crate::failpoint::FailPoint;
+use crate::gateway::Gateways;
 use crate::metrics::BillingMetrics;
 use crate::peers::Peers;
 use crate::provider::Guarded;
@@ -43,6 +49,8 @@ pub struct Desk {
     pub pool: PgPool,
     /// Who keeps the books.
     pub provider: Guarded,
+    /// Who brings money.
+    pub gateways: Gateways,
     /// Other services.
     pub peers: Peers,
     /// When provisioning may begin.
@@ -57,6 +65,8 @@ pub struct Desk {
     pub terms: Terms,
     /// The time of billing.
     pub clock: BillingClock,
+    /// Where a test lets the process die.
+    pub fail: FailPoint,
     /// Counters.
     pub metrics: BillingMetrics,
 }

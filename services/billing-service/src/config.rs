@@ -1,10 +1,14 @@
 //! Settings of billing-service: one clap struct, names of requirements part 14.
 
+mod paying;
+
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runtime::config::{Common, Environment, Postgres, Rabbit, ServiceIdentity, UserTokens, require_strong};
 use runtime::database::Owned;
 use secrecy::{ExposeSecret as _, SecretString};
+
+pub use paying::Paying;
 
 use crate::app::Terms;
 use crate::domain::catalogue::Catalogue;
@@ -95,6 +99,9 @@ pub struct Config {
     #[command(flatten)]
     /// Invoices and the ladder.
     pub invoicing: Invoicing,
+    #[command(flatten)]
+    /// Payments through gateways.
+    pub paying: Paying,
 }
 
 /// Invoices and the ladder.
@@ -299,7 +306,7 @@ impl Config {
         if self.billing_provider == provider::Name::Killbill {
             self.killbill.check(environment)?;
         }
-        Ok(())
+        self.paying.check(environment)
     }
 
     /// What invoices and the ladder go by.

@@ -9,6 +9,7 @@ pub mod payment;
 pub mod period;
 pub mod plan;
 pub mod proration;
+pub mod report;
 pub mod schedule;
 pub mod subscription;
 pub mod trial;

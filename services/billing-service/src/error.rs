@@ -33,6 +33,20 @@ pub enum Error {
     /// The order is past the point where it could be taken back.
     #[error("the order has its instance already")]
     Confirmed,
+    /// There is no such payment gateway here.
+    #[error("this payment gateway is not available")]
+    GatewayOff,
+    /// A payment gateway said no; its text.
+    #[error("the payment gateway refused: {0}")]
+    GatewayRefused(String),
+    /// A payment gateway gave no answer: the payment may have begun.
+    #[error(
+        "the payment gateway does not answer now; the payment may have begun, look at it before you pay again"
+    )]
+    GatewayAway,
+    /// A message that its sender did not sign.
+    #[error("the hash of the message is wrong")]
+    BadHash,
     /// Two calls changed the same thing.
     #[error("the order was changed at the same time, try again")]
     Conflict,
@@ -64,8 +78,10 @@ impl Error {
             Self::NotFound(_) => "not_found",
             Self::Field { .. } | Self::Money(_) => "validation_failed",
             Self::ProviderUnavailable => "provider_unavailable",
-            Self::TrialUnchecked | Self::PeerAway(_) => "unavailable",
+            Self::TrialUnchecked | Self::PeerAway(_) | Self::GatewayOff | Self::GatewayAway => "unavailable",
             Self::Confirmed => "invalid_state",
+            Self::GatewayRefused(_) => "gateway_refused",
+            Self::BadHash => "bad_hash",
             Self::Conflict => "conflict",
             Self::Refused(reason, _) => reason,
             Self::Internal(_) => "internal",
@@ -82,12 +98,18 @@ impl From<Error> for Status {
             }
             Error::NotFound(thing) => Refusal::not_found(thing),
             Error::Field { field, message } => Refusal::invalid(*field, *message),
-            Error::ProviderUnavailable | Error::TrialUnchecked | Error::PeerAway(_) => {
+            Error::ProviderUnavailable
+            | Error::TrialUnchecked
+            | Error::PeerAway(_)
+            | Error::GatewayOff
+            | Error::GatewayAway => {
                 Refusal::new(Code::Unavailable, reason, message).with_retry_after(Duration::from_secs(10))
             }
-            Error::Confirmed | Error::Refused(..) => Refusal::new(Code::FailedPrecondition, reason, message),
+            Error::Confirmed | Error::Refused(..) | Error::GatewayRefused(_) => {
+                Refusal::new(Code::FailedPrecondition, reason, message)
+            }
             Error::Conflict => Refusal::new(Code::Aborted, reason, message),
-            Error::Money(_) => Refusal::new(Code::InvalidArgument, reason, message),
+            Error::Money(_) | Error::BadHash => Refusal::new(Code::InvalidArgument, reason, message),
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "call failed");
                 Refusal::internal()

@@ -7,6 +7,8 @@ pub mod config;
 pub mod consumer;
 pub mod domain;
 pub mod error;
+pub mod failpoint;
+pub mod gateway;
 pub mod grpc;
 pub mod metrics;
 pub mod peers;

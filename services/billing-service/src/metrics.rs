@@ -14,6 +14,12 @@ struct Kind {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AtGateway {
+    gateway: String,
+    outcome: &'static str,
+}
+
 /// What orders and sweeps measure.
 #[derive(Debug, Clone)]
 pub struct BillingMetrics {
@@ -23,6 +29,7 @@ pub struct BillingMetrics {
     last_sweep: Gauge<i64, AtomicI64>,
     invoices: Counter,
     payments: Counter,
+    gateways: Family<AtGateway, Counter>,
     audit: Family<Kind, Gauge<i64, AtomicI64>>,
 }
 
@@ -36,6 +43,7 @@ impl BillingMetrics {
             last_sweep: Gauge::default(),
             invoices: Counter::default(),
             payments: Counter::default(),
+            gateways: Family::default(),
             audit: Family::default(),
         };
         metrics.register(|registry| {
@@ -48,6 +56,11 @@ impl BillingMetrics {
             registry.register("billing_order_seconds", "Time of placing an order", this.order_seconds.clone());
             registry.register("billing_invoices", "Invoices issued", this.invoices.clone());
             registry.register("billing_payments", "Payments booked", this.payments.clone());
+            registry.register(
+                "billing_gateway_payments",
+                "Payments through gateways, by outcome: begun, refused, no_answer, bad_hash, and the states that they came to",
+                this.gateways.clone(),
+            );
             registry.register(
                 "billing_audit_findings",
                 "What the last audit found, by kind: instance_without_subscription, subscription_without_instance, journal_unbalanced, balance_differs",
@@ -81,6 +94,11 @@ impl BillingMetrics {
     /// A payment was booked.
     pub fn paid(&self) {
         self.payments.inc();
+    }
+
+    /// Something came of a payment through a gateway.
+    pub fn gateway(&self, gateway: &str, outcome: &'static str) {
+        self.gateways.get_or_create(&AtGateway { gateway: gateway.to_owned(), outcome }).inc();
     }
 
     /// What the audit found.

@@ -56,6 +56,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     process.spawn("consumer", CONSUMER.run(broker, pool.clone(), facts, metrics.clone(), stop.clone()));
     let pause = Duration::from_secs(config.orders.order_sweep_seconds.into());
     process.spawn("provider", greet(desk.provider.clone(), stop.clone()));
+    let look = Duration::from_secs(config.paying.paynow_poll_seconds.into());
+    process.spawn("payments", app::poll::run(desk.clone(), look, stop.clone()));
     process.spawn("sweep", sweep::run(desk.clone(), pause, stop.clone()));
 
     let server = Server::try_new(
@@ -114,6 +116,7 @@ fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Resu
     Ok(Desk {
         pool: pool.clone(),
         provider: provider(config, pool)?,
+        gateways: config.paying.gateways(config.common.environment)?,
         peers: Peers::try_new(&dialer, &config.user_service_url, &config.instance_service_url)?,
         policy: config.provision_policy(),
         confirm_within: time::Duration::minutes(config.orders.order_confirm_minutes.into()),
@@ -121,6 +124,7 @@ fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Resu
         trial_days: config.selling.default_trial_days,
         terms: config.terms(),
         clock: BillingClock::default(),
+        fail: config.paying.fail_point(config.common.environment)?,
         metrics,
     })
 }

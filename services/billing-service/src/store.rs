@@ -9,6 +9,7 @@ pub mod journal;
 pub mod orders;
 pub mod payments;
 pub mod plans;
+pub mod polls;
 pub mod refunds;
 pub mod subscriptions;
 pub mod tasks;

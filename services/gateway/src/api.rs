@@ -49,6 +49,11 @@ impl Api {
         self.limited(access, Limit::Auth, documented)
     }
 
+    /// The same for a route that payment providers call: whoever knows its secret, with a limit of its own.
+    pub fn webhook(self, documented: Documented) -> Self {
+        self.limited(Access::Public, Limit::Webhook, documented)
+    }
+
     fn limited(mut self, access: Access, limit: Limit, (schemas, paths, handlers): Documented) -> Self {
         for (name, schema) in schemas {
             self.document["components"]["schemas"][name] = json!(schema);

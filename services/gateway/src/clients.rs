@@ -6,6 +6,7 @@ use contracts::billing::v1::billing_admin_service_client::BillingAdminServiceCli
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
 use contracts::billing::v1::payment_service_client::PaymentServiceClient;
+use contracts::billing::v1::webhook_service_client::WebhookServiceClient;
 use contracts::database::v1::allocation_service_client::AllocationServiceClient;
 use contracts::database::v1::database_admin_service_client::DatabaseAdminServiceClient;
 use contracts::instance::v1::instance_admin_service_client::InstanceAdminServiceClient;
@@ -36,6 +37,7 @@ pub struct Clients {
     pub billing: BillingServiceClient<Authenticated>,
     pub billing_admin: BillingAdminServiceClient<Authenticated>,
     pub payments: PaymentServiceClient<Authenticated>,
+    pub webhooks: WebhookServiceClient<Authenticated>,
     pub billing_health: BillingServiceClient<Authenticated>,
     pub instances: InstanceServiceClient<Authenticated>,
     pub instance_admin: InstanceAdminServiceClient<Authenticated>,
@@ -110,7 +112,8 @@ impl Clients {
             catalog: CatalogServiceClient::new(billing.clone()),
             billing: BillingServiceClient::new(billing.clone()),
             billing_admin: BillingAdminServiceClient::new(billing.clone()),
-            payments: PaymentServiceClient::new(billing),
+            payments: PaymentServiceClient::new(billing.clone()),
+            webhooks: WebhookServiceClient::new(billing),
             billing_health: BillingServiceClient::new(quick(Part::Billing)?),
             instances: InstanceServiceClient::new(instance.clone()),
             instance_admin: InstanceAdminServiceClient::new(instance),

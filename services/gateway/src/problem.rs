@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Reasons whose HTTP status is not that of their gRPC code.
-const BY_REASON: [(Code, &str, StatusCode); 15] = [
+const BY_REASON: [(Code, &str, StatusCode); 17] = [
     (Code::InvalidArgument, "invalid_token", StatusCode::BAD_REQUEST),
     (Code::InvalidArgument, "token_used", StatusCode::BAD_REQUEST),
     (Code::InvalidArgument, "token_expired", StatusCode::BAD_REQUEST),
@@ -24,6 +24,8 @@ const BY_REASON: [(Code, &str, StatusCode); 15] = [
     (Code::FailedPrecondition, "token_used", StatusCode::BAD_REQUEST),
     (Code::FailedPrecondition, "token_expired", StatusCode::BAD_REQUEST),
     (Code::FailedPrecondition, "wrong_password", StatusCode::BAD_REQUEST),
+    (Code::InvalidArgument, "bad_hash", StatusCode::BAD_REQUEST),
+    (Code::FailedPrecondition, "gateway_refused", StatusCode::BAD_GATEWAY),
     (Code::FailedPrecondition, "payment_required", StatusCode::PAYMENT_REQUIRED),
     (Code::FailedPrecondition, "unpaid_invoices", StatusCode::PAYMENT_REQUIRED),
     (Code::FailedPrecondition, "already_revealed", StatusCode::GONE),
@@ -276,6 +278,9 @@ mod tests {
             (Code::InvalidArgument, "exceeds_plan", 422),
             (Code::InvalidArgument, "token_used", 400),
             (Code::InvalidArgument, "wrong_password", 400),
+            (Code::InvalidArgument, "bad_hash", 400),
+            (Code::FailedPrecondition, "gateway_refused", 502),
+            (Code::FailedPrecondition, "payment_pending", 409),
             (Code::NotFound, "not_found", 404),
             (Code::FailedPrecondition, "invalid_state", 409),
             (Code::FailedPrecondition, "payment_required", 402),

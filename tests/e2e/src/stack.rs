@@ -32,6 +32,9 @@ pub struct Stack {
     /// URL of the local node's fault switch.
     #[serde(default)]
     pub devnode: String,
+    /// URL of the switch of the stand-in for Paynow.
+    #[serde(default)]
+    pub paynow: String,
     /// Folder of the log files.
     #[serde(default)]
     pub logs: PathBuf,

@@ -41,6 +41,8 @@ pub struct Secrets {
     pub admin: String,
     /// Secrets of Kill Bill, the other billing provider.
     pub killbill: Killbill,
+    /// `PAYNOW_INTEGRATION_KEY`, for the stand-in.
+    pub paynow: String,
     /// `SERVICE_TOKEN_PRIVATE_KEY` of each service, and of scripts: PKCS#8 in base64.
     pub service_keys: BTreeMap<String, String>,
 }
@@ -94,6 +96,7 @@ impl Secrets {
             &mut self.killbill.api_key,
             &mut self.killbill.api_secret,
             &mut self.killbill.hook_token,
+            &mut self.paynow,
         ] {
             if password.is_empty() {
                 *password = hex::encode(random::<24>()?);

@@ -145,6 +145,8 @@ pub struct Surroundings {
     pub storage_class: Option<String>,
     /// Address and user of Kill Bill, when it is the billing provider.
     pub killbill: Option<(String, String)>,
+    /// Address of the stand-in for Paynow.
+    pub paynow: String,
     /// More variables for single services (or `*`), last.
     pub extra: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -165,6 +167,11 @@ impl Surroundings {
         Ok(format!("http://localhost:{}", self.ports_of("gateway")?.http))
     }
 }
+
+/// Id of our integration at the stand-in for Paynow, and the mail address of its merchant.
+pub const PAYNOW_ID: &str = "1201";
+/// See [`PAYNOW_ID`].
+pub const PAYNOW_EMAIL: &str = "merchant@example.com";
 
 /// Limits that count requests, ten times their defaults, so that scripts can poll.
 const LIMITS: [(&str, &str); 8] = [
@@ -263,6 +270,14 @@ pub fn environment(
         let hooks = format!("http://127.0.0.1:{gateway}/billing/api/billing/webhooks/killbill");
         set("KILLBILL_NOTIFICATION_URL", hooks);
     }
+    if service.name == "billing-service" {
+        let gateway = around.ports_of("gateway")?.http;
+        set("PAYNOW_BASE_URL", around.paynow.clone());
+        set("PAYNOW_INTEGRATION_ID", PAYNOW_ID.to_owned());
+        set("PAYNOW_INTEGRATION_KEY", secrets.paynow.clone());
+        set("PAYNOW_MERCHANT_EMAIL", PAYNOW_EMAIL.to_owned());
+        set("PAYNOW_RESULT_URL", format!("http://127.0.0.1:{gateway}/billing/api/billing/webhooks/paynow"));
+    }
     if service.name == "notification-service" {
         set("SMTP_HOST", around.smtp.host.clone());
         set("SMTP_PORT", around.smtp.port.to_string());
@@ -300,6 +315,7 @@ mod tests {
                 .collect(),
             storage_class: None,
             killbill: None,
+            paynow: "http://127.0.0.1:6".to_owned(),
             extra: BTreeMap::new(),
         }
     }
@@ -326,6 +342,8 @@ mod tests {
         assert_eq!(worker.get("KUBECONFIG").map(String::as_str), Some("/k"));
         assert!(!worker.contains_key("JWT_SECRET_KEY") && !worker.contains_key("REDIS_PASSWORD"));
         assert!(ALL.iter().filter(|s| env_of(s.name, &secrets).contains_key("KUBECONFIG")).count() == 1);
+        let paying = ALL.iter().filter(|s| env_of(s.name, &secrets).contains_key("PAYNOW_INTEGRATION_KEY"));
+        assert_eq!(paying.map(|service| service.name).collect::<Vec<_>>(), ["billing-service"]);
     }
 
     #[test]

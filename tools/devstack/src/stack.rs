@@ -149,6 +149,7 @@ impl Stack {
             ports: self.addresses.services.clone(),
             storage_class: given.and_then(|cluster| cluster.storage_class.clone()),
             killbill: self.killbill(),
+            paynow: format!("http://127.0.0.1:{}", self.addresses.paynow),
             extra: self.plan.extra.clone(),
         }
     }
@@ -211,6 +212,11 @@ impl Stack {
             admin: Login { email: ADMIN_EMAIL.to_owned(), password: secrets.admin.clone() },
             services: urls(|ports| ports.admin),
             grpc: urls(|ports| ports.grpc),
+            paynow: if self.plan.extent >= Extent::All {
+                format!("http://127.0.0.1:{}", addresses.paynow_control)
+            } else {
+                String::new()
+            },
             control: format!("http://127.0.0.1:{}", addresses.control),
             devnode: if self.plan.given.cluster.is_some() {
                 String::new()

@@ -43,6 +43,9 @@ pub struct StackFile {
     pub grpc: BTreeMap<String, String>,
     /// Address of the switch that stops and starts parts of the stack.
     pub control: String,
+    /// Switch of the stand-in for Paynow: pays, cancels, misbehaves; empty when it does not run.
+    #[serde(default)]
+    pub paynow: String,
     /// Fault switch of the local node; empty with a given cluster.
     pub devnode: String,
     /// Superuser URL of PostgreSQL.

@@ -31,6 +31,9 @@ pub fn print(progress: &Progress, stack: &StackFile, file: &Path, demo: Option<&
     if let Some(demo) = demo {
         row("customer", &format!("{}  {}", demo.email, demo.password));
     }
+    if !stack.paynow.is_empty() {
+        row("Paynow", &format!("a stand-in, its switch is {}/transactions", stack.paynow));
+    }
     row("control", &stack.control);
     row("logs", &stack.logs.display().to_string());
     row("all of it", &file.display().to_string());

@@ -369,6 +369,7 @@ fn address_of(stack: &StackFile, name: &str) -> String {
         "redis" => after_login(&stack.redis_url),
         "rabbitmq" => after_login(&stack.amqp_url),
         "mail-sink" => format!("{}, SMTP {}", stack.mail, stack.smtp),
+        "paynow-sim" => format!("switch {}", stack.paynow),
         "devnode" => format!("ingress {}, faults {}", stack.ingress, stack.devnode),
         service => match (stack.services.get(service), stack.grpc.get(service)) {
             (Some(http), Some(grpc)) => format!("{http}, gRPC {}", grpc.trim_start_matches("http://")),

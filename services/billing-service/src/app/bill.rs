@@ -123,7 +123,8 @@ pub fn wire(amount: Money) -> Amount {
     Amount { minor: amount.minor(), currency: amount.currency().to_string() }
 }
 
-/// Takes an open invoice back, or writes it off: balance gone, journal says where to. `false`: it was not open.
+/// Takes an open invoice back, or writes it off: balance gone, journal says where to. What was paid of one that is taken back becomes the
+/// customer's credit, and nothing of it stays earned. `false`: it was not open.
 pub async fn close(
     connection: &mut PgConnection,
     invoice: &Invoice,
@@ -141,17 +142,36 @@ pub async fn close(
             invoice.balance,
         )?
     } else {
-        // The tax goes back first in its share; what was paid before stays earned.
-        let tax = if invoice.total.minor() == 0 {
-            invoice.tax
-        } else {
-            invoice.tax.fraction(invoice.balance.minor(), invoice.total.minor())?
-        };
-        let rest = invoice.balance.checked_add(tax.checked_neg()?)?;
+        let noted = invoices::credited(&mut *connection, invoice.id).await?;
+        let kept = Money::new(invoice.total.minor() - invoice.balance.minor() - noted, invoice.currency());
+        let whole =
+            if noted == 0 { invoice.tax } else { tax_of(invoice, invoice.balance.checked_add(kept)?)? };
+        let open = tax_of(invoice, invoice.balance)?;
+        let paid = whole.checked_add(open.checked_neg()?)?;
+        if kept.minor() > 0 {
+            let (reason, key) = ("invoice voided", voided_key(invoice.id));
+            credits::give(connection, invoice.customer_id, kept, reason, "billing-service", &key, now)
+                .await?;
+        }
         Entry::new("void", format!("void:{}", invoice.id), invoice.customer_id, now)
-            .transfer(RECEIVABLE, REVENUE, rest)?
-            .transfer(RECEIVABLE, TAX, tax)?
+            .transfer(RECEIVABLE, REVENUE, invoice.balance.checked_add(open.checked_neg()?)?)?
+            .transfer(RECEIVABLE, TAX, open)?
+            .transfer(CREDIT, REVENUE, kept.checked_add(paid.checked_neg()?)?)?
+            .transfer(CREDIT, TAX, paid)?
     };
     journal::post(connection, &entry.of_invoice(invoice.id)).await?;
     Ok(true)
+}
+
+/// Key of the credit that the paid part of a voided invoice became.
+pub fn voided_key(invoice: uuid::Uuid) -> String {
+    format!("voided:{invoice}")
+}
+
+/// The tax in a part of an invoice.
+fn tax_of(invoice: &Invoice, part: Money) -> Result<Money, Error> {
+    if invoice.total.minor() == 0 {
+        return Ok(invoice.tax);
+    }
+    Ok(invoice.tax.fraction(part.minor(), invoice.total.minor())?)
 }

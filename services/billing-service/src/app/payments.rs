@@ -46,7 +46,7 @@ pub async fn settle(
             invoice.id
         )));
     }
-    if matches!(payment.state, PaymentState::Paid | PaymentState::Refunded) {
+    if payment.settled || matches!(payment.state, PaymentState::Paid | PaymentState::Refunded) {
         return Ok(Settled::Before);
     }
     let open = invoice.status == InvoiceStatus::Open;

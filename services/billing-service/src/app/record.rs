@@ -106,7 +106,7 @@ pub async fn record_payment(
     Ok(payment)
 }
 
-/// Gives a credit, once for its key.
+/// Gives a credit, once for its key: who asks again gets the same one, and with another amount a refusal.
 pub async fn give_credit(
     desk: &Desk,
     by: &By,
@@ -114,18 +114,22 @@ pub async fn give_credit(
     amount: Money,
     key: &str,
     now: OffsetDateTime,
-) -> Result<Option<Uuid>, Error> {
+) -> Result<Uuid, Error> {
     let mut tx = desk.pool.begin().await?;
     let key = format!("admin:{customer}:{key}");
-    let given = credits::give(&mut tx, customer, amount, &by.reason, &by.actor, &key, now).await?;
-    if let Some(id) = given {
-        let entry = Entry::new("credit_given", key, customer, now).transfer(CREDIT, GOODWILL, amount)?;
-        journal::post(&mut tx, &entry).await?;
-        let details = serde_json::json!({ "amount_minor": amount.minor() });
-        audit::write(&mut tx, &by.audit("credit_given", customer, id, details)).await?;
-    }
+    let Some(id) = credits::give(&mut tx, customer, amount, &by.reason, &by.actor, &key, now).await? else {
+        let (before, was) = credits::find_by_key(&mut *tx, &key).await?.ok_or(Error::Conflict)?;
+        if was != amount {
+            return Err(Error::Refused("idempotency_mismatch", "the key was used for another credit"));
+        }
+        return Ok(before);
+    };
+    let entry = Entry::new("credit_given", key, customer, now).transfer(CREDIT, GOODWILL, amount)?;
+    journal::post(&mut tx, &entry).await?;
+    let details = serde_json::json!({ "amount_minor": amount.minor() });
+    audit::write(&mut tx, &by.audit("credit_given", customer, id, details)).await?;
     tx.commit().await?;
-    Ok(given)
+    Ok(id)
 }
 
 /// Takes an open invoice back or writes it off; a subscription that owes nothing else is cleared.

@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Desk;
 use super::payments::lock;
 use super::record::By;
-use crate::domain::invoice::{InvoiceKind, Line, LineKind, NewInvoice, totals};
+use super::{Desk, bill};
+use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice, totals};
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
 use crate::domain::payment::PaymentState;
@@ -51,33 +51,57 @@ pub async fn refund(
     if found.state != PaymentState::Paid || amount.minor() > left.minor() {
         return Err(Error::Refused("not_refundable", "the payment has not so much to give back"));
     }
-    let id = Uuid::now_v7();
-    let spare = credits::take_one(&mut tx, &format!("overpaid:{payment}"), amount).await?;
-    let rest = amount.checked_add(spare.checked_neg()?)?;
-    let noted = invoices::credited(&mut *tx, invoice.id).await?;
-    if rest.minor() > invoice.total.minor() - noted {
-        return Err(Error::Refused("not_refundable", "what was paid too much is used up already"));
-    }
-    let till = accounts::payments(&found.gateway);
-    let entry = Entry::new("refund", format!("refund-spare:{id}"), found.customer_id, now)
-        .of_payment(payment)
-        .transfer(till.as_str(), CREDIT, spare)?;
-    journal::post(&mut tx, &entry).await?;
-    if rest.minor() > 0 {
-        let note = credit_note(&mut tx, desk, &invoice, rest, id, now).await?;
-        let entry = Entry::new("refund", format!("refund:{id}"), found.customer_id, now)
-            .of_payment(payment)
-            .of_invoice(note)
-            .transfer(till.as_str(), RECEIVABLE, rest)?;
-        journal::post(&mut tx, &entry).await?;
-        invoices::set_balance(&mut tx, note, Money::zero(rest.currency()), now).await?;
-    }
-    refunds::insert(&mut tx, id, payment, amount, &by.reason, &by.actor, &key, now).await?;
-    let details = json!({ "payment_id": payment, "amount_minor": amount.minor(), "invoice": invoice.number });
-    audit::write(&mut tx, &by.audit("payment_refunded", found.customer_id, id, details)).await?;
+    let id = give_back(&mut tx, desk, by, &found, &invoice, amount, &key, now).await?;
     let payment = payments::find(&mut *tx, payment).await?.ok_or(Error::Conflict)?;
     tx.commit().await?;
     Ok((payment, id))
+}
+
+/// Books money that goes back: out of the credit that it became, else by a credit note over the invoice. Invoice and payment must be locked,
+/// and the payment must have so much left.
+#[expect(clippy::too_many_arguments, reason = "a fact about one payment, told in one place")]
+pub async fn give_back(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    by: &By,
+    paid: &Payment,
+    invoice: &Invoice,
+    amount: Money,
+    key: &str,
+    now: OffsetDateTime,
+) -> Result<Uuid, Error> {
+    let id = Uuid::now_v7();
+    let void = invoice.status == InvoiceStatus::Void;
+    let mut spare = credits::take_one(connection, &format!("overpaid:{}", paid.id), amount).await?;
+    if void {
+        // Its paid part is credit now; what of that is left can be given back, and a credit note would take back nothing.
+        let more = amount.checked_add(spare.checked_neg()?)?;
+        let more = credits::take_one(connection, &bill::voided_key(invoice.id), more).await?;
+        spare = spare.checked_add(more)?;
+    }
+    let rest = amount.checked_add(spare.checked_neg()?)?;
+    let noted = invoices::credited(&mut *connection, invoice.id).await?;
+    if rest.minor() > if void { 0 } else { invoice.total.minor() - noted } {
+        return Err(Error::Refused("not_refundable", "what was paid too much is used up already"));
+    }
+    let till = accounts::payments(&paid.gateway);
+    let entry = Entry::new("refund", format!("refund-spare:{id}"), paid.customer_id, now)
+        .of_payment(paid.id)
+        .transfer(till.as_str(), CREDIT, spare)?;
+    journal::post(connection, &entry).await?;
+    if rest.minor() > 0 {
+        let note = credit_note(connection, desk, invoice, rest, id, now).await?;
+        let entry = Entry::new("refund", format!("refund:{id}"), paid.customer_id, now)
+            .of_payment(paid.id)
+            .of_invoice(note)
+            .transfer(till.as_str(), RECEIVABLE, rest)?;
+        journal::post(connection, &entry).await?;
+        invoices::set_balance(connection, note, Money::zero(rest.currency()), now).await?;
+    }
+    refunds::insert(connection, id, paid.id, amount, &by.reason, &by.actor, key, now).await?;
+    let details = json!({ "payment_id": paid.id, "amount_minor": amount.minor(), "invoice": invoice.number });
+    audit::write(connection, &by.audit("payment_refunded", paid.customer_id, id, details)).await?;
+    Ok(id)
 }
 
 /// A document that takes back `amount` of an invoice, its tax in its share.

@@ -82,6 +82,28 @@ impl Money {
         Self { minor: 0, currency }
     }
 
+    /// `9`, `9.5` or `9.00` in the currency's own digits; nothing else is an amount, and fractions of a minor unit are none.
+    pub fn parse(text: &str, currency: Currency) -> Option<Self> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(part) || whole.len() > 15 || part.len() > 15 {
+            return None;
+        }
+        let places = usize::try_from(currency.digits()).ok()?;
+        let (kept, rest) = part.split_at(places.min(part.len()));
+        if rest.bytes().any(|byte| byte != b'0') {
+            return None;
+        }
+        let minor = format!("{whole}{kept:0<places$}").parse().ok()?;
+        Some(Self { minor, currency })
+    }
+
+    /// The amount alone, such as `9.00`.
+    pub fn decimal(self) -> String {
+        let text = self.to_string();
+        text.split_once(' ').map_or(text.as_str(), |(_, amount)| amount).to_owned()
+    }
+
     /// Minor units.
     pub fn minor(self) -> i64 {
         self.minor
@@ -178,6 +200,43 @@ mod tests {
         assert_eq!(Money::new(1234, "KWD".parse().unwrap()).to_string(), "KWD 1.234");
         assert!("usd".parse::<Currency>().is_err());
         assert!("USDX".parse::<Currency>().is_err());
+    }
+
+    /// BIL-06, BIL-27: amounts of other systems are read to the cent or not at all.
+    #[test]
+    fn decimal_text_is_read_to_the_minor_unit_or_refused() {
+        for (text, minor) in [
+            ("9.00", 900),
+            ("9", 900),
+            ("9.5", 950),
+            ("0.01", 1),
+            ("1234567.89", 123_456_789),
+            ("9.000", 900),
+        ] {
+            assert_eq!(Money::parse(text, Currency::USD), Some(usd(minor)), "{text}");
+        }
+        for bad in [
+            "",
+            ".",
+            "9.",
+            ".5",
+            "9.001",
+            "-9.00",
+            "+9",
+            "9,00",
+            "1e3",
+            "1,000.00",
+            " 9",
+            "9.0.0",
+            "USD 9",
+            "9999999999999999",
+        ] {
+            assert_eq!(Money::parse(bad, Currency::USD), None, "{bad}");
+        }
+        let yen: Currency = "JPY".parse().unwrap();
+        assert_eq!(Money::parse("900", yen), Some(Money::new(900, yen)));
+        assert_eq!(Money::parse("900.5", yen), None);
+        assert_eq!((usd(905).decimal().as_str(), Money::new(900, yen).decimal().as_str()), ("9.05", "900"));
     }
 
     /// BIL-06: one rounding rule.

@@ -23,14 +23,32 @@ words! {
     }
 }
 
+words! {
+    /// How a customer pays through a gateway.
+    Method, UnknownMethod, {
+        /// Mobile money of EcoCash.
+        Ecocash = "ecocash",
+        /// Mobile money of OneMoney.
+        Onemoney = "onemoney",
+        /// A card, on the gateway's own page: no card data comes to us.
+        Card = "card",
+    }
+}
+
+impl Method {
+    /// A prompt on a phone, whose number is needed.
+    pub fn needs_phone(self) -> bool {
+        self != Self::Card
+    }
+}
+
 impl PaymentState {
     /// May it become `next`? There is no way back from paid but refund and dispute.
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Pending => true,
-            Self::Failed | Self::Cancelled | Self::Disputed => {
-                matches!(next, Self::Paid | Self::Disputed) || next == self
-            }
+            Self::Failed | Self::Cancelled => matches!(next, Self::Paid | Self::Disputed) || next == self,
+            Self::Disputed => matches!(next, Self::Paid | Self::Refunded | Self::Disputed),
             Self::Paid => matches!(next, Self::Paid | Self::Refunded | Self::Disputed),
             Self::Refunded => matches!(next, Self::Refunded | Self::Disputed),
         }

@@ -8,6 +8,7 @@ use runtime::page::Page;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::convert::amount;
 use super::customer::{invoices_of, user, with_lines};
 use super::{Api, convert};
 use crate::app::record::{self, By};
@@ -48,15 +49,6 @@ fn by<T>(request: &Request<T>, why: &str) -> Result<By, Status> {
         reason: reason(why)?.to_owned(),
         request_id: caller.request_id.clone(),
     })
-}
-
-fn amount(money: Option<proto::Money>) -> Result<Money, Error> {
-    let money = money.ok_or(Error::Field { field: "amount", message: "must be given" })?;
-    let currency = money
-        .currency
-        .parse()
-        .map_err(|_| Error::Field { field: "amount", message: "has no known currency" })?;
-    Ok(Money::new(money.amount_minor, currency))
 }
 
 async fn close(
@@ -170,21 +162,22 @@ impl BillingAdminService for Api {
         if amount.minor() <= 0 {
             return Err(Error::Field { field: "amount", message: "must be positive" }.into());
         }
-        let key = match wanted.idempotency_key.as_str() {
-            "" => Uuid::now_v7().to_string(),
-            key => key.to_owned(),
-        };
+        // Money that is given twice by a repeated click does not come back: the key is no choice here.
+        let key = wanted.idempotency_key.as_str();
+        if key.is_empty() {
+            return Err(Error::Field { field: "Idempotency-Key", message: "must be given" }.into());
+        }
         customers::account(&self.desk.pool, customer)
             .await
             .map_err(Error::from)?
             .ok_or(Error::NotFound("customer"))?;
         let now = self.desk.now().await;
-        let given = record::give_credit(&self.desk, &by, customer, amount, &key, now).await?;
+        let given = record::give_credit(&self.desk, &by, customer, amount, key, now).await?;
         let left = credits::left(&self.desk.pool, customer, amount.currency().as_str())
             .await
             .map_err(Error::from)?;
         Ok(Response::new(proto::GiveCreditResponse {
-            credit_id: given.map(|id| id.to_string()).unwrap_or_default(),
+            credit_id: given.to_string(),
             credit: Some(convert::money(Money::new(left, amount.currency()))),
         }))
     }

@@ -76,6 +76,16 @@ pub(super) fn money(amount: Money) -> proto::Money {
     proto::Money { amount_minor: amount.minor(), currency: amount.currency().to_string() }
 }
 
+/// An amount of a request.
+pub(super) fn amount(money: Option<proto::Money>) -> Result<Money, Error> {
+    let money = money.ok_or(Error::Field { field: "amount", message: "must be given" })?;
+    let currency = money
+        .currency
+        .parse()
+        .map_err(|_| Error::Field { field: "amount", message: "has no known currency" })?;
+    Ok(Money::new(money.amount_minor, currency))
+}
+
 /// An invoice, with its lines when they were read.
 pub(super) fn invoice(invoice: Invoice, lines: Vec<Line>, now: OffsetDateTime) -> proto::Invoice {
     let overdue = invoice

@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::customer::{user, whose};
 use super::{Api, convert};
 use crate::app::Desk;
+use crate::app::pay::{Wish, pay};
+use crate::domain::payment::{Method, PaymentState};
 use crate::error::Error;
 use crate::store::payments::{self, Filter};
 
@@ -30,9 +32,35 @@ pub(super) async fn page(
 impl PaymentService for Api {
     async fn initiate_payment(
         &self,
-        _: Request<proto::InitiatePaymentRequest>,
+        request: Request<proto::InitiatePaymentRequest>,
     ) -> Result<Response<proto::InitiatePaymentResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let customer_id = user(&request)?.id;
+        let wanted = request.into_inner();
+        let invoice_id = Uuid::parse_str(&wanted.invoice_id).map_err(|_| Error::NotFound("invoice"))?;
+        let message = "must be ecocash, onemoney or card";
+        let method: Method =
+            wanted.method.parse().map_err(|_| Error::Field { field: "payment_method", message })?;
+        let amount = wanted.amount.map(|amount| convert::amount(Some(amount))).transpose()?;
+        let wish =
+            Wish { customer_id, invoice_id, gateway: wanted.gateway, method, phone: wanted.phone, amount };
+        let desk = self.desk.clone();
+        // A caller that hangs up must not cut the payment from its answer.
+        let paid = tokio::spawn(async move {
+            let now = desk.now().await;
+            pay(&desk, &wish, now).await
+        });
+        let payment = paid.await.map_err(|error| Error::Internal(error.into()))??;
+        let (payment_type, message) = match (payment.state, payment.redirect_url.is_empty()) {
+            (PaymentState::Pending, false) => ("redirect", "continue on the page of the payment provider"),
+            (PaymentState::Pending, true) => ("mobile", "confirm the payment on your phone"),
+            (PaymentState::Paid, _) => ("mobile", "the payment is complete"),
+            _ => ("mobile", "the payment was not made"),
+        };
+        Ok(Response::new(proto::InitiatePaymentResponse {
+            payment: Some(convert::payment(payment)),
+            payment_type: payment_type.into(),
+            message: message.into(),
+        }))
     }
 
     async fn get_payment(

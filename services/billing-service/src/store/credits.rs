@@ -34,6 +34,18 @@ pub async fn give(
     Ok((done.rows_affected() == 1).then_some(id))
 }
 
+/// The credit that a key gave: its id and how much it was.
+pub async fn find_by_key(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Option<(Uuid, Money)>> {
+    let row = sqlx::query!(
+        r#"SELECT id, amount_minor::bigint AS "amount!", currency AS "currency!" FROM credits WHERE key = $1"#,
+        key
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| Ok((row.id, Money::new(row.amount, row.currency.parse().map_err(super::corrupt)?))))
+        .transpose()
+}
+
 /// What is left of a customer's credit in a currency.
 pub async fn left(db: impl PgExecutor<'_>, customer: Uuid, currency: &str) -> sqlx::Result<i64> {
     sqlx::query_scalar!(

@@ -55,8 +55,17 @@ pub async fn post(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<
 
 /// Entries whose lines do not sum to nothing; there are none, by a trigger. The audit proves it.
 pub async fn unbalanced(db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<i64> {
+    unbalanced_of(db, None).await
+}
+
+/// The same for one customer; none: for all.
+pub async fn unbalanced_of(db: impl sqlx::PgExecutor<'_>, customer: Option<Uuid>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM (SELECT entry_id FROM journal_lines GROUP BY entry_id, currency HAVING sum(amount_minor) <> 0) AS bad"#
+        r#"SELECT count(*) AS "count!" FROM
+               (SELECT entry_id FROM journal_lines
+                WHERE $1::uuid IS NULL OR entry_id IN (SELECT id FROM journal_entries WHERE customer_id = $1)
+                GROUP BY entry_id, currency HAVING sum(amount_minor) <> 0) AS bad"#,
+        customer,
     )
     .fetch_one(db)
     .await
@@ -64,12 +73,23 @@ pub async fn unbalanced(db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<i64> {
 
 /// Customers whose receivable in the books is not the sum of what their invoices say is left to pay. Only of a ledger that keeps the books.
 pub async fn receivable_differences(db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<i64> {
+    receivable_differences_of(db, None).await
+}
+
+/// The same for one customer; none: for all.
+pub async fn receivable_differences_of(
+    db: impl sqlx::PgExecutor<'_>,
+    customer: Option<Uuid>,
+) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM
                (SELECT invoice_id, sum(amount_minor) AS amount FROM journal_lines l JOIN journal_entries e ON e.id = l.entry_id
-                WHERE account = 'receivable' AND invoice_id IS NOT NULL GROUP BY invoice_id) AS books
-               FULL JOIN (SELECT id, balance_minor FROM invoices WHERE status <> 'draft' AND provider = 'ledger') AS documents ON books.invoice_id = documents.id
-           WHERE coalesce(books.amount, 0) <> coalesce(documents.balance_minor, 0)"#
+                WHERE account = 'receivable' AND invoice_id IS NOT NULL AND ($1::uuid IS NULL OR customer_id = $1) GROUP BY invoice_id) AS books
+               FULL JOIN (SELECT id, balance_minor FROM invoices
+                          WHERE status <> 'draft' AND provider = 'ledger' AND ($1::uuid IS NULL OR customer_id = $1)) AS documents
+                 ON books.invoice_id = documents.id
+           WHERE coalesce(books.amount, 0) <> coalesce(documents.balance_minor, 0)"#,
+        customer,
     )
     .fetch_one(db)
     .await

@@ -34,6 +34,8 @@ pub struct Payment {
     pub gateway_status: String,
     /// Where it stands.
     pub state: PaymentState,
+    /// It was booked, whatever became of it later.
+    pub settled: bool,
     /// Where the gateway is asked.
     pub poll_url: String,
     /// Where the customer goes.
@@ -61,6 +63,7 @@ struct Row {
     gateway_reference: String,
     gateway_status: String,
     state: String,
+    settled: bool,
     poll_url: String,
     redirect_url: String,
     polls: i32,
@@ -85,6 +88,7 @@ impl TryFrom<Row> for Payment {
             reference: row.reference,
             gateway_reference: row.gateway_reference,
             gateway_status: row.gateway_status,
+            settled: row.settled,
             poll_url: row.poll_url,
             redirect_url: row.redirect_url,
             polls: row.polls,
@@ -151,7 +155,7 @@ pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Paym
     let row = sqlx::query_as!(
         Row,
         r#"SELECT id, customer_id, invoice_id, amount_minor::bigint AS "amount!", refunded_minor::bigint AS "refunded!", currency AS "currency!", method, gateway,
-                  reference, gateway_reference, gateway_status, state, poll_url, redirect_url, polls, reason, received_at, created_at
+                  reference, gateway_reference, gateway_status, state, (settled_at IS NOT NULL) AS "settled!", poll_url, redirect_url, polls, reason, received_at, created_at
            FROM payments WHERE id = $1"#,
         id,
     )
@@ -169,7 +173,7 @@ pub async fn find_by_reference(
     let row = sqlx::query_as!(
         Row,
         r#"SELECT id, customer_id, invoice_id, amount_minor::bigint AS "amount!", refunded_minor::bigint AS "refunded!", currency AS "currency!", method, gateway,
-                  reference, gateway_reference, gateway_status, state, poll_url, redirect_url, polls, reason, received_at, created_at
+                  reference, gateway_reference, gateway_status, state, (settled_at IS NOT NULL) AS "settled!", poll_url, redirect_url, polls, reason, received_at, created_at
            FROM payments WHERE gateway = $1 AND reference = $2"#,
         gateway,
         reference,
@@ -243,7 +247,7 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT id, customer_id, invoice_id, amount_minor::bigint AS "amount!", refunded_minor::bigint AS "refunded!", currency AS "currency!", method, gateway,
-                  reference, gateway_reference, gateway_status, state, poll_url, redirect_url, polls, reason, received_at, created_at
+                  reference, gateway_reference, gateway_status, state, (settled_at IS NOT NULL) AS "settled!", poll_url, redirect_url, polls, reason, received_at, created_at
            FROM payments WHERE ($1::uuid IS NULL OR customer_id = $1) AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR gateway = $3)
            ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5"#,
         filter.customer_id,

@@ -478,13 +478,20 @@ pub async fn live(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Vec<S
     rows.into_iter().map(Subscription::try_from).collect()
 }
 
-/// Live ones whose instance must exist: id after `after`, for the audit.
-pub async fn live_ids(db: impl PgExecutor<'_>, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+/// Live ones whose instance must exist, of one customer or of all: id after `after`, for the audit.
+pub async fn live_ids(
+    db: impl PgExecutor<'_>,
+    customer: Option<Uuid>,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT s.id FROM subscriptions s JOIN orders o ON o.id = s.order_id
-         WHERE s.status NOT IN ('ended', 'pending') AND o.confirmed_at IS NOT NULL AND s.id > $1 ORDER BY s.id LIMIT $2",
+         WHERE s.status NOT IN ('ended', 'pending') AND o.confirmed_at IS NOT NULL AND s.id > $1 AND ($3::uuid IS NULL OR s.customer_id = $3)
+         ORDER BY s.id LIMIT $2",
         after,
         limit,
+        customer,
     )
     .fetch_all(db)
     .await

@@ -90,7 +90,7 @@ impl Case {
     }
 }
 
-async fn proof(pool: &PgPool) {
+pub(crate) async fn proof(pool: &PgPool) {
     assert_eq!(journal::unbalanced(pool).await.unwrap(), 0);
     assert_eq!(journal::receivable_differences(pool).await.unwrap(), 0);
     let (count, last): (i64, Option<i64>) =

@@ -8,6 +8,8 @@ use billing_service::app::{self, Desk};
 use billing_service::domain::catalogue::Catalogue;
 use billing_service::domain::money::Money;
 use billing_service::domain::subscription::ProvisionPolicy;
+use billing_service::failpoint::FailPoint;
+use billing_service::gateway::{Gateways, Pretend};
 use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
 use billing_service::peers::Peers;
@@ -287,15 +289,27 @@ impl World {
 
     pub(crate) async fn start_with(pool: &PgPool, policy: ProvisionPolicy) -> Self {
         let remote = Remote::new();
-        Self::build(pool, policy, remote.clone(), Guarded::new(remote)).await
+        let gateways = Gateways::default().with(Pretend);
+        Self::build(pool, policy, remote.clone(), Guarded::new(remote), gateways).await
     }
 
     /// With the embedded ledger, which issues invoices.
     pub(crate) async fn ledger(pool: &PgPool, policy: ProvisionPolicy) -> Self {
-        Self::build(pool, policy, Remote::new(), Guarded::new(Ledger::new(pool))).await
+        Self::paying(pool, policy, Gateways::default().with(Pretend)).await
     }
 
-    async fn build(pool: &PgPool, policy: ProvisionPolicy, remote: Remote, provider: Guarded) -> Self {
+    /// The same with these payment gateways.
+    pub(crate) async fn paying(pool: &PgPool, policy: ProvisionPolicy, gateways: Gateways) -> Self {
+        Self::build(pool, policy, Remote::new(), Guarded::new(Ledger::new(pool)), gateways).await
+    }
+
+    async fn build(
+        pool: &PgPool,
+        policy: ProvisionPolicy,
+        remote: Remote,
+        provider: Guarded,
+        gateways: Gateways,
+    ) -> Self {
         app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
         let keys = Keyring::new();
         let (directory, instances) = (Directory::default(), Instances::default());
@@ -308,6 +322,7 @@ impl World {
         let desk = Desk {
             pool: pool.clone(),
             provider,
+            gateways,
             peers: Peers::try_new(&keys.dialer(BILLING), &users.url, &found.url).unwrap(),
             policy,
             confirm_within: time::Duration::minutes(15),
@@ -315,6 +330,7 @@ impl World {
             trial_days: 14,
             terms: app::Terms { test_clock: true, ..app::Terms::default() },
             clock: app::BillingClock::default(),
+            fail: FailPoint::default(),
             metrics: BillingMetrics::new(&Metrics::new()),
         };
         let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;

@@ -16,6 +16,7 @@ pub mod moves;
 pub mod notification;
 pub mod operation;
 pub mod paging;
+pub mod paying;
 pub mod profile;
 pub mod scalars;
 pub mod user;

@@ -345,7 +345,7 @@ pub struct GiveCredit {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreditAnswer {
-    /// Absent: it was given before.
+    /// The same for the same `Idempotency-Key`.
     pub credit_id: Option<String>,
     /// All that is left.
     pub credit: Option<Money>,

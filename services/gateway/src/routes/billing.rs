@@ -2,6 +2,7 @@
 
 mod money;
 mod payments;
+mod paynow;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -60,7 +61,12 @@ pub fn add(api: Api) -> Api {
         .add(Admin, routes!(payments::record_payment))
         .add(Admin, routes!(payments::give_credit))
         .add(Admin, routes!(payments::void_invoice))
-        .add(Admin, routes!(payments::write_off_invoice));
+        .add(Admin, routes!(payments::write_off_invoice))
+        .add(Customer, routes!(paynow::initiate))
+        .add(Customer, routes!(paynow::status))
+        .add(Customer, routes!(paynow::pay_test))
+        .webhook(routes!(paynow::receive_paynow))
+        .add(Admin, routes!(paynow::refund_payment));
     later(api)
 }
 
@@ -70,11 +76,7 @@ fn later(api: Api) -> Api {
     api.later(Customer, "post", &at("instances"), "Order an instance with its subscription.")
         .later(Customer, "post", &at("instances/reactivate"), "Bring an ended instance back.")
         .later(Customer, "post", &at("instances/{id}/reactivate"), "Bring an ended instance back.")
-        .later(Customer, "post", &at("payments/paynow/initiate"), "Pay an invoice.")
-        .later(Customer, "get", &at("payments/paynow/status/{payment_id}"), "State of a payment.")
         .later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
-        .later(Public, "post", &at("webhooks/paynow"), "Hook of the payment provider.")
-        .later(Admin, "post", &at("admin/payments/{id}/refund"), "Give a payment back.")
         .later(Admin, "get", &at("admin/webhooks"), "Hooks that came in.")
         .later(Admin, "post", &at("admin/webhooks/{id}/replay"), "Take a hook again.")
 }

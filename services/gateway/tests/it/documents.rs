@@ -114,13 +114,14 @@ async fn every_method_for_users_is_called_by_a_route() {
         include_str!("../../src/routes/billing.rs"),
         include_str!("../../src/routes/billing/money.rs"),
         include_str!("../../src/routes/billing/payments.rs"),
+        include_str!("../../src/routes/billing/paynow.rs"),
         include_str!("../../src/routes/notification.rs"),
     ]
     .concat();
     let protos = [
         ("user", &["AuthService", "AccountService", "UserAdminService"][..]),
         ("instance", &["InstanceService", "InstanceAdminService"]),
-        ("billing", &["CatalogService", "BillingService"]),
+        ("billing", &["CatalogService", "BillingService", "PaymentService"]),
         ("database", &["DatabaseAdminService"]),
         ("notification", &["NotificationAdminService"]),
     ];

@@ -29,6 +29,8 @@ pub(super) struct Addresses {
     pub(super) control: u16,
     pub(super) killbill_port: u16,
     pub(super) killbill: String,
+    pub(super) paynow: u16,
+    pub(super) paynow_control: u16,
     pub(super) services: BTreeMap<String, ServicePorts>,
 }
 
@@ -91,6 +93,8 @@ pub(super) fn choose_addresses(plan: &Plan) -> Result<Addresses> {
         control: ports.choose("control")?,
         killbill_port,
         killbill,
+        paynow: ports.choose("paynow")?,
+        paynow_control: ports.choose("paynow-control")?,
         services,
     })
 }

@@ -39,11 +39,12 @@ impl Stack {
 
             joined(built)?;
             let mail = scope.spawn(when(servers, Self::start_mail));
+            let paynow = scope.spawn(when(self.plan.extent >= Extent::All, Self::start_paynow));
             joined(postgres)?;
             let migrations = scope.spawn(when(self.plan.extent >= Extent::All, Self::migrate));
             joined(cluster)?;
             let node = scope.spawn(when(deps, Self::start_node));
-            for part in [mail, migrations, node, rabbitmq, redis, killbill] {
+            for part in [mail, paynow, migrations, node, rabbitmq, redis, killbill] {
                 joined(part)?;
             }
             anyhow::Ok(())
@@ -203,6 +204,27 @@ impl Stack {
             let url = format!("{}/readyz", self.addresses.mail);
             self.launch(
                 "mail-sink",
+                Unit::new(spec, PROGRAM_DEADLINE, move || http::status(&url) == Some(200)),
+            )
+        })
+    }
+
+    fn start_paynow(&self, progress: &Progress) -> Result<()> {
+        progress.stage("stand-in for Paynow", || {
+            let layout = &self.plan.layout;
+            let listen = |port: u16| format!("127.0.0.1:{port}");
+            let env = [
+                ("PAYNOW_INTEGRATION_ID", services::PAYNOW_ID),
+                ("PAYNOW_INTEGRATION_KEY", self.secrets.paynow.as_str()),
+                ("PAYNOW_MERCHANT_EMAIL", services::PAYNOW_EMAIL),
+            ];
+            let spec = Spec::new("paynow-sim", layout.program("paynow-sim"), &layout.logs())
+                .args(["--listen", &listen(self.addresses.paynow)])
+                .args(["--control", &listen(self.addresses.paynow_control)])
+                .envs(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            let url = format!("http://127.0.0.1:{}/", self.addresses.paynow_control);
+            self.launch(
+                "paynow-sim",
                 Unit::new(spec, PROGRAM_DEADLINE, move || http::status(&url) == Some(200)),
             )
         })

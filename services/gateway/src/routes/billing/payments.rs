@@ -89,23 +89,27 @@ fn stamp(at: OffsetDateTime) -> prost_types::Timestamp {
     contracts::scalars::timestamp(at)
 }
 
-/// Give a credit. With `Idempotency-Key` it is given once.
-#[utoipa::path(post, path = "/billing/api/billing/admin/credits", request_body = GiveCredit, responses((status = 201, body = CreditAnswer)))]
+/// Give a credit, once for its `Idempotency-Key`, which must be there.
+#[utoipa::path(post, path = "/billing/api/billing/admin/credits", request_body = GiveCredit,
+    params(("Idempotency-Key" = String, Header, description = "a credit is given once for it; another amount with it is 409 `idempotency_mismatch`")),
+    responses((status = 201, body = CreditAnswer), (status = 409, description = "idempotency_mismatch")))]
 pub async fn give_credit(
     State(app): State<App>,
     context: Ctx,
     headers: HeaderMap,
     Body(body): Body<GiveCredit>,
 ) -> Result<Response, Problem> {
+    let idempotency_key = idempotency_key(&headers)?;
     Checks::default()
         .text("reason", &body.reason, 5..=500)
         .that(body.amount.amount_minor > 0, "amount", "must be positive")
+        .that(!idempotency_key.is_empty(), "Idempotency-Key", "must be given")
         .done()?;
     let request = context.request(pb::GiveCreditRequest {
         customer_id: body.customer_id,
         amount: Some(body.amount.into()),
         reason: body.reason,
-        idempotency_key: idempotency_key(&headers)?,
+        idempotency_key,
     });
     let given = app.clients.billing_admin.clone().give_credit(request).await?.into_inner();
     let answer = CreditAnswer { credit_id: text(given.credit_id), credit: given.credit.map(Money::from) };

@@ -1,0 +1,46 @@
+//! Places where a test lets the process die: an effect is there, and nobody has written so (REL-06).
+
+use std::sync::Arc;
+
+/// All of them, in the order of a payment's life. `tests/it/crashes.rs` dies once at each.
+pub const ALL: [&str; 8] = [
+    "pay.before_commit",
+    "pay.row_written",
+    "pay.gateway_answered",
+    "pay.answer_noted",
+    "hook.stored",
+    "gateway.asked",
+    "report.before_commit",
+    "report.booked",
+];
+
+/// At most one place of death. Without one, all calls do nothing.
+#[derive(Clone, Default)]
+pub struct FailPoint(Option<(Arc<str>, fn())>);
+
+impl std::fmt::Debug for FailPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FailPoint({:?})", self.0.as_ref().map(|(place, _)| place))
+    }
+}
+
+impl FailPoint {
+    /// The process aborts at this place.
+    pub fn abort_at(place: &str) -> Self {
+        Self::new(place, || std::process::abort())
+    }
+
+    /// `death` is called at this place; a test that lives in the same process panics there.
+    pub fn new(place: &str, death: fn()) -> Self {
+        Self(Some((Arc::from(place), death)))
+    }
+
+    /// We are here.
+    pub fn at(&self, place: &str) {
+        debug_assert!(ALL.contains(&place), "{place} is not in the list");
+        if let Some((_, death)) = self.0.as_ref().filter(|(known, _)| **known == *place) {
+            tracing::warn!(fail_point = place, "fail point reached");
+            death();
+        }
+    }
+}
