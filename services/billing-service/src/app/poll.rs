@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::minutes(1);
 /// A payment that the gateway does not know may not have reached it yet.
 const ARRIVES: Duration = Duration::seconds(90);
 /// A payment that ended without money is looked at again, so often and so long: money may come late.
-const AFTERWARDS: Duration = Duration::hours(6);
+pub(super) const AFTERWARDS: Duration = Duration::hours(6);
 const FOR: Duration = Duration::hours(48);
 /// After so long without any answer a person must look.
 const NO_ANSWER: Duration = Duration::hours(24);
@@ -72,7 +72,6 @@ async fn look(desk: &Desk, due: &Due, now: OffsetDateTime) -> Result<(), Error> 
         Heard::Unknown if now < due.begun_at + ARRIVES => PaymentState::Pending,
         Heard::Unknown => end(desk, due.id, PaymentState::Failed, "not_begun").await?,
         Heard::NoAnswer if now >= due.expires_at + NO_ANSWER => {
-            tracing::error!(payment.id = %due.id, "a payment gateway gives no answer; somebody must look at the payment");
             end(desk, due.id, PaymentState::Disputed, "no_answer").await?
         }
         Heard::NoAnswer => PaymentState::Pending,
@@ -144,7 +143,11 @@ async fn end(desk: &Desk, payment: Uuid, state: PaymentState, why: &str) -> Resu
     let Some(found) = payments::lock(&mut tx, payment).await? else { return Ok(state) };
     if found.state == PaymentState::Pending {
         payments::set_state(&mut tx, payment, state, &found.gateway_status, why, now).await?;
-        tracing::info!(payment.id = %payment, state = state.as_str(), why, "a payment ended");
+        if state == PaymentState::Disputed {
+            tracing::error!(payment.id = %payment, why, "somebody must look at a payment");
+        } else {
+            tracing::info!(payment.id = %payment, state = state.as_str(), why, "a payment ended");
+        }
     }
     let after = payments::find(&mut *tx, payment).await?.map_or(state, |after| after.state);
     tx.commit().await?;

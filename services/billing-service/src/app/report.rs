@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Desk;
 use super::bill::{money_fact, wire};
 use super::payments::{lock, settle};
+use super::poll::AFTERWARDS;
 use super::record::By;
 use super::refund::give_back;
 use crate::domain::payment::PaymentState;
@@ -86,6 +87,8 @@ async fn end(
     if !payments::set_state(connection, payment.id, state, &report.word, reason, now).await? {
         return Ok(());
     }
+    // Money may come all the same.
+    polls::schedule(&mut *connection, payment.id, Some(runtime::clock::now() + AFTERWARDS)).await?;
     let mut fact = money_fact(payment.customer_id, now);
     fact.subscription_id = invoice.subscription_id;
     fact.invoice_id = Some(invoice.id);
@@ -114,11 +117,18 @@ async fn given_back(
         request_id: String::new(),
     };
     let key = format!("gateway-refund:{}", payment.id);
-    match give_back(connection, desk, &by, payment, invoice, left, &key, now).await {
+    // Books of another keeper are corrected there, by a person.
+    let ours = invoice.provider == "ledger";
+    let given = if ours {
+        give_back(connection, desk, &by, payment, invoice, left, &key, now).await
+    } else {
+        Err(Error::Refused("invalid_state", "the invoice is kept by the billing provider"))
+    };
+    match given {
         Ok(_) => Ok(()),
-        // Its credit was used meanwhile: the books cannot say who lost it. A person decides.
+        // Or its credit was used meanwhile: the books cannot say who lost it. A person decides.
         Err(Error::Refused(..)) => {
-            let why = "refunded_but_used";
+            let why = if ours { "refunded_but_used" } else { "refunded_elsewhere" };
             payments::set_state(connection, payment.id, PaymentState::Disputed, &report.word, why, now)
                 .await?;
             tracing::error!(payment.id = %payment.id, why, "somebody must look at a payment");

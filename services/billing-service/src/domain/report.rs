@@ -75,7 +75,7 @@ pub const OTHER_AMOUNT: &str = "other_amount";
 
 /// What a report means for a payment. The invoice is paid by [`Verdict::Settle`] alone, and that needs the amount to the cent.
 pub fn judge(known: Known, report: &Report) -> Verdict {
-    use PaymentState::{Cancelled, Disputed, Failed, Paid, Pending, Refunded};
+    use PaymentState::{Cancelled, Disputed, Failed, Paid, Pending};
     match (report.standing, known.settled, known.state) {
         (Standing::Paid, true, Disputed) => Verdict::Restore,
         (Standing::Paid, false, state) if report.amount != Some(known.amount) => {
