@@ -1,5 +1,6 @@
 //! Use cases of billing, one file each.
 
+pub mod audit;
 pub mod bill;
 mod catalogue;
 pub mod change;
@@ -9,6 +10,7 @@ mod complete;
 pub mod engine;
 mod entitlement;
 pub mod hear;
+mod invoice_pdf;
 pub mod overview;
 pub mod pay;
 pub mod payments;
@@ -37,6 +39,7 @@ pub use catalogue::{apply_catalogue, check_catalogue};
 pub use clock::BillingClock;
 pub use complete::complete;
 pub use entitlement::{Entitled, entitlement};
+pub use invoice_pdf::{Stationery, invoice_pdf};
 pub use place_order::{Answer, Failed, Wish, place_order};
 pub use standing::{Standing, standing};
 pub use take_back::{cancel_order, end_subscription, make_room, take_back, tell_provider, undelete};
@@ -63,6 +66,8 @@ pub struct Desk {
     pub trial_days: u16,
     /// What invoices and the ladder go by.
     pub terms: Terms,
+    /// What documents are printed with.
+    pub stationery: Stationery,
     /// The time of billing.
     pub clock: BillingClock,
     /// Where a test lets the process die.

@@ -10,10 +10,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use paying::Paying;
 
-use crate::app::Terms;
+use crate::app::{Stationery, Terms};
 use crate::domain::catalogue::Catalogue;
+use crate::domain::document::Seller;
 use crate::domain::ladder::LadderRules;
 use crate::domain::subscription::ProvisionPolicy;
+use crate::pdf::Fonts;
 use crate::provider;
 
 /// Database and role that this service owns.
@@ -90,6 +92,9 @@ pub struct Config {
     /// When provisioning may begin; default on_invoice, in production on_payment
     #[arg(long, env = "BILLING_PROVISION_POLICY", value_enum)]
     pub billing_provision_policy: Option<ProvisionPolicy>,
+    /// Hour of the nightly audit, UTC
+    #[arg(long, env = "BILLING_AUDIT_HOUR", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=23))]
+    pub audit_hour: u8,
     /// What happens when a trial cannot be checked: it is not given
     #[arg(long, env = "TRIAL_ELIGIBILITY_FAIL_BEHAVIOR", value_enum, default_value = "closed")]
     pub trial_eligibility_fail_behavior: FailBehavior,
@@ -128,6 +133,69 @@ pub struct Invoicing {
     /// Days that data of a terminated instance is kept, as mails say it
     #[arg(long, env = "RETENTION_DAYS", default_value_t = 30)]
     pub retention_days: u16,
+    /// Name of the company that sells, on invoices
+    #[arg(long, env = "INVOICE_SELLER_NAME", default_value = "SaaSOdoo")]
+    pub invoice_seller_name: String,
+    /// Its address, lines separated by semicolons
+    #[arg(long, env = "INVOICE_SELLER_ADDRESS", default_value = "")]
+    pub invoice_seller_address: String,
+    /// Its tax id
+    #[arg(long, env = "INVOICE_SELLER_TAX_ID", default_value = "")]
+    pub invoice_seller_tax_id: String,
+    /// Where questions about invoices go
+    #[arg(long, env = "INVOICE_SELLER_EMAIL", default_value = "")]
+    pub invoice_seller_email: String,
+    /// Foot of invoices (bank, register, how to pay), lines separated by semicolons
+    #[arg(long, env = "INVOICE_FOOTER", default_value = "")]
+    pub invoice_footer: String,
+    /// TrueType or OpenType file with the characters that the built-in font lacks, such as Chinese, Japanese or Korean ones
+    #[arg(long, env = "INVOICE_FONT_FILE")]
+    pub invoice_font_file: Option<std::path::PathBuf>,
+}
+
+/// Longest line of the seller's details, and most lines of each, so that a page always has room for an invoice.
+const SELLER_LINE: usize = 120;
+const SELLER_LINES: usize = 8;
+
+impl Invoicing {
+    /// What documents are printed with; a font that cannot be read stops the start, not the first invoice.
+    pub fn stationery(&self) -> anyhow::Result<Stationery> {
+        let more = match &self.invoice_font_file {
+            None => None,
+            Some(path) => {
+                let bytes = std::fs::read(path)
+                    .with_context(|| format!("INVOICE_FONT_FILE: cannot read {}", path.display()))?;
+                Some(("INVOICE_FONT_FILE", bytes))
+            }
+        };
+        let seller = Seller {
+            name: seller_line("INVOICE_SELLER_NAME", &self.invoice_seller_name)?,
+            address: seller_lines("INVOICE_SELLER_ADDRESS", &self.invoice_seller_address)?,
+            tax_id: seller_line("INVOICE_SELLER_TAX_ID", &self.invoice_seller_tax_id)?,
+            email: seller_line("INVOICE_SELLER_EMAIL", &self.invoice_seller_email)?,
+            footer: seller_lines("INVOICE_FOOTER", &self.invoice_footer)?,
+        };
+        if seller.name.is_empty() {
+            bail!("INVOICE_SELLER_NAME is empty");
+        }
+        Ok(Stationery { seller, fonts: Fonts::try_new(more)? })
+    }
+}
+
+fn seller_line(name: &str, text: &str) -> anyhow::Result<String> {
+    let text = text.trim();
+    if text.chars().count() > SELLER_LINE {
+        bail!("{name} has a line of more than {SELLER_LINE} characters");
+    }
+    Ok(text.to_owned())
+}
+
+fn seller_lines(name: &str, text: &str) -> anyhow::Result<Vec<String>> {
+    let lines: Vec<&str> = text.split(';').map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.len() > SELLER_LINES {
+        bail!("{name} has more than {SELLER_LINES} lines");
+    }
+    lines.into_iter().map(|line| seller_line(name, line)).collect()
 }
 
 /// Kill Bill; used when it is the provider.

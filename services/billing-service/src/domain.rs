@@ -1,6 +1,9 @@
 //! Rules of billing, pure: money, periods, plans, subscriptions, the trial. No clock, no SQL, no provider.
 
+pub mod audit;
 pub mod catalogue;
+pub mod coupon;
+pub mod document;
 pub mod invoice;
 pub mod journal;
 pub mod ladder;
@@ -12,4 +15,5 @@ pub mod proration;
 pub mod report;
 pub mod schedule;
 pub mod subscription;
+pub mod tax;
 pub mod trial;

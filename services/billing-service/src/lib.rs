@@ -11,6 +11,7 @@ pub mod failpoint;
 pub mod gateway;
 pub mod grpc;
 pub mod metrics;
+pub mod pdf;
 pub mod peers;
 pub mod provider;
 pub mod serve;

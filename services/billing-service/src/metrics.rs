@@ -1,6 +1,6 @@
 //! Metrics of orders and their sweep, registered in one place.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -27,10 +27,13 @@ pub struct BillingMetrics {
     differences: Family<Kind, Counter>,
     order_seconds: Histogram,
     last_sweep: Gauge<i64, AtomicI64>,
+    sweeps: Counter,
+    sweep_seconds: Gauge<f64, AtomicU64>,
     invoices: Counter,
     payments: Counter,
     gateways: Family<AtGateway, Counter>,
     audit: Family<Kind, Gauge<i64, AtomicI64>>,
+    last_audit: Gauge<i64, AtomicI64>,
 }
 
 impl BillingMetrics {
@@ -41,10 +44,13 @@ impl BillingMetrics {
             differences: Family::default(),
             order_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
             last_sweep: Gauge::default(),
+            sweeps: Counter::default(),
+            sweep_seconds: Gauge::default(),
             invoices: Counter::default(),
             payments: Counter::default(),
             gateways: Family::default(),
             audit: Family::default(),
+            last_audit: Gauge::default(),
         };
         metrics.register(|registry| {
             registry.register("billing_subscriptions", "Subscriptions made, by kind: trial, paid", this.orders.clone());
@@ -63,10 +69,14 @@ impl BillingMetrics {
             );
             registry.register(
                 "billing_audit_findings",
-                "What the last audit found, by kind: instance_without_subscription, subscription_without_instance, journal_unbalanced, balance_differs",
+                "What the last audit found, by kind: instance_without_subscription, subscription_without_instance, journal_unbalanced, total_differs, \
+                 balance_differs, payment_differs, credit_differs, number_missing",
                 this.audit.clone(),
             );
+            registry.register("billing_last_audit_timestamp", "When the last audit ended", this.last_audit.clone());
             registry.register("billing_last_sweep_timestamp", "When the last sweep ended", this.last_sweep.clone());
+            registry.register("billing_sweeps", "Sweeps that ended", this.sweeps.clone());
+            registry.register("billing_last_sweep_seconds", "How long the last sweep took", this.sweep_seconds.clone());
         });
         this
     }
@@ -106,8 +116,15 @@ impl BillingMetrics {
         self.audit.get_or_create(&Kind { kind }).set(found);
     }
 
+    /// The last audit ended then.
+    pub fn audit_ended(&self, at: time::OffsetDateTime) {
+        self.last_audit.set(at.unix_timestamp());
+    }
+
     /// A sweep ended.
-    pub fn swept(&self, now: time::OffsetDateTime) {
+    pub fn swept(&self, now: time::OffsetDateTime, took: std::time::Duration) {
         self.last_sweep.set(now.unix_timestamp());
+        self.sweep_seconds.set(took.as_secs_f64());
+        self.sweeps.inc();
     }
 }

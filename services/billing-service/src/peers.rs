@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contracts::instance::v1::FindBySubscriptionRequest;
 use contracts::instance::v1::instance_directory_service_client::InstanceDirectoryServiceClient;
+use contracts::instance::v1::{FindBySubscriptionRequest, ListLiveRequest};
 use contracts::services::{INSTANCE, USER};
 use contracts::user::v1::GetCustomerRequest;
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
@@ -11,6 +11,7 @@ use runtime::grpc::{Authenticated, Dialer};
 use tonic::Status;
 use uuid::Uuid;
 
+use crate::domain::audit::LiveInstance;
 use crate::domain::trial::EmailHash;
 
 /// Longest wait for an answer; an order waits for the first of them.
@@ -52,6 +53,27 @@ impl Peers {
         let request = FindBySubscriptionRequest { subscription_id: subscription.to_string() };
         let answer = in_time(self.instances.clone().find_by_subscription(request)).await?;
         Ok(answer.into_inner().found)
+    }
+
+    /// Live instances after an id; none: that was all of them.
+    pub async fn live_instances(&self, after: Uuid, page_size: u16) -> Result<Vec<LiveInstance>, Status> {
+        let request = ListLiveRequest { after: after.to_string(), page_size: page_size.into() };
+        let answer = in_time(self.instances.clone().list_live(request)).await?.into_inner();
+        let id = |text: &str| Uuid::parse_str(text).map_err(|_| Status::internal("an id that is none"));
+        answer
+            .instances
+            .iter()
+            .map(|live| {
+                Ok(LiveInstance {
+                    id: id(&live.instance_id)?,
+                    customer_id: id(&live.customer_id)?,
+                    subscription_id: match live.subscription_id.as_str() {
+                        "" => None,
+                        text => Some(id(text)?),
+                    },
+                })
+            })
+            .collect()
     }
 }
 

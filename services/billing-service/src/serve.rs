@@ -58,6 +58,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     process.spawn("provider", greet(desk.provider.clone(), stop.clone()));
     let look = Duration::from_secs(config.paying.paynow_poll_seconds.into());
     process.spawn("payments", app::poll::run(desk.clone(), look, stop.clone()));
+    process.spawn("audit", app::audit::run(desk.clone(), config.audit_hour, stop.clone()));
     process.spawn("sweep", sweep::run(desk.clone(), pause, stop.clone()));
 
     let server = Server::try_new(
@@ -123,6 +124,7 @@ fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Resu
         pay_within: time::Duration::days(config.orders.order_payment_days.into()),
         trial_days: config.selling.default_trial_days,
         terms: config.terms(),
+        stationery: config.invoicing.stationery()?,
         clock: BillingClock::default(),
         fail: config.paying.fail_point(config.common.environment)?,
         metrics,

@@ -1,7 +1,9 @@
 //! All SQL of billing, one file for each thing that it keeps.
 
 pub mod audit;
+pub mod audits;
 pub mod clock;
+pub mod coupons;
 pub mod credits;
 pub mod customers;
 pub mod invoices;
@@ -11,9 +13,18 @@ pub mod payments;
 pub mod plans;
 pub mod polls;
 pub mod refunds;
+pub mod settlements;
 pub mod subscriptions;
 pub mod tasks;
 pub mod webhooks;
+
+/// All reads of a transaction that has just begun see the same moment.
+pub async fn read_one_moment(connection: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(connection)
+        .await
+        .map(drop)
+}
 
 /// A row that breaks a rule which the CHECKs should hold.
 pub(crate) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {

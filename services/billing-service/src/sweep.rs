@@ -1,6 +1,6 @@
 //! Finds in SQL what a crash, a lost message or a provider's outage left open, and finishes it (REL-04, BIL-08).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ pub async fn run(desk: Desk, pause: Duration, stop: CancellationToken) -> anyhow
 
 /// One round over everything that is due at `now`.
 pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
+    let begun = Instant::now();
     for order in orders::claim_open(&desk.pool, now, HOLD, BATCH).await? {
         if let Err(error) = mend(desk, &order, now).await {
             tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "order is not finished yet");
@@ -53,7 +54,7 @@ pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
             }
         }
     }
-    desk.metrics.swept(now);
+    desk.metrics.swept(now, begun.elapsed());
     Ok(())
 }
 

@@ -26,6 +26,12 @@ pub struct Stack {
     /// HTTP ports of the services.
     #[serde(default)]
     pub services: BTreeMap<String, String>,
+    /// gRPC addresses of the services.
+    #[serde(default)]
+    pub grpc: BTreeMap<String, String>,
+    /// Superuser URL of PostgreSQL.
+    #[serde(default)]
+    pub database_url: String,
     /// URL of the supervisor's switches.
     #[serde(default)]
     pub control: String,

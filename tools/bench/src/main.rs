@@ -1,6 +1,7 @@
 //! Benchmarks. Each measures a running stack from outside, measures a baseline in the same run, and writes its figures as JSON.
 //! `cargo xtask bench` builds with optimisation, starts a stack for it and stops it.
 
+mod billing;
 mod databases;
 mod figures;
 mod provision;
@@ -27,6 +28,8 @@ struct Cli {
 enum What {
     /// Creating instances: acceptance, provisioning, throughput, memory, writes in a steady state
     Provision(provision::Settings),
+    /// Billing: orders against bare SQL, a renewal run, sweeps with nothing due
+    Billing(billing::Settings),
     /// Databases: allocation against bare SQL, one by one and in parallel; a health round
     Databases(databases::Settings),
 }
@@ -37,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
     let stack = e2e::Stack::read(&cli.stack)?;
     let figures = match cli.what {
         What::Provision(settings) => provision::run(&settings, &stack).await?,
+        What::Billing(settings) => billing::run(&settings, &stack, &cli.stack).await?,
         What::Databases(settings) => databases::run(&settings, &stack).await?,
     };
     figures.print();

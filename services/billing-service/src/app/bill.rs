@@ -21,6 +21,7 @@ pub async fn bill(connection: &mut PgConnection, desk: &Desk, mut new: NewInvoic
     let Some(id) = invoices::issue(connection, &desk.terms.issuer, &new, sums, &buyer).await? else {
         return invoices::find_by_key(connection, &new.key).await?.ok_or(Error::Conflict);
     };
+    charges::issued(connection, &new).await?;
     let now = new.issued_at;
     let entry = Entry::new("invoice_issued", format!("invoice:{id}"), new.customer_id, now)
         .of_invoice(id)

@@ -6,10 +6,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Desk;
 use super::bill::{bill, subscription_fact};
 use super::engine::{self, invoice};
 use super::payments::paid;
+use super::{Desk, charges};
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
@@ -98,7 +98,8 @@ pub async fn upgrade(
         return Ok(quote);
     }
     changeable(&mut tx, &row).await?;
-    let (lines, due, credit) = price(&row, &target, now)?;
+    let (lines, credit) = price(&row, &target, now)?;
+    let due = charges::quote(&mut tx, row.customer_id, target.price.currency(), &lines).await?.total;
     let mut quote = Quote {
         current,
         target,
@@ -171,8 +172,8 @@ async fn asked_before(
     }))
 }
 
-/// Lines, their sum, and what the old plan gives back. In the trial nothing was paid: the new plan's first period is charged whole.
-fn price(row: &Subscription, target: &Plan, now: OffsetDateTime) -> Result<(Vec<Line>, Money, Money), Error> {
+/// Lines, and what the old plan gives back. In the trial nothing was paid: the new plan's first period is charged whole.
+fn price(row: &Subscription, target: &Plan, now: OffsetDateTime) -> Result<(Vec<Line>, Money), Error> {
     let left = match row.period() {
         Some((start, end)) if !row.in_trial() => unused(row.price, start, end, now)?,
         _ => engine::nothing(row),
@@ -192,7 +193,7 @@ fn price(row: &Subscription, target: &Plan, now: OffsetDateTime) -> Result<(Vec<
         let text = format!("unused time of {}", row.plan_name);
         lines.push(Line::one(LineKind::Proration, text, left.checked_neg()?, Some((now, until))));
     }
-    Ok((lines, charge.checked_add(left.checked_neg()?)?, left))
+    Ok((lines, left))
 }
 
 /// The old period was worth more than the new one: the rest is the customer's credit, and nothing is left to pay.

@@ -1,16 +1,122 @@
 //! What is added to the lines of an invoice before it is issued: coupon and tax (BIL-36).
 
 use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
-use crate::domain::invoice::NewInvoice;
+use crate::domain::coupon::normal;
+use crate::domain::invoice::{InvoiceKind, Line, LineKind, NewInvoice, Totals, totals};
+use crate::domain::money::{Currency, Money};
+use crate::domain::tax::tax;
 use crate::error::Error;
+use crate::store::{coupons, customers};
 
-/// Adds discount and tax lines and the tax note; answers who buys, as the invoice will say it for ever.
+/// Adds discount and tax lines and the tax note; answers who buys, as the invoice will say it for ever. Lines that have a tax already keep it.
 pub async fn adorn(
     connection: &mut PgConnection,
     invoice: &mut NewInvoice,
 ) -> Result<serde_json::Value, Error> {
-    let _ = &invoice.lines;
-    let buyer = crate::store::customers::buyer(connection, invoice.customer_id).await?;
+    if let Some(subscription) = invoice.subscription_id
+        && matches!(invoice.kind, InvoiceKind::First | InvoiceKind::Recurring)
+        && let Some(line) = discount(connection, subscription, invoice.currency, &invoice.lines).await?
+    {
+        invoice.lines.push(line);
+    }
+    let (buyer, note) =
+        add_tax(connection, invoice.customer_id, invoice.currency, &mut invoice.lines).await?;
+    if invoice.note.is_empty() {
+        note.clone_into(&mut invoice.note);
+    }
     Ok(buyer)
+}
+
+/// The invoice was issued: its coupon was on one more.
+pub async fn issued(connection: &mut PgConnection, invoice: &NewInvoice) -> Result<(), Error> {
+    let discounted = invoice.lines.iter().any(|line| line.kind == LineKind::Discount);
+    if let Some(subscription) = invoice.subscription_id.filter(|_| discounted) {
+        coupons::count(connection, subscription).await?;
+    }
+    Ok(())
+}
+
+/// The coupon is on plans, not on changes of them.
+async fn discount(
+    connection: &mut PgConnection,
+    subscription: Uuid,
+    currency: Currency,
+    lines: &[Line],
+) -> Result<Option<Line>, Error> {
+    let Some((coupon, before)) = coupons::of_subscription(connection, subscription).await? else {
+        return Ok(None);
+    };
+    if !coupon.applies(before) {
+        return Ok(None);
+    }
+    let plans = lines.iter().filter(|line| line.kind == LineKind::Plan).map(|line| line.amount);
+    let off = coupon.off(Money::sum(currency, plans)?)?;
+    if off.minor() <= 0 {
+        return Ok(None);
+    }
+    Ok(Some(Line::one(LineKind::Discount, coupon.describe(), off.checked_neg()?, None)))
+}
+
+async fn add_tax(
+    connection: &mut PgConnection,
+    customer: Uuid,
+    currency: Currency,
+    lines: &mut Vec<Line>,
+) -> Result<(serde_json::Value, &'static str), Error> {
+    let buyer = customers::buyer(&mut *connection, customer).await?;
+    if lines.iter().any(|line| line.kind == LineKind::Tax) {
+        return Ok((buyer, ""));
+    }
+    let text = |name: &str| buyer[name].as_str().unwrap_or_default().trim().to_owned();
+    let rule = coupons::tax_rule(connection, &text("country")).await?;
+    let taxed = tax(rule.as_ref(), totals(currency, lines)?.subtotal, !text("tax_id").is_empty())?;
+    lines.extend(taxed.line);
+    Ok((buyer, taxed.note))
+}
+
+/// What lines cost a customer with tax, before an invoice is made of them: quotes of changes.
+pub async fn quote(
+    connection: &mut PgConnection,
+    customer: Uuid,
+    currency: Currency,
+    lines: &[Line],
+) -> Result<Totals, Error> {
+    let mut lines = lines.to_vec();
+    add_tax(connection, customer, currency, &mut lines).await?;
+    Ok(totals(currency, &lines)?)
+}
+
+/// What the next period of a subscription costs, with its coupon and with tax.
+pub async fn next_period(
+    connection: &mut PgConnection,
+    customer: Uuid,
+    subscription: Uuid,
+    price: Money,
+) -> Result<Money, Error> {
+    let mut lines = vec![Line::one(LineKind::Plan, "", price, None)];
+    let off = discount(connection, subscription, price.currency(), &lines).await?;
+    lines.extend(off);
+    Ok(quote(connection, customer, price.currency(), &lines).await?.total)
+}
+
+/// Uses a coupon for a subscription that is ordered, in the transaction of the order.
+pub async fn redeem(
+    connection: &mut PgConnection,
+    code: &str,
+    customer: Uuid,
+    subscription: Uuid,
+    currency: Currency,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let refused = |message| Error::Field { field: "coupon", message };
+    let coupon =
+        coupons::lock(connection, &normal(code)).await?.ok_or_else(|| refused("is no valid coupon"))?;
+    let used = coupons::used(&mut *connection, &coupon.code, customer).await?;
+    if let Some(why) = coupon.refusal(now, currency, used) {
+        return Err(refused(why));
+    }
+    Ok(coupons::redeem(connection, &coupon, customer, subscription, now).await?)
 }

@@ -4,7 +4,7 @@ use runtime::page::Page;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Desk;
+use super::{Desk, charges};
 use crate::domain::ladder::LadderState;
 use crate::domain::money::{Currency, Money};
 use crate::domain::subscription::Status;
@@ -45,8 +45,15 @@ pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
     let next = live
         .iter()
         .filter(|row| row.cancel_at.is_none() && row.status != Status::Pending)
-        .filter_map(|row| row.current_period_end.map(|end| (end, row.price)))
-        .min_by_key(|(end, _)| *end);
+        .filter_map(|row| row.current_period_end.map(|end| (end, row.id, row.price)))
+        .min_by_key(|(end, ..)| *end);
+    let next = match next {
+        Some((end, subscription, price)) => {
+            let mut connection = desk.pool.acquire().await?;
+            Some((end, charges::next_period(&mut connection, customer, subscription, price).await?))
+        }
+        None => None,
+    };
     let (pending, active) = live.into_iter().partition(|row| row.status == Status::Pending);
     let filter = Filter { customer_id: Some(customer), status: Some("open".into()), ..Filter::default() };
     let page = Page::try_new(1, Page::MAX_SIZE).map_err(|_| Error::Conflict)?;

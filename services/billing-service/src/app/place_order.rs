@@ -5,7 +5,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Desk, complete, take_back, tell_provider};
+use super::{Desk, charges, complete, take_back, tell_provider};
 use crate::domain::plan::Plan;
 use crate::domain::trial::{Eligibility, EmailHash, eligibility};
 use crate::error::Error;
@@ -30,6 +30,8 @@ pub struct Wish {
     pub trial: Option<bool>,
     /// The instance's settings.
     pub settings: Value,
+    /// A coupon.
+    pub coupon: Option<String>,
 }
 
 /// What became of it.
@@ -132,6 +134,10 @@ async fn write(
     if !orders::place(&mut tx, &order, &wish.settings, TAKE_OVER).await? {
         tx.rollback().await?;
         return Ok(None);
+    }
+    if let Some(code) = &wish.coupon {
+        let currency = plan.price.currency();
+        charges::redeem(&mut tx, code, wish.customer_id, subscription_id, currency, now).await?;
     }
     tx.commit().await?;
     Ok(Some((order, reason)))

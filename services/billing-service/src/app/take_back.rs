@@ -11,7 +11,7 @@ use super::complete::announce;
 use crate::error::Error;
 use crate::provider::CancelWhen;
 use crate::store::orders::{self, Order};
-use crate::store::{customers, subscriptions};
+use crate::store::{coupons, customers, subscriptions};
 
 /// Takes back the order of an instance that could not be stored. Unknown or taken back before: success.
 pub async fn cancel_order(
@@ -44,6 +44,7 @@ pub async fn take_back(
         return Ok(());
     }
     customers::return_trial(connection, order.subscription_id).await?;
+    coupons::give_back(connection, order.subscription_id).await?;
     if let Some(ended) = subscriptions::end(connection, order.subscription_id, reason, now).await? {
         announce(connection, topics::SUBSCRIPTION_ENDED, &ended, Some(reason), now).await?;
     }

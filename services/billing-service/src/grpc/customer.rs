@@ -192,9 +192,11 @@ impl BillingService for Api {
 
     async fn get_invoice_pdf(
         &self,
-        _: Request<proto::GetInvoiceRequest>,
+        request: Request<proto::GetInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoicePdfResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let found = own_invoice(&self.desk, user(&request)?, &request.get_ref().invoice_id).await?;
+        let (pdf, file_name) = app::invoice_pdf(&self.desk, found).await?;
+        Ok(Response::new(proto::GetInvoicePdfResponse { pdf, file_name }))
     }
 
     async fn upgrade_subscription(

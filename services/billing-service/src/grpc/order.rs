@@ -97,5 +97,6 @@ fn wish(request: proto::PlaceOrderRequest) -> Result<Wish, Error> {
         plan_name: request.plan_name,
         trial: request.trial,
         settings,
+        coupon: Some(request.coupon).filter(|code| !code.trim().is_empty()),
     })
 }

@@ -1,7 +1,7 @@
 //! The ledger's books over time: invoices, payments, the ladder, changes of the plan. Every test ends with the proof of the books.
 
 use billing_service::app::payments::{Settled, settle};
-use billing_service::app::{change, engine, reconcile};
+use billing_service::app::{change, engine};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self, Invoice};
@@ -392,14 +392,4 @@ async fn money_that_is_too_much_pays_the_next_invoice(pool: PgPool) {
     let second = &case.invoices().await[1];
     assert_eq!((second.balance.minor(), row.status), (400, Status::Active));
     case.proof().await;
-}
-
-/// BIL-33, BIL-37: the audit counts a subscription whose instance is gone.
-#[sqlx::test(migrations = "./migrations")]
-async fn the_audit_finds_a_subscription_without_its_instance(pool: PgPool) {
-    let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
-    sqlx::query("UPDATE orders SET confirmed_at = now()").execute(&pool).await.unwrap();
-    assert_eq!(reconcile::audit(&case.world.desk).await.unwrap().without_instance, 1);
-    case.world.instances.add(&case.subscription.to_string());
-    assert_eq!(reconcile::audit(&case.world.desk).await.unwrap(), reconcile::Findings::default());
 }

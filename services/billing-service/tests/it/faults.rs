@@ -26,6 +26,7 @@ async fn an_order_that_is_cut_off_at_any_step_ends_with_one_subscription(pool: P
             plan_name: "basic-monthly".into(),
             trial: None,
             settings: serde_json::json!({"name": "Shop"}),
+            coupon: None,
         };
         let desk = world.desk.clone();
         let process = tokio::spawn(async move { app::place_order(&desk, wish, clock::now()).await });
@@ -103,6 +104,7 @@ async fn a_refused_order_is_taken_back(pool: PgPool) {
         plan_name: "basic-monthly".into(),
         trial: None,
         settings: serde_json::json!({}),
+        coupon: None,
     };
     let desk = world.desk.clone();
     let process = tokio::spawn(async move { app::place_order(&desk, wish, clock::now()).await });

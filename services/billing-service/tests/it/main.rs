@@ -1,15 +1,19 @@
 //! billing-service against a real PostgreSQL, a real RabbitMQ, and a provider that misbehaves.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod audit;
 mod books;
 mod bus;
 mod catalogue;
+mod charges;
 mod conformance;
 mod crashes;
 mod customers;
 mod faults;
 mod orders;
+mod paper;
 mod paynow;
 mod refunds;
+mod runs;
 mod source;
 mod world;

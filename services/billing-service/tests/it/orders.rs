@@ -215,6 +215,7 @@ async fn placing_an_order_is_quick(pool: PgPool) {
             plan_name: "basic-monthly".into(),
             trial: None,
             settings: serde_json::json!({}),
+            coupon: None,
         };
         let start = Instant::now();
         app::place_order(&world.desk, wish, clock::now()).await.unwrap();

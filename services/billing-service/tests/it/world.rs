@@ -1,17 +1,19 @@
 //! Everything around billing: a directory of customers, a directory of instances, a provider with faults, the gRPC API.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use billing_service::app::{self, Desk};
 use billing_service::domain::catalogue::Catalogue;
+use billing_service::domain::document::Seller;
 use billing_service::domain::money::Money;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::failpoint::FailPoint;
 use billing_service::gateway::{Gateways, Pretend};
 use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
+use billing_service::pdf::Fonts;
 use billing_service::peers::Peers;
 use billing_service::provider::{
     CancelWhen, Guarded, Ledger, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider,
@@ -86,12 +88,27 @@ impl CustomerDirectoryService for Directory {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Instances {
     subscriptions: Arc<Mutex<HashSet<String>>>,
+    live: Arc<Mutex<BTreeMap<String, instance::LiveInstance>>>,
     away: Arc<AtomicBool>,
 }
 
 impl Instances {
     pub(crate) fn add(&self, subscription: &str) {
         self.subscriptions.lock().unwrap().insert(subscription.to_owned());
+    }
+
+    /// A live instance.
+    pub(crate) fn live(&self, id: Uuid, customer: Uuid, subscription: Option<Uuid>) {
+        let live = instance::LiveInstance {
+            instance_id: id.to_string(),
+            customer_id: customer.to_string(),
+            subscription_id: subscription.map(|id| id.to_string()).unwrap_or_default(),
+        };
+        self.live.lock().unwrap().insert(id.to_string(), live);
+    }
+
+    pub(crate) fn gone(&self, id: Uuid) {
+        self.live.lock().unwrap().remove(&id.to_string());
     }
 
     pub(crate) fn set_away(&self, away: bool) {
@@ -125,16 +142,38 @@ impl InstanceDirectoryService for Instances {
         let found = self.subscriptions.lock().unwrap().contains(&request.get_ref().subscription_id);
         Ok(Response::new(instance::FindBySubscriptionResponse { found, ..Default::default() }))
     }
+
+    async fn list_live(
+        &self,
+        request: Request<instance::ListLiveRequest>,
+    ) -> Result<Response<instance::ListLiveResponse>, Status> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("away"));
+        }
+        let asked = request.into_inner();
+        // Small pages, so that there is more than one.
+        let size = usize::try_from(asked.page_size).unwrap().min(2);
+        let live = self.live.lock().unwrap();
+        let instances =
+            live.values().filter(|one| one.instance_id > asked.after).take(size).cloned().collect();
+        Ok(Response::new(instance::ListLiveResponse { instances }))
+    }
 }
 
 const USER_POLICIES: &[MethodPolicy] = &[MethodPolicy {
     method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer",
     allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
 }];
-const INSTANCE_POLICIES: &[MethodPolicy] = &[MethodPolicy {
-    method: "/saasodoo.instance.v1.InstanceDirectoryService/FindBySubscription",
-    allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
-}];
+const INSTANCE_POLICIES: &[MethodPolicy] = &[
+    MethodPolicy {
+        method: "/saasodoo.instance.v1.InstanceDirectoryService/FindBySubscription",
+        allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
+        method: "/saasodoo.instance.v1.InstanceDirectoryService/ListLive",
+        allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+    },
+];
 
 /// Where a call to the provider goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,6 +312,16 @@ impl Provider for Remote {
     }
 }
 
+fn seller() -> Seller {
+    Seller {
+        name: "SaaSOdoo Hosting Ltd".into(),
+        address: vec!["12 Samora Machel Avenue".into(), "Harare".into(), "Zimbabwe".into()],
+        tax_id: "ZW-2000123".into(),
+        email: "billing@saasodoo.example".into(),
+        footer: vec!["Bank: First Bank, account 0123456789, branch 0042".into()],
+    }
+}
+
 pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) directory: Directory,
@@ -329,6 +378,7 @@ impl World {
             pay_within: time::Duration::days(7),
             trial_days: 14,
             terms: app::Terms { test_clock: true, ..app::Terms::default() },
+            stationery: app::Stationery { seller: seller(), fonts: Fonts::try_new(None).unwrap() },
             clock: app::BillingClock::default(),
             fail: FailPoint::default(),
             metrics: BillingMetrics::new(&Metrics::new()),

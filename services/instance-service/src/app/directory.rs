@@ -51,3 +51,9 @@ pub async fn find_by_subscription(app: &App, subscription: Uuid) -> Result<Optio
     let found = instances::find_by_subscription(&mut connection, subscription, Scope::All).await?;
     Ok(found.map(|found| found.instance.id))
 }
+
+/// Live instances after an id, for billing's audit (BIL-37).
+pub async fn live(app: &App, after: Uuid, limit: i64) -> Result<Vec<instances::Live>, Error> {
+    let mut connection = app.pool.acquire().await?;
+    Ok(instances::live_page(&mut connection, after, limit).await?)
+}

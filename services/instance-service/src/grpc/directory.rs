@@ -57,4 +57,28 @@ impl InstanceDirectoryService for Api {
             instance_id: found.map(|id| id.to_string()).unwrap_or_default(),
         }))
     }
+
+    async fn list_live(
+        &self,
+        request: Request<wire::ListLiveRequest>,
+    ) -> Result<Response<wire::ListLiveResponse>, Status> {
+        let asked = request.get_ref();
+        if !(1..=MOST).contains(&usize::try_from(asked.page_size).unwrap_or(0)) {
+            return Err(Error::invalid("page_size", "must be from 1 to 1000").into());
+        }
+        let after = match asked.after.as_str() {
+            "" => Uuid::nil(),
+            text => field_id("after", text)?,
+        };
+        let found = directory::live(&self.0, after, asked.page_size.into()).await?;
+        let instances = found
+            .into_iter()
+            .map(|live| wire::LiveInstance {
+                instance_id: live.id.to_string(),
+                customer_id: live.customer_id.to_string(),
+                subscription_id: live.subscription_id.map(|id| id.to_string()).unwrap_or_default(),
+            })
+            .collect();
+        Ok(Response::new(wire::ListLiveResponse { instances }))
+    }
 }

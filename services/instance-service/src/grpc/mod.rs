@@ -79,6 +79,7 @@ pub const POLICIES: &[MethodPolicy] = &[
         method: "/saasodoo.instance.v1.InstanceDirectoryService/FindBySubscription",
         allow: MONEY,
     },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceDirectoryService/ListLive", allow: MONEY },
 ];
 
 /// All services of this process.

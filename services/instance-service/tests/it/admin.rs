@@ -257,3 +257,33 @@ async fn an_order_finds_its_instance(pool: PgPool) {
     assert_eq!((found.found, found.instance_id), (true, instance.id));
     assert!(!client.find_by_subscription(find(Uuid::now_v7().to_string())).await.unwrap().into_inner().found);
 }
+
+/// BIL-37: the audit gets each live instance once, page by page, and no terminated one.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn the_audit_lists_live_instances_page_by_page(pool: PgPool) {
+    let world = World::start(pool).await;
+    let customer = world.customer();
+    let mut made = Vec::new();
+    for name in ["One", "Two", "Three"] {
+        made.push(world.create(&customer, name).await);
+    }
+    sqlx::query("UPDATE instances SET status = 'terminated' WHERE id = $1::uuid")
+        .bind(&made[1].id)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let mut client = world.directory_as(BILLING);
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = wire::ListLiveRequest { after, page_size: 1 };
+        let page = client.list_live(page).await.unwrap().into_inner().instances;
+        let Some(last) = page.last() else { break };
+        after = last.instance_id.clone();
+        found.extend(page);
+    }
+    let seen: Vec<_> = found.into_iter().map(|live| (live.instance_id, live.subscription_id)).collect();
+    let live = [&made[0], &made[2]].map(|one| (one.id.clone(), one.subscription_id.clone()));
+    assert_eq!(seen, live);
+    let none = wire::ListLiveRequest { after: String::new(), page_size: 0 };
+    assert!(client.list_live(none).await.is_err());
+}

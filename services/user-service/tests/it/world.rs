@@ -15,7 +15,7 @@ use contracts::instance::v1::instance_directory_service_server::{
 };
 use contracts::instance::v1::{
     CountInstancesRequest, CountInstancesResponse, FindBySubscriptionRequest, FindBySubscriptionResponse,
-    TerminateAllRequest, TerminateAllResponse,
+    ListLiveRequest, ListLiveResponse, TerminateAllRequest, TerminateAllResponse,
 };
 use contracts::notification::v1::notification_service_server::{
     NotificationService, NotificationServiceServer,
@@ -127,6 +127,10 @@ impl InstanceDirectoryService for Fake {
         &self,
         _: Request<FindBySubscriptionRequest>,
     ) -> Result<Response<FindBySubscriptionResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn list_live(&self, _: Request<ListLiveRequest>) -> Result<Response<ListLiveResponse>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 }

@@ -132,3 +132,27 @@ pub async fn live_after(
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.subscription_id)).collect())
 }
+
+/// A live instance, as billing's audit looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Live {
+    /// The instance.
+    pub id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// What pays for it.
+    pub subscription_id: Option<Uuid>,
+}
+
+/// Live instances after an id, in the order of the ids, those that nobody pays for among them (BIL-37).
+pub async fn live_page(connection: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Live>> {
+    sqlx::query_as!(
+        Live,
+        "SELECT id, customer_id, subscription_id FROM instances
+         WHERE id > $1 AND status NOT IN ('terminated', 'purged') ORDER BY id LIMIT $2",
+        after,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+}

@@ -12,7 +12,9 @@ use crate::domain::{
     Database, DesiredState, Failure, Holds, Instance, Limits, Observed, OperationKind, Status,
 };
 
-pub use count::{Due, count_live, due, expired, live_after, live_of, lock_customer, room, unpaid};
+pub use count::{
+    Due, Live, count_live, due, expired, live_after, live_of, live_page, lock_customer, room, unpaid,
+};
 pub use save::{Extra, insert, mark_revealed, save_change, save_edit, save_holds, save_plan, take_back};
 
 const TABLE: &str = "instances";

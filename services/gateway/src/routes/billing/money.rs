@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use contracts::billing::v1 as pb;
 use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
 use super::other;
 use crate::app::App;
@@ -164,7 +165,11 @@ pub async fn get_invoice_pdf(
 ) -> Result<Response, Problem> {
     let request = context.request(pb::GetInvoiceRequest { invoice_id: id });
     let found = app.clients.billing.clone().get_invoice_pdf(request).await?.into_inner();
-    Ok(([(http::header::CONTENT_TYPE, "application/pdf")], found.pdf).into_response())
+    let headers = [
+        (CONTENT_TYPE, "application/pdf".to_owned()),
+        (CONTENT_DISPOSITION, format!("inline; filename=\"{}\"", found.file_name)),
+    ];
+    Ok((headers, found.pdf).into_response())
 }
 
 /// Change to a larger plan, or ask what it costs.

@@ -1,0 +1,171 @@
+//! Documents read back: what a reader of the PDF finds in it.
+
+use super::*;
+use crate::domain::document::{Item, Row};
+use lopdf::Document as Parsed;
+use time::macros::datetime;
+
+fn row(label: &str, amount: &str) -> Row {
+    Row { label: label.into(), amount: amount.into() }
+}
+
+fn item(description: &str) -> Item {
+    Item {
+        description: description.into(),
+        period: Some("1 Mar 2028 – 1 Apr 2028".into()),
+        quantity: "1".into(),
+        unit: "9.00".into(),
+        amount: "9.00".into(),
+    }
+}
+
+fn sample(buyer: &str, items: Vec<Item>) -> Document {
+    Document {
+        title: "Invoice",
+        number: "INV-000042".into(),
+        stamp: Some("PAID"),
+        seller: ("SaaSOdoo Hosting Ltd".into(), vec!["12 Samora Machel Avenue".into(), "Harare".into()]),
+        buyer: (buyer.into(), vec!["Hauptstraße 5".into(), "10115 Berlin".into()]),
+        facts: vec![("Number", "INV-000042".into()), ("Date", "1 March 2028".into())],
+        currency: "USD".into(),
+        items,
+        sums: vec![row("Subtotal", "9.00"), row("VAT 15 %", "1.35")],
+        total: row("Total", "USD 10.35"),
+        settlements: vec![row("Payment by bank, REF-77 (2 Mar 2028)", "\u{2212}10.35")],
+        balance: row("Balance due", "USD 0.00"),
+        notes: vec!["Reverse charge: the buyer owes the tax.".into()],
+        footer: vec!["Bank: First Bank, account 0123456789".into()],
+        issued_at: Some(datetime!(2028-03-01 12:00 UTC)),
+    }
+}
+
+fn printed(document: &Document) -> Vec<u8> {
+    render(document, &Fonts::try_new(None).unwrap()).unwrap()
+}
+
+/// All text, page by page, without its line breaks.
+pub(super) fn pages(pdf: &[u8]) -> Vec<String> {
+    let parsed = Parsed::load_mem(pdf).unwrap();
+    let text = |number: u32| parsed.extract_text(&[number]).unwrap().replace('\n', " ");
+    parsed.get_pages().into_keys().map(text).collect()
+}
+
+/// BIL-19
+#[test]
+fn a_reader_finds_number_dates_names_and_sums() {
+    let pdf = printed(&sample("Zoë Müller & Søn", vec![item("basic-monthly (monthly)")]));
+    assert!(pdf.starts_with(b"%PDF-"));
+    let [page] = pages(&pdf).try_into().unwrap();
+    for said in [
+        "INV-000042",
+        "1 March 2028",
+        "Zoë Müller & Søn",
+        "Hauptstraße 5",
+        "basic-monthly",
+        "1 Mar 2028 – 1 Apr 2028",
+        "VAT 15 %",
+        "USD 10.35",
+        "REF-77",
+        "USD 0.00",
+        "PAID",
+        "Reverse charge",
+        "page 1 of 1",
+        "First Bank",
+    ] {
+        assert!(page.contains(said), "{said} is not in {page}");
+    }
+}
+
+/// BIL-19: asked for twice, the same bytes come; so a document can be compared with the one that was sent.
+#[test]
+fn the_same_document_gives_the_same_bytes() {
+    let document = sample("Zoë", (0..40).map(|n| item(&format!("line {n}"))).collect());
+    assert_eq!(printed(&document), printed(&document));
+    let mut other = document.clone();
+    other.number = "INV-000043".into();
+    assert_ne!(printed(&document), printed(&other));
+}
+
+/// BIL-19: many lines go on on further pages, each with the head of the table, and each line is there once.
+#[test]
+fn many_lines_go_on_on_further_pages() {
+    let items = (0..90).map(|n| item(&format!("position {n:03} of a long list"))).collect();
+    let pages = pages(&printed(&sample("Ada", items)));
+    assert!((4..8).contains(&pages.len()), "{} pages", pages.len());
+    for n in 0..90 {
+        let said = format!("position {n:03} of");
+        assert_eq!(pages.iter().filter(|page| page.contains(&said)).count(), 1, "{said}");
+    }
+    for (index, page) in pages.iter().enumerate() {
+        assert!(page.contains(&format!("page {} of {}", index + 1, pages.len())), "{page}");
+        assert!(page.contains("INV-000042"));
+    }
+    assert!(pages.iter().all(|page| !page.contains("position") || page.contains("Unit price")));
+    assert!(pages.last().unwrap().contains("USD 10.35"));
+}
+
+/// BIL-19: one line that no page can hold is cut, not lost.
+#[test]
+fn a_line_longer_than_a_page_goes_on() {
+    let text = (0..1500).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
+    let pages = pages(&printed(&sample("Ada", vec![item(&text)])));
+    let all = pages.join(" ");
+    assert!(pages.len() > 1 && all.contains("w0 ") && all.contains("w1499"));
+}
+
+/// BIL-19: what the fonts cannot print is a question mark that says so, never an empty box without a word. Letters with marks of their own are
+/// no such thing.
+#[test]
+fn characters_without_a_glyph_are_said_to_be_missing() {
+    let [page] = pages(&printed(&sample("한국 주식회사", vec![item("x")]))).try_into().unwrap();
+    assert!(page.contains("?? ????") && page.contains("Characters that the fonts"), "{page}");
+    for name in
+        ["Zoe\u{308} Mu\u{308}ller", "Ζωή Παπαδοπούλου", "Юлия Щербакова", "Łukasz Ţepeş", "Nguyễn Thị Ánh"]
+    {
+        let [page] = pages(&printed(&sample(name, vec![item("x")]))).try_into().unwrap();
+        assert!(!page.contains("Characters that the fonts"), "{name}: {page}");
+    }
+}
+
+/// A name cannot turn the text around it, and its line breaks are spaces.
+#[test]
+fn controls_in_names_are_not_printed() {
+    let [page] = pages(&printed(&sample("Ada\u{202E}\u{0}\nLovelace", vec![item("x")]))).try_into().unwrap();
+    assert!(page.contains("Ada Lovelace") && !page.contains("Characters that the fonts"), "{page}");
+}
+
+/// The font of the setting prints what the built-in ones lack.
+#[test]
+fn a_font_that_is_none_is_refused() {
+    assert!(matches!(Fonts::try_new(Some(("f", b"no font".to_vec()))), Err(PdfError::Font(_))));
+}
+
+/// For people who want to look at them; the files land in `target/samples`.
+#[test]
+#[ignore = "writes samples to look at"]
+fn write_samples() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/samples");
+    std::fs::create_dir_all(&folder).unwrap();
+    let long = item(
+        "standard-monthly (monthly), with a description that is much longer than one line of the table can ever be",
+    );
+    let mut samples =
+        vec![("one", sample("Zoë Müller & Søn", vec![item("basic-monthly (monthly)"), long.clone()]))];
+    samples.push((
+        "many",
+        sample("한국 주식회사", (0..60).map(|n| item(&format!("position {n:03}"))).collect()),
+    ));
+    let mut note = sample(
+        "شركة النور",
+        vec![Item {
+            amount: "\u{2212}4.00".into(),
+            unit: "\u{2212}4.00".into(),
+            ..item("Credit for invoice INV-000001")
+        }],
+    );
+    (note.title, note.stamp) = ("Credit note", Some("PAID BACK"));
+    samples.push(("credit-note", note));
+    for (name, document) in samples {
+        std::fs::write(folder.join(format!("{name}.pdf")), printed(&document)).unwrap();
+    }
+}

@@ -1,0 +1,214 @@
+//! Coupons and tax on invoices, in the journal, in quotes and on paper (BIL-36).
+
+use billing_service::app::record::{self, By};
+use billing_service::app::{self, change, engine};
+use billing_service::domain::invoice::LineKind;
+use billing_service::domain::money::{Currency, Money};
+use billing_service::domain::subscription::ProvisionPolicy;
+use billing_service::store::invoices::{self, Invoice};
+use billing_service::store::journal;
+use contracts::billing::v1 as proto;
+use futures::future::join_all;
+use runtime::clock;
+use runtime::page::Page;
+use sqlx::PgPool;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::world::World;
+
+async fn sql(pool: &PgPool, statement: &'static str) {
+    sqlx::query(statement).execute(pool).await.unwrap();
+}
+
+async fn order(world: &World, customer: Uuid, coupon: &str) -> Result<proto::PlaceOrderResponse, Status> {
+    order_at(world, customer, Uuid::now_v7(), coupon).await
+}
+
+async fn order_at(
+    world: &World,
+    customer: Uuid,
+    instance: Uuid,
+    coupon: &str,
+) -> Result<proto::PlaceOrderResponse, Status> {
+    let request = proto::PlaceOrderRequest {
+        instance_id: instance.to_string(),
+        customer_id: customer.to_string(),
+        plan_name: "standard-monthly".into(),
+        trial: Some(false),
+        settings_json: String::new(),
+        coupon: coupon.into(),
+    };
+    Ok(world.orders().place_order(request).await?.into_inner())
+}
+
+async fn all(pool: &PgPool) -> Vec<Invoice> {
+    let (mut rows, _) =
+        invoices::list(pool, &invoices::Filter::default(), Page::try_new(1, 100).unwrap()).await.unwrap();
+    rows.reverse();
+    rows
+}
+
+async fn proof(pool: &PgPool) {
+    assert_eq!(journal::unbalanced(pool).await.unwrap(), 0);
+    assert_eq!(journal::receivable_differences(pool).await.unwrap(), 0);
+}
+
+async fn account(pool: &PgPool, name: &str) -> i64 {
+    sqlx::query_scalar("SELECT coalesce(sum(amount_minor), 0)::bigint FROM journal_lines WHERE account = $1")
+        .bind(name)
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
+/// BIL-36: a coupon for two invoices is on two, tax is on what is left, and journal, preview and PDF say the same.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_coupon_and_tax_are_lines_of_the_invoice(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    sql(&pool, "INSERT INTO coupons (code, percent_bp, invoices) VALUES ('SPRING', 2500, 2)").await;
+    sql(&pool, "INSERT INTO tax_rates (country, name, rate_bp) VALUES ('ZW', 'VAT', 1500)").await;
+    let customer = world.directory.add("ada@example.com");
+    sqlx::query("INSERT INTO customers (id, country) VALUES ($1, 'ZW')")
+        .bind(customer)
+        .execute(&pool)
+        .await
+        .unwrap();
+    let placed = order(&world, customer, " spring ").await.unwrap();
+    let first = placed.invoice.unwrap();
+    // 19.00 less a quarter (4.75) is 14.25; 15 % of it is 2.14.
+    let kinds: Vec<_> = first
+        .lines
+        .iter()
+        .map(|line| (line.kind.as_str(), line.amount.as_ref().unwrap().amount_minor))
+        .collect();
+    assert_eq!(kinds, [("plan", 1900), ("discount", -475), ("tax", 214)]);
+    assert_eq!(first.total.unwrap().amount_minor, 1639);
+    assert_eq!((account(&pool, "revenue").await, account(&pool, "tax").await), (-1425, -214));
+
+    let overview = app::overview::overview(&world.desk, customer).await.unwrap();
+    assert_eq!(overview.next.unwrap().1.minor(), 1639, "the next one has the coupon too");
+    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+    let (id, start) = (first.id.parse().unwrap(), clock::now() + time::Duration::minutes(1));
+    let amount = Money::new(1639, Currency::USD);
+    record::record_payment(&world.desk, &by, id, amount, "B-1", start, start).await.unwrap();
+    engine::run_due(&world.desk, start + time::Duration::days(32)).await.unwrap();
+    let overview = app::overview::overview(&world.desk, customer).await.unwrap();
+    assert_eq!(overview.next.unwrap().1.minor(), 2185, "and the one after it not");
+    let second = &all(&pool).await[1];
+    assert_eq!(second.total.minor(), 1639);
+
+    let (pdf, _) = app::invoice_pdf(&world.desk, second.clone()).await.unwrap();
+    let said = crate::paper::text(&pdf);
+    for expected in ["Coupon SPRING (25 %)", "\u{2212}4.75", "VAT 15 %", "2.14", "USD 16.39"] {
+        assert!(said.contains(expected), "{expected} is not in {said}");
+    }
+    proof(&pool).await;
+}
+
+/// BIL-36: a business abroad owes the tax itself, and its invoice says so; a private buyer there pays it.
+#[sqlx::test(migrations = "./migrations")]
+async fn reverse_charge_has_a_note_and_no_tax(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    sql(
+        &pool,
+        "INSERT INTO tax_rates (country, name, rate_bp, reverse_charge) VALUES ('DE', 'VAT', 1900, true)",
+    )
+    .await;
+    for (tax_id, total, tax) in [("DE123456789", 1900, false), ("", 2261, true)] {
+        let customer = world.directory.add(&format!("{tax_id}x@example.com"));
+        sqlx::query("INSERT INTO customers (id, country, tax_id) VALUES ($1, 'DE', $2)")
+            .bind(customer)
+            .bind(tax_id)
+            .execute(&pool)
+            .await
+            .unwrap();
+        let invoice = order(&world, customer, "").await.unwrap().invoice.unwrap();
+        assert_eq!(invoice.total.unwrap().amount_minor, total);
+        assert_eq!(invoice.lines.iter().any(|line| line.kind == LineKind::Tax.as_str()), tax);
+        assert_eq!(invoice.note.contains("Reverse charge"), !tax);
+    }
+    proof(&pool).await;
+}
+
+/// BIL-36, BIL-21: the quote of an upgrade is what its invoice costs, tax and all.
+#[sqlx::test(migrations = "./migrations")]
+async fn the_quote_of_an_upgrade_has_its_tax(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    sql(&pool, "INSERT INTO tax_rates (country, name, rate_bp) VALUES ('ZW', 'VAT', 1500)").await;
+    let customer = world.directory.add("ada@example.com");
+    sqlx::query("INSERT INTO customers (id, country) VALUES ($1, 'ZW')")
+        .bind(customer)
+        .execute(&pool)
+        .await
+        .unwrap();
+    let placed = order(&world, customer, "").await.unwrap();
+    let id = placed.subscription.unwrap().id.parse().unwrap();
+    sql(&pool, "UPDATE invoices SET status = 'paid', balance_minor = 0, paid_at = now()").await;
+    let now = clock::now();
+    let quote = change::upgrade(&world.desk, None, id, "premium-monthly", true, now).await.unwrap();
+    let made = change::upgrade(&world.desk, None, id, "premium-monthly", false, now).await.unwrap();
+    let invoice = made.invoice.unwrap();
+    assert_eq!((quote.amount_due, invoice.tax.minor() > 0), (invoice.total, true));
+}
+
+/// BIL-36: unknown, ended, used-up and repeated coupons are refused with the field's name, and nothing of the order stays.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_bad_coupon_refuses_the_order(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    sql(
+        &pool,
+        "INSERT INTO coupons (code, percent_bp, active, expires_at, max_uses, uses) VALUES
+         ('OLD', 1000, true, now() - interval '1 day', NULL, 0), ('OFF', 1000, false, NULL, NULL, 0), ('FULL', 1000, true, NULL, 2, 2)",
+    )
+    .await;
+    sql(&pool, "INSERT INTO coupons (code, amount_minor, currency) VALUES ('EURO', 500, 'EUR'), ('FIVE', 500, 'USD')").await;
+    let customer = world.directory.add("ada@example.com");
+    for code in ["NONE", "OLD", "OFF", "FULL", "EURO", "'; DROP"] {
+        let refused = order(&world, customer, code).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{code}");
+    }
+    assert_eq!(world.count("orders").await, 0);
+    assert_eq!(
+        order(&world, customer, "FIVE").await.unwrap().invoice.unwrap().total.unwrap().amount_minor,
+        1400
+    );
+    assert_eq!(
+        order(&world, customer, "FIVE").await.unwrap_err().code(),
+        Code::InvalidArgument,
+        "once for each customer"
+    );
+    let other = world.directory.add("bob@example.com");
+    order(&world, other, "FIVE").await.unwrap();
+    proof(&pool).await;
+}
+
+/// BIL-36: of twenty orders at once a coupon with three uses is on three, and an order that is taken back gives its use back.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_coupon_is_used_as_often_as_it_may_be(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    sql(&pool, "INSERT INTO coupons (code, percent_bp, max_uses) VALUES ('THREE', 10000, 3)").await;
+    let customers: Vec<Uuid> = (0..20).map(|n| world.directory.add(&format!("c{n}@example.com"))).collect();
+    let instances: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
+    let placed = join_all(
+        customers
+            .iter()
+            .zip(&instances)
+            .map(|(customer, instance)| order_at(&world, *customer, *instance, "THREE")),
+    )
+    .await;
+    let taken: Vec<Uuid> =
+        placed.iter().zip(&instances).filter(|(answer, _)| answer.is_ok()).map(|(_, id)| *id).collect();
+    assert_eq!(taken.len(), 3);
+    assert!(
+        all(&pool)
+            .await
+            .iter()
+            .all(|invoice| invoice.total.minor() == 0 && invoice.status.as_str() == "paid")
+    );
+    world.cancel(taken[0]).await.unwrap();
+    let late = world.directory.add("late@example.com");
+    order(&world, late, "THREE").await.unwrap();
+    assert_eq!(world.count("coupon_redemptions").await, 3);
+    proof(&pool).await;
+}
