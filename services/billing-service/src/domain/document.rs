@@ -225,7 +225,9 @@ fn settled(settlement: &Settlement) -> Row {
         "dispute" => "Payment disputed".to_owned(),
         other => other.replace('_', " "),
     };
-    Row { label: format!("{what} ({})", short(settlement.at)), amount: amount(settlement.change) }
+    // The date stays on one line.
+    let at = short(settlement.at).replace(' ', "\u{A0}");
+    Row { label: format!("{what} ({at})"), amount: amount(settlement.change) }
 }
 
 fn dates(facts: &Facts<'_>, credit_note: bool) -> Vec<(&'static str, String)> {

@@ -343,7 +343,8 @@ fn wrapped(fonts: &Fonts, text: &str, style: Style, width: f32) -> Vec<String> {
     let fits = |line: &str| fonts.width(line, style.weight, style.size) <= width;
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    // A space that must not be broken is part of its word.
+    for word in text.split(|c: char| c.is_whitespace() && c != '\u{A0}').filter(|word| !word.is_empty()) {
         let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
         if fits(&longer) {
             line = longer;
