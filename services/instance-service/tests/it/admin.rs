@@ -267,11 +267,9 @@ async fn the_audit_lists_live_instances_page_by_page(pool: PgPool) {
     for name in ["One", "Two", "Three"] {
         made.push(world.create(&customer, name).await);
     }
-    sqlx::query("UPDATE instances SET status = 'terminated' WHERE id = $1::uuid")
-        .bind(&made[1].id)
-        .execute(&world.pool)
-        .await
-        .unwrap();
+    world
+        .sql("UPDATE instances SET status = 'terminated', purge_after = now() WHERE id = $1", &made[1].id)
+        .await;
     let mut client = world.directory_as(BILLING);
     let (mut found, mut after) = (Vec::new(), String::new());
     loop {
