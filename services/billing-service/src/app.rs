@@ -1,5 +1,6 @@
 //! Use cases of billing, one file each.
 
+pub mod advance;
 pub mod audit;
 pub mod bill;
 mod catalogue;
@@ -7,6 +8,7 @@ pub mod change;
 pub mod charges;
 mod clock;
 mod complete;
+pub mod downgrade;
 pub mod engine;
 mod entitlement;
 pub mod hear;
@@ -16,6 +18,7 @@ pub mod pay;
 pub mod payments;
 mod place_order;
 pub mod poll;
+pub mod reactivate;
 pub mod reconcile;
 pub mod record;
 pub mod refund;
@@ -42,7 +45,7 @@ pub use entitlement::{Entitled, entitlement};
 pub use invoice_pdf::{Stationery, invoice_pdf};
 pub use place_order::{Answer, Failed, Wish, place_order};
 pub use standing::{Standing, standing};
-pub use take_back::{cancel_order, end_subscription, make_room, take_back, tell_provider, undelete};
+pub use take_back::{cancel_order, end_subscription, take_back, tell_provider, undelete};
 pub use trial::{TrialAnswer, trial_eligibility};
 
 /// What the use cases work with.
@@ -70,10 +73,10 @@ pub struct Desk {
     pub stationery: Stationery,
     /// The time of billing.
     pub clock: BillingClock,
-    /// Where a test lets the process die.
-    pub fail: FailPoint,
     /// Counters.
     pub metrics: BillingMetrics,
+    /// Where a test lets the process die.
+    pub fail: FailPoint,
 }
 
 impl Desk {

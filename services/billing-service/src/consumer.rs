@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::{self, Desk, end_subscription, undelete};
+use crate::error::Error;
 use crate::store::{customers, orders};
 
 /// Facts that billing acts on.
@@ -48,12 +49,18 @@ impl Handler for Facts {
             }
             topics::INSTANCE_PROVISIONING_FAILED => {
                 let fact: InstanceFact = message.payload()?;
-                take_back(connection, fact.instance_id, now).await?;
+                self.take_back(connection, fact.instance_id, now)
+                    .await
+                    .map_err(|error| Failure::Retry(error.into()))?;
             }
             topics::INSTANCE_TERMINATED => {
                 let fact: InstanceFact = message.payload()?;
-                if let Some(subscription) = subscription(&fact) {
-                    end_subscription(connection, subscription, "terminated", now).await?;
+                if let Some(subscription) = subscription(&fact)
+                    && !self.is_back(subscription).await
+                {
+                    end_subscription(connection, &self.desk, subscription, "terminated", now)
+                        .await
+                        .map_err(|error| Failure::Retry(error.into()))?;
                 }
             }
             topics::INSTANCE_UNDELETED => {
@@ -75,12 +82,31 @@ fn subscription(fact: &InstanceFact) -> Option<Uuid> {
     fact.subscription_id
 }
 
-/// Provisioning ended without an instance: nothing is charged, and a trial is given back.
-async fn take_back(
-    connection: &mut PgConnection,
-    instance: Uuid,
-    now: time::OffsetDateTime,
-) -> sqlx::Result<()> {
-    let Some(order) = orders::find_live(&mut *connection, instance).await? else { return Ok(()) };
-    app::take_back(connection, &order, "provisioning_failed", now).await
+impl Facts {
+    /// Did the instance come back since the fact of its end was sent? A fact is a hint; where nobody can say, it is believed.
+    async fn is_back(&self, subscription: Uuid) -> bool {
+        match self.desk.peers.instance_lives(subscription).await {
+            Ok(lives) => {
+                if lives {
+                    tracing::info!(subscription.id = %subscription, "the instance ended and is back already");
+                }
+                lives
+            }
+            Err(status) => {
+                tracing::warn!(code = ?status.code(), "nobody says whether an ended instance is back");
+                false
+            }
+        }
+    }
+
+    /// Provisioning ended without an instance: nothing is charged, and a trial is given back.
+    async fn take_back(
+        &self,
+        connection: &mut PgConnection,
+        instance: Uuid,
+        now: time::OffsetDateTime,
+    ) -> Result<(), Error> {
+        let Some(order) = orders::find_live(&mut *connection, instance).await? else { return Ok(()) };
+        app::take_back(connection, &self.desk, &order, "provisioning_failed", now).await
+    }
 }

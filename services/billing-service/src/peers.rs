@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use contracts::instance::v1::instance_directory_service_client::InstanceDirectoryServiceClient;
-use contracts::instance::v1::{FindBySubscriptionRequest, ListLiveRequest};
+use contracts::instance::v1::{FindBySubscriptionRequest, GetStorageUsageRequest, ListLiveRequest};
 use contracts::services::{INSTANCE, USER};
 use contracts::user::v1::GetCustomerRequest;
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
-use runtime::grpc::{Authenticated, Dialer};
+use runtime::grpc::{Authenticated, Dialer, Refusal};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -17,11 +17,24 @@ use crate::domain::trial::EmailHash;
 /// Longest wait for an answer; an order waits for the first of them.
 const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Longest wait for the size of a volume: its files are counted one by one.
+const MEASURING: Duration = Duration::from_secs(9);
+
+/// What is on a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// So much.
+    Bytes(u64),
+    /// Nobody can look: the instance is off.
+    NoPod,
+}
+
 /// Clients of user-service and instance-service.
 #[derive(Debug, Clone)]
 pub struct Peers {
     customers: CustomerDirectoryServiceClient<Authenticated>,
     instances: InstanceDirectoryServiceClient<Authenticated>,
+    measuring: InstanceDirectoryServiceClient<Authenticated>,
 }
 
 impl Peers {
@@ -33,6 +46,11 @@ impl Peers {
                 INSTANCE,
                 instance_url,
                 DEADLINE,
+            )?),
+            measuring: InstanceDirectoryServiceClient::new(dialer.channel(
+                INSTANCE,
+                instance_url,
+                MEASURING,
             )?),
         })
     }
@@ -46,6 +64,27 @@ impl Peers {
             return Err(Status::not_found("the customer has no address"));
         }
         Ok(EmailHash::of(&customer.email))
+    }
+
+    /// What the volume of an instance holds (BIL-22).
+    pub async fn storage(&self, instance: Uuid) -> Result<Measured, Status> {
+        let request = GetStorageUsageRequest { instance_id: instance.to_string() };
+        let mut client = self.measuring.clone();
+        let answer = tokio::time::timeout(MEASURING, client.get_storage_usage(request))
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("not measured in time")));
+        match answer {
+            Ok(answer) => Ok(Measured::Bytes(answer.into_inner().used_bytes)),
+            Err(status) if Refusal::from_status(&status).reason == "no_pod" => Ok(Measured::NoPod),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Does this subscription's instance live: is it anything but ended or about to end?
+    pub async fn instance_lives(&self, subscription: Uuid) -> Result<bool, Status> {
+        let request = FindBySubscriptionRequest { subscription_id: subscription.to_string() };
+        let answer = in_time(self.instances.clone().find_by_subscription(request)).await?.into_inner();
+        Ok(answer.found && !matches!(answer.status.as_str(), "terminating" | "terminated" | "purged"))
     }
 
     /// Does an instance have this subscription?

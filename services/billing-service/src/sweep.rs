@@ -73,7 +73,7 @@ async fn mend(desk: &Desk, order: &Order, now: OffsetDateTime) -> anyhow::Result
                 Err(Failed::Provider(ProviderError::Refused(reason))) => {
                     tracing::error!(order.id = %order.id, reason, "the provider will never take this order");
                     let mut tx = desk.pool.begin().await?;
-                    take_back(&mut tx, order, "provider_refused", now).await?;
+                    take_back(&mut tx, desk, order, "provider_refused", now).await?;
                     tx.commit().await?;
                     desk.metrics.mended("taken_back");
                 }

@@ -46,6 +46,15 @@ pub enum Error {
     /// INS-27.
     #[error("nothing is left of the instance")]
     Purged,
+    /// BIL-25.
+    #[error("the instance is {0}: only a terminated one can come back")]
+    NotTerminated(Status),
+    /// BIL-25: volumes never get smaller.
+    #[error("the instance's volume of {0} Mi does not fit the plan")]
+    StorageExceedsPlan(u64),
+    /// BIL-25: what the former subscription owes comes first.
+    #[error("pay the open invoices of the instance first")]
+    UnpaidInvoices,
     /// INS-38.
     #[error("the instance is {0}: nothing failed that could be tried again")]
     NothingToRetry(Status),
@@ -109,6 +118,9 @@ impl Error {
             Self::InvalidState(..) => "invalid_state",
             Self::OperationInProgress(_) => "operation_in_progress",
             Self::Purged => "purged",
+            Self::NotTerminated(_) => "not_terminated",
+            Self::StorageExceedsPlan(_) => "storage_exceeds_plan",
+            Self::UnpaidInvoices => "unpaid_invoices",
             Self::NothingToRetry(_) => "nothing_to_retry",
             Self::NotCancellable => "not_cancellable",
             Self::AlreadyRevealed => "already_revealed",
@@ -140,6 +152,9 @@ impl Error {
             | Self::InvalidState(..)
             | Self::OperationInProgress(_)
             | Self::Purged
+            | Self::NotTerminated(_)
+            | Self::StorageExceedsPlan(_)
+            | Self::UnpaidInvoices
             | Self::NothingToRetry(_)
             | Self::NotCancellable
             | Self::AlreadyRevealed
@@ -191,6 +206,7 @@ impl From<Refused> for Error {
             Refused::InvalidState(status, allowed) => Self::InvalidState(status, allowed),
             Refused::OperationInProgress(kind) => Self::OperationInProgress(kind),
             Refused::Purged => Self::Purged,
+            Refused::NotTerminated(status) => Self::NotTerminated(status),
             Refused::NothingToRetry(status) => Self::NothingToRetry(status),
             Refused::NotImplemented => Self::NotImplemented,
         }

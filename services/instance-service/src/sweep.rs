@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::act::{self, Wish};
-use crate::app::subscriptions;
 use crate::app::who::Who;
+use crate::app::{move_database, subscriptions};
 use crate::error::Error;
 
 /// Pause between sweeps.
@@ -51,7 +51,7 @@ pub async fn once(app: &App) -> Result<(), Error> {
     each(app, &due.suspend, Action::Suspend).await;
     each(app, &due.unsuspend, Action::Unsuspend).await;
     look_after(app, unpaid).await;
-    Ok(())
+    move_database::begin_wished(app, BATCH).await
 }
 
 /// One page of the round over all live instances: what billing says of them, should its facts have been lost. Returns where the next page begins.

@@ -30,6 +30,7 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/ProbeInstance", allow: BY_INSTANCE_SERVICE },
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/GetAdminPassword", allow: BY_INSTANCE_SERVICE },
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/CompareCluster", allow: BY_INSTANCE_SERVICE },
+    MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/MeasureStorage", allow: BY_INSTANCE_SERVICE },
 ];
 
 /// The handlers.
@@ -182,6 +183,27 @@ impl WorkerService for Handlers {
             })
             .collect();
         Ok(Response::new(api::CompareClusterResponse { differences }))
+    }
+
+    async fn measure_storage(
+        &self,
+        request: Request<api::MeasureStorageRequest>,
+    ) -> Result<Response<api::MeasureStorageResponse>, Status> {
+        let id = parse(&request.get_ref().instance_id)?;
+        let instance = self.instance(id).await?;
+        let pod = self.pod(id).await?;
+        if !facts::is_ready(&pod) {
+            return Err(no_pod());
+        }
+        let settings = &self.worker.settings;
+        let path = settings.catalogue.image(&instance.odoo_version).flavour.data_path();
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let deadline = Duration::from_secs(7);
+        let used = cluster::used_bytes(&self.worker.cluster, &settings.tenants, name, path, deadline).await;
+        Ok(Response::new(api::MeasureStorageResponse {
+            used_bytes: used.map_err(refused)?,
+            at: Some(contracts::scalars::timestamp(runtime::clock::now())),
+        }))
     }
 }
 

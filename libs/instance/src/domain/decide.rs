@@ -83,6 +83,8 @@ pub enum Refused {
     OperationInProgress(OperationKind),
     /// Nothing is left of it (INS-27).
     Purged,
+    /// It has not ended, so it cannot come back (BIL-25).
+    NotTerminated(Status),
     /// Nothing failed (INS-38).
     NothingToRetry(Status),
     /// Comes later.
@@ -162,7 +164,9 @@ pub fn decide(
     }
     if actor == ActorKind::Billing && instance.status == Status::PendingPayment && action == Action::Unsuspend
     {
-        return begin(instance, OperationKind::Create, active, holds);
+        // A reactivated one has its data (BIL-25).
+        let kind = if instance.is_provisioned() { OperationKind::Undelete } else { OperationKind::Create };
+        return begin(instance, kind, active, holds);
     }
     if action == Action::Unsuspend && holds.any() {
         // The other side still holds it.
@@ -324,7 +328,7 @@ fn kind_of(instance: &Instance, action: Action) -> OperationKind {
     }
 }
 
-fn begin(
+pub(super) fn begin(
     instance: &Instance,
     kind: OperationKind,
     active: Option<Active>,
@@ -362,4 +366,4 @@ fn begin(
 
 #[cfg(test)]
 #[path = "decide_tests.rs"]
-mod tests;
+pub(super) mod tests;

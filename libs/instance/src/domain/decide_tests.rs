@@ -7,7 +7,7 @@ use crate::domain::{BillingStatus, Limits, Observed, ProvisioningStatus, desired
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-fn instance(status: Status, desired_state: DesiredState) -> Instance {
+pub(in crate::domain) fn instance(status: Status, desired_state: DesiredState) -> Instance {
     Instance {
         id: Uuid::nil(),
         customer_id: Uuid::nil(),

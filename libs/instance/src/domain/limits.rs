@@ -98,6 +98,23 @@ impl Limits {
         })
     }
 
+    /// Limits after a change of the plan: `self` is what the new plan gives, `former` what the old one gave (`None`: nobody knows any more). What the
+    /// customer chose below the old plan stays chosen; storage never shrinks (INS-29).
+    pub fn carried_over(self, former: Option<Self>, present: Self) -> Self {
+        let chosen = |present: u64, former: Option<u64>| former.is_some_and(|former| present < former);
+        let kept = |plan: u64, present: u64, former: Option<u64>| {
+            if chosen(present, former) { present.min(plan) } else { plan }
+        };
+        let cpu = u64::from(self.cpu_millis);
+        let cpu = kept(cpu, present.cpu_millis.into(), former.map(|former| former.cpu_millis.into()));
+        let storage = kept(self.storage_mib, present.storage_mib, former.map(|former| former.storage_mib));
+        Self {
+            cpu_millis: u32::try_from(cpu).unwrap_or(self.cpu_millis),
+            memory_mib: kept(self.memory_mib, present.memory_mib, former.map(|former| former.memory_mib)),
+            storage_mib: storage.max(present.storage_mib),
+        }
+    }
+
     fn check(self, asked: AskedLimits) -> Result<(), Vec<LimitFault>> {
         let mut faults = Vec::new();
         if let Some(cpu) = asked.cpu_millis {
@@ -212,6 +229,24 @@ mod tests {
         assert_eq!(kinds(PLAN.regrant(present, asked)), [("storage_limit", LimitFaultKind::StorageShrink)]);
         let asked = AskedLimits { storage_mib: Some(15 * 1024), ..Default::default() };
         assert_eq!(PLAN.regrant(present, asked).unwrap().storage_mib, 15 * 1024);
+    }
+
+    /// INS-29, BIL-21, BIL-22
+    #[test]
+    fn another_plan_keeps_what_the_customer_chose_below_the_old_one_and_no_storage_is_taken_away() {
+        let large = Limits { cpu_millis: 4000, memory_mib: 8192, storage_mib: 50 * 1024 };
+        assert_eq!(
+            large.carried_over(Some(PLAN), PLAN),
+            large,
+            "who had all of the old plan gets all of the new"
+        );
+        let chosen = Limits { cpu_millis: 500, memory_mib: 1024, storage_mib: 5 * 1024 };
+        assert_eq!(large.carried_over(Some(PLAN), chosen), chosen);
+        assert_eq!(PLAN.carried_over(Some(large), chosen), chosen);
+        let partly = Limits { memory_mib: 6144, ..large };
+        assert_eq!(PLAN.carried_over(Some(large), partly), Limits { storage_mib: large.storage_mib, ..PLAN });
+        assert_eq!(PLAN.carried_over(None, chosen), PLAN, "an old plan that nobody knows was used in full");
+        assert_eq!(PLAN.carried_over(Some(large), large).storage_mib, large.storage_mib);
     }
 
     /// INS-06, X18

@@ -6,6 +6,7 @@ mod limits;
 pub mod names;
 mod objects;
 mod operation;
+mod reactivate;
 mod status;
 mod words;
 
@@ -15,6 +16,7 @@ pub use limits::{AskedLimits, LimitFault, LimitFaultKind, Limits, parse_cpu, par
 pub use names::{Subdomain, SubdomainFault, SubdomainRules};
 pub use objects::{Addresses, ObjectName, volume_name, workload_name};
 pub use operation::{OperationKind, OperationState, ParkedFor, Step, StepState, progress};
+pub use reactivate::{may_reactivate, reactivate};
 pub use status::{
     Action, BillingStatus, DesiredState, Event, InvalidTransition, ProvisioningStatus, Status,
     desired_after_cancel, transition,

@@ -217,7 +217,8 @@ fn accepted(status: Status, kind: OperationKind, desired: DesiredState) -> Optio
     use Status as S;
     match (kind, status) {
         (OperationKind::Create, S::PendingPayment | S::Creating | S::Error)
-        | (OperationKind::Undelete, S::Terminated | S::Error) => Some(S::Creating),
+        // With its data: from its end, after the payment of a reactivation, or again after a failure.
+        | (OperationKind::Undelete, S::Terminated | S::PendingPayment | S::Error) => Some(S::Creating),
         (OperationKind::Start, S::Stopped | S::Error) => Some(S::Starting),
         (OperationKind::Stop, S::Running | S::Starting | S::Restarting | S::Error)
         | (

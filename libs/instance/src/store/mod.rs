@@ -11,6 +11,7 @@ pub mod operations;
 pub mod reports;
 pub mod servers;
 pub mod steering;
+pub mod wishes;
 
 use std::str::FromStr;
 

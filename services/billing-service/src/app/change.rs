@@ -53,7 +53,7 @@ pub async fn own(
         .ok_or(Error::NotFound("subscription"))
 }
 
-async fn plan_for_sale(connection: &mut PgConnection, name: &str) -> Result<Plan, Error> {
+pub(super) async fn plan_for_sale(connection: &mut PgConnection, name: &str) -> Result<Plan, Error> {
     plans::find(connection, name, None)
         .await?
         .filter(|plan| plan.active)
@@ -61,7 +61,7 @@ async fn plan_for_sale(connection: &mut PgConnection, name: &str) -> Result<Plan
 }
 
 /// Plan changes need a subscription that lives and owes nothing for long.
-async fn changeable(connection: &mut PgConnection, row: &Subscription) -> Result<(), Error> {
+pub(super) async fn changeable(connection: &mut PgConnection, row: &Subscription) -> Result<(), Error> {
     if !matches!(row.status, Status::Trialing | Status::Active | Status::PastDue)
         || row.ladder != LadderState::None
     {
@@ -145,7 +145,9 @@ pub async fn upgrade(
         quote.status = "awaiting_payment";
     }
     quote.invoice = invoices::find(&mut *tx, offer.id).await?;
+    desk.fail.at("upgrade.before_commit");
     tx.commit().await?;
+    desk.fail.at("upgrade.ended");
     Ok(quote)
 }
 
@@ -215,72 +217,6 @@ async fn give_back(
     Ok(())
 }
 
-/// To a smaller plan, or another rhythm of the same tier, when the period ends (BIL-22).
-pub async fn downgrade(
-    desk: &Desk,
-    customer: Option<Uuid>,
-    id: Uuid,
-    target: &str,
-    now: OffsetDateTime,
-) -> Result<Subscription, Error> {
-    let mut tx = desk.pool.begin().await?;
-    let mut row = own(&mut tx, customer, id).await?;
-    let current = plans::find(&mut *tx, &row.plan_name, Some(row.entitlement_version))
-        .await?
-        .ok_or(Error::NotFound("plan"))?;
-    let target = plan_for_sale(&mut tx, target).await?;
-    if row.pending.as_ref().is_some_and(|pending| pending.plan_name == target.name) {
-        return Ok(row);
-    }
-    if target.tier > current.tier || target.name == current.name {
-        return Err(Error::Refused("not_a_downgrade", "the plan is not a smaller one"));
-    }
-    changeable(&mut tx, &row).await?;
-    if row.pending.is_some() {
-        return Err(Error::Refused("change_blocked", "another change waits already"));
-    }
-    // Nobody knows yet how much data a volume holds, and no volume is ever made smaller than its data: unknown is taken for too much.
-    if target.storage_mib < current.storage_mib {
-        return Err(Error::Refused(
-            "storage_exceeds_plan",
-            "the instance's data does not fit the smaller plan",
-        ));
-    }
-    if !desk.provider.keeps_books_here() {
-        tell_change(desk, &row, &target, true).await?;
-    }
-    row.pending = Some(PendingChange {
-        plan_name: target.name,
-        entitlement_version: target.entitlement_version,
-        effective_at: row.current_period_end,
-        invoice_id: None,
-    });
-    subscriptions::save(&mut tx, &row, now).await?;
-    engine::changed(&mut tx, &row, "downgrade_waits", now).await?;
-    tx.commit().await?;
-    Ok(row)
-}
-
-/// Takes a waiting downgrade back.
-pub async fn undo_downgrade(
-    desk: &Desk,
-    customer: Option<Uuid>,
-    id: Uuid,
-    now: OffsetDateTime,
-) -> Result<Subscription, Error> {
-    let mut tx = desk.pool.begin().await?;
-    let mut row = own(&mut tx, customer, id).await?;
-    if row.pending.as_ref().is_none_or(|pending| pending.invoice_id.is_some()) {
-        return Err(Error::Refused("nothing_to_undo", "no downgrade waits"));
-    }
-    desk.provider.undo_change(row.id).await.map_err(|error| away(&error))?;
-    row.pending = None;
-    subscriptions::save(&mut tx, &row, now).await?;
-    engine::changed(&mut tx, &row, "downgrade_undone", now).await?;
-    tx.commit().await?;
-    Ok(row)
-}
-
 /// Ends it with the period or the trial, or now (BIL-23). Never writes off debts.
 pub async fn cancel(
     desk: &Desk,
@@ -321,7 +257,9 @@ pub async fn cancel(
         engine::end(&mut tx, desk, &row, "cancelled", now).await?;
     }
     let row = subscriptions::find(&mut *tx, id).await?.ok_or(Error::NotFound("subscription"))?;
+    desk.fail.at("cancel.before_commit");
     tx.commit().await?;
+    desk.fail.at("cancel.ended");
     Ok(row)
 }
 
@@ -372,7 +310,7 @@ pub async fn extend_trial(
     Ok(row)
 }
 
-async fn tell_change(
+pub(super) async fn tell_change(
     desk: &Desk,
     row: &Subscription,
     target: &Plan,
@@ -388,7 +326,7 @@ async fn tell_change(
     desk.provider.change(&change).await.map_err(|error| away(&error))
 }
 
-fn away(error: &ProviderError) -> Error {
+pub(super) fn away(error: &ProviderError) -> Error {
     tracing::warn!(error = format!("{error:#}"), "the provider did not do it");
     Error::ProviderUnavailable
 }

@@ -24,6 +24,7 @@ pub async fn complete(
 ) -> Result<Subscription, Failed> {
     if customers::provider_account(&desk.pool, order.customer_id).await?.is_none() {
         let account = desk.provider.create_account(order.customer_id).await.map_err(Failed::Provider)?;
+        desk.fail.at("order.account_made");
         customers::set_provider_account(&desk.pool, order.customer_id, &account).await?;
     }
     let trial_days = if order.trial { plan.trial() } else { None };
@@ -38,6 +39,7 @@ pub async fn complete(
         beginning,
     };
     let provider_id = desk.provider.create_subscription(&wanted).await.map_err(Failed::Provider)?;
+    desk.fail.at("order.told_provider");
 
     let mut tx = desk.pool.begin().await?;
     if !orders::mark_subscribed(&mut tx, order.id, order.created_at + desk.confirm_within).await? {
@@ -72,7 +74,9 @@ pub async fn complete(
     } else {
         subscription
     };
+    desk.fail.at("order.before_commit");
     tx.commit().await?;
+    desk.fail.at("order.ended");
     if first {
         desk.metrics.ordered(order.trial);
         tracing::info!(subscription.id = %subscription.id, plan = plan.name, trial = order.trial, "subscription made");

@@ -71,7 +71,10 @@ pub async fn run_one(desk: &Desk, id: Uuid, now: OffsetDateTime) -> Result<usize
         match next(&facts, &rules) {
             Some((at, step)) if at <= now => {
                 take(&mut tx, desk, row, step, at, now).await?;
+                let (before, after) = places(step);
+                desk.fail.at(before);
                 tx.commit().await?;
+                desk.fail.at(after);
                 taken += 1;
             }
             later => {
@@ -81,6 +84,20 @@ pub async fn run_one(desk: &Desk, id: Uuid, now: OffsetDateTime) -> Result<usize
                 return Ok(taken);
             }
         }
+    }
+}
+
+/// Where a test lets the process die around a step.
+fn places(step: Step) -> (&'static str, &'static str) {
+    match step {
+        Step::Remind(_) => ("remind.before_commit", "remind.ended"),
+        Step::Renew => ("renew.before_commit", "renew.ended"),
+        Step::Overdue | Step::Ladder(LadderState::None) => ("overdue.before_commit", "overdue.ended"),
+        Step::Ladder(LadderState::Warning) => ("warning.before_commit", "warning.ended"),
+        Step::Ladder(LadderState::Suspended) => ("suspended.before_commit", "suspended.ended"),
+        Step::Ladder(LadderState::Terminated) => ("terminated.before_commit", "terminated.ended"),
+        Step::Expire => ("expire.before_commit", "expire.ended"),
+        Step::Cancel => ("end.before_commit", "end.ended"),
     }
 }
 
@@ -135,7 +152,7 @@ async fn take(
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     match step {
-        Step::Remind(days) => remind(connection, &row, days, now).await?,
+        Step::Remind(days) => remind(connection, desk, &row, days, now).await?,
         Step::Cancel => end(connection, desk, &row, "cancelled", now).await?,
         Step::Expire => {
             let fact = subscription_fact(&row, now);
@@ -160,9 +177,10 @@ async fn take(
     Ok(())
 }
 
-/// Once, and only while it is still true (BIL-11).
+/// Once, and only while it is still true (BIL-11): of several that a late look finds due, the last one is told.
 async fn remind(
     connection: &mut PgConnection,
+    desk: &Desk,
     row: &Subscription,
     days: u16,
     now: OffsetDateTime,
@@ -171,6 +189,10 @@ async fn remind(
         return Ok(());
     }
     let Some(end) = row.trial_ends_at.filter(|end| *end > now) else { return Ok(()) };
+    let is_due = |other: u16| end - Duration::days(other.into()) <= now;
+    if desk.terms.reminder_days.iter().any(|other| *other < days && is_due(*other)) {
+        return Ok(());
+    }
     let mut fact = subscription_fact(row, now);
     let left = (end - now).whole_seconds();
     fact.days = u32::try_from((left + 86_399) / 86_400).ok();
@@ -281,17 +303,7 @@ pub async fn end(
     reason: &str,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
-    let mut offers: Vec<Uuid> = row.pending.iter().filter_map(|pending| pending.invoice_id).collect();
-    if row.status == Status::Pending {
-        offers
-            .extend(invoices::find_by_key(&mut *connection, &first_key(row.id)).await?.map(|first| first.id));
-    }
-    for offer in offers {
-        if let Some(offer) = invoices::lock(connection, offer).await? {
-            bill::close(connection, &offer, InvoiceStatus::Void, reason, now).await?;
-        }
-    }
-    end_subscription(connection, row.id, reason, now).await?;
+    end_subscription(connection, desk, row.id, reason, now).await?;
     if row.status != Status::Pending {
         let mut fact = subscription_fact(row, now);
         fact.ends_at = Some(now);

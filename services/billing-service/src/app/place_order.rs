@@ -140,6 +140,7 @@ async fn write(
         charges::redeem(&mut tx, code, wish.customer_id, subscription_id, currency, now).await?;
     }
     tx.commit().await?;
+    desk.fail.at("order.written");
     Ok(Some((order, reason)))
 }
 
@@ -178,7 +179,7 @@ async fn give_up(desk: &Desk, order: &Order, now: OffsetDateTime) -> Result<Subs
     if present.state == OrderState::Subscribed {
         return subscriptions::find(&mut *tx, order.subscription_id).await?.ok_or(Error::Conflict);
     }
-    take_back(&mut tx, &present, "provider_unavailable", now).await?;
+    take_back(&mut tx, desk, &present, "provider_unavailable", now).await?;
     tx.commit().await?;
     // Very likely in vain now; the sweep tells it again.
     tell_provider(desk, order, now).await;

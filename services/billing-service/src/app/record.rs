@@ -102,7 +102,9 @@ pub async fn record_payment(
     let details = serde_json::json!({ "reference": reference, "amount_minor": amount.minor() });
     audit::write(&mut tx, &by.audit("payment_recorded", invoice.customer_id, id, details)).await?;
     let payment = payments::find(&mut *tx, id).await?.ok_or(Error::NotFound("payment"))?;
+    desk.fail.at("payment.before_commit");
     tx.commit().await?;
+    desk.fail.at("payment.ended");
     Ok(payment)
 }
 

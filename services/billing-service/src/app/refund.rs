@@ -105,7 +105,7 @@ pub async fn give_back(
 }
 
 /// A document that takes back `amount` of an invoice, its tax in its share.
-async fn credit_note(
+pub(super) async fn credit_note(
     connection: &mut PgConnection,
     desk: &Desk,
     invoice: &Invoice,

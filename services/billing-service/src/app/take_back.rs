@@ -6,12 +6,16 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Desk;
 use super::complete::announce;
+use super::{Desk, bill, engine, refund};
+use crate::domain::invoice::InvoiceStatus;
+use crate::domain::journal::{CREDIT, Entry, RECEIVABLE};
+use crate::domain::money::Money;
+use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::provider::CancelWhen;
 use crate::store::orders::{self, Order};
-use crate::store::{coupons, customers, subscriptions};
+use crate::store::{coupons, credits, customers, invoices, journal, subscriptions};
 
 /// Takes back the order of an instance that could not be stored. Unknown or taken back before: success.
 pub async fn cancel_order(
@@ -27,38 +31,87 @@ pub async fn cancel_order(
         // A late compensation must not take the ground from under an instance that exists.
         return Err(Error::Confirmed);
     }
-    take_back(&mut tx, &order, reason, now).await?;
+    take_back(&mut tx, desk, &order, reason, now).await?;
     tx.commit().await?;
     tell_provider(desk, &order, now).await;
     Ok(())
 }
 
-/// Takes an order back with its subscription and its trial, as if it had never been placed.
+/// Takes an order back with its subscription, its trial and its first invoice, as if it had never been placed.
 pub async fn take_back(
     connection: &mut PgConnection,
+    desk: &Desk,
     order: &Order,
     reason: &str,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
+) -> Result<(), Error> {
     if !orders::cancel(connection, order.id, reason, now).await? {
         return Ok(());
     }
     customers::return_trial(connection, order.subscription_id).await?;
     coupons::give_back(connection, order.subscription_id).await?;
-    if let Some(ended) = subscriptions::end(connection, order.subscription_id, reason, now).await? {
+    let ended = subscriptions::end(connection, order.subscription_id, reason, now).await?;
+    let first = invoices::find_by_key(&mut *connection, &engine::first_key(order.subscription_id)).await?;
+    if let Some(first) = first {
+        give_back(connection, desk, first.id, reason, now).await?;
+    }
+    if let Some(ended) = ended {
         announce(connection, topics::SUBSCRIPTION_ENDED, &ended, Some(reason), now).await?;
     }
     tracing::info!(order.id = %order.id, reason, "order taken back");
     Ok(())
 }
 
-/// Ends a subscription that was used; a trial stays used.
+/// Nobody pays for what never was: an open invoice is void, what was paid becomes the customer's credit by a credit note.
+async fn give_back(
+    connection: &mut PgConnection,
+    desk: &Desk,
+    invoice: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let Some(invoice) = invoices::lock(connection, invoice).await? else { return Ok(()) };
+    if invoice.status != InvoiceStatus::Paid {
+        // What was paid of an open one becomes credit with it.
+        bill::close(connection, &invoice, InvoiceStatus::Void, reason, now).await?;
+        return Ok(());
+    }
+    let noted = invoices::credited(&mut *connection, invoice.id).await?;
+    let paid = Money::new(invoice.total.minor() - noted, invoice.currency());
+    if paid.minor() <= 0 {
+        return Ok(());
+    }
+    let note = refund::credit_note(connection, desk, &invoice, paid, invoice.id, now).await?;
+    let key = format!("taken-back:{}", invoice.id);
+    credits::give(connection, invoice.customer_id, paid, reason, "billing-service", &key, now).await?;
+    let entry = Entry::new("credit_given", key, invoice.customer_id, now)
+        .of_invoice(note)
+        .transfer(CREDIT, RECEIVABLE, paid)?;
+    journal::post(connection, &entry).await?;
+    invoices::set_balance(connection, note, Money::zero(paid.currency()), now).await?;
+    Ok(())
+}
+
+/// Ends a subscription that was used; a trial stays used, debts stay. Offers that nobody took go.
 pub async fn end_subscription(
     connection: &mut PgConnection,
+    desk: &Desk,
     subscription: Uuid,
     reason: &str,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
+) -> Result<(), Error> {
+    let Some(row) = subscriptions::lock(connection, subscription).await? else { return Ok(()) };
+    if row.status == Status::Ended {
+        return Ok(());
+    }
+    let mut offers: Vec<Uuid> = row.pending.iter().filter_map(|pending| pending.invoice_id).collect();
+    if row.status == Status::Pending {
+        let first = invoices::find_by_key(&mut *connection, &engine::first_key(row.id)).await?;
+        offers.extend(first.map(|first| first.id));
+    }
+    for offer in offers {
+        give_back(connection, desk, offer, reason, now).await?;
+    }
     if let Some(ended) = subscriptions::end(connection, subscription, reason, now).await? {
         orders::set_provider_cancel_due(&mut *connection, ended.order_id, true, now).await?;
         announce(connection, topics::SUBSCRIPTION_ENDED, &ended, Some(reason), now).await?;
@@ -77,6 +130,14 @@ pub async fn undelete(
         orders::set_provider_cancel_due(&mut *connection, back.order_id, false, now).await?;
         announce(connection, topics::SUBSCRIPTION_RESUMED, &back, Some("undeleted"), now).await?;
         tracing::info!(subscription.id = %subscription, "subscription is back");
+        return Ok(());
+    }
+    // It never ended: whoever counted on an end hears that it goes on.
+    if let Some(row) = subscriptions::find(&mut *connection, subscription).await?
+        && row.status != Status::Ended
+    {
+        orders::confirm(&mut *connection, row.instance_id, now).await?;
+        announce(connection, topics::SUBSCRIPTION_CHANGED, &row, Some("undeleted"), now).await?;
     }
     Ok(())
 }
@@ -90,27 +151,4 @@ pub async fn tell_provider(desk: &Desk, order: &Order, now: OffsetDateTime) {
     if let Err(error) = orders::set_provider_cancel_due(&desk.pool, order.id, false, now).await {
         tracing::warn!(order.id = %order.id, error = %error, "the provider will be told again");
     }
-}
-
-/// The order of an instance whose subscription ended makes room for a new one (BIL-25). A live one stays, and is the answer to the new order.
-pub async fn make_room(
-    desk: &Desk,
-    instance: Uuid,
-    customer: Uuid,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
-    let mut tx = desk.pool.begin().await?;
-    let Some(live) = orders::find_live(&mut *tx, instance).await? else { return Ok(()) };
-    let Some(order) = orders::lock(&mut tx, live.id).await? else { return Ok(()) };
-    if order.customer_id != customer {
-        return Err(Error::NotFound("instance"));
-    }
-    let ended = subscriptions::find(&mut *tx, order.subscription_id)
-        .await?
-        .is_some_and(|row| row.status == crate::domain::subscription::Status::Ended);
-    if ended {
-        orders::cancel(&mut tx, order.id, "reactivated", now).await?;
-        tx.commit().await?;
-    }
-    Ok(())
 }

@@ -11,13 +11,14 @@ use uuid::Uuid;
 use super::convert::amount;
 use super::customer::{invoices_of, user, with_lines};
 use super::{Api, convert};
+use crate::app::advance::advance;
 use crate::app::record::{self, By};
-use crate::app::{Desk, change, engine, refund};
+use crate::app::{Desk, change, refund};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
 use crate::error::Error;
 use crate::store::audit::{self, Audit};
-use crate::store::{clock, credits, customers, invoices, payments, subscriptions, tasks};
+use crate::store::{credits, customers, invoices, payments, subscriptions, tasks};
 
 /// Longest jump of the test clock, in seconds.
 const MOST: i64 = 10 * 366 * 86_400;
@@ -261,13 +262,7 @@ impl BillingAdminService for Api {
             .ok()
             .filter(|seconds| (1..=MOST).contains(seconds))
             .ok_or(Error::Field { field: "advance", message: "must be from a second to ten years" })?;
-        let mut connection = self.desk.pool.acquire().await.map_err(Error::from)?;
-        let offset =
-            clock::advance(&mut connection, time::Duration::seconds(by)).await.map_err(Error::from)?;
-        drop(connection);
-        self.desk.clock.learn(offset);
-        let now = self.desk.now().await;
-        let steps = engine::run_due(&self.desk, now).await?;
+        let (now, steps) = advance(&self.desk, time::Duration::seconds(by)).await?;
         tracing::info!(seconds = by, steps, "the billing clock was moved");
         Ok(Response::new(proto::AdvanceClockResponse { now: Some(timestamp(now)) }))
     }

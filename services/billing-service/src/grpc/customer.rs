@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, convert};
-use crate::app::{self, Desk, change, engine};
+use crate::app::{self, Desk, change, downgrade, engine};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::trial::Eligibility;
 use crate::error::Error;
@@ -208,6 +208,7 @@ impl BillingService for Api {
         let now = self.desk.now().await;
         let quote =
             change::upgrade(&self.desk, customer, id, &wanted.target_plan_name, wanted.preview, now).await?;
+        let moves_database = quote.current.db_type != quote.target.db_type;
         let invoice = match quote.invoice {
             Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
             None => None,
@@ -221,6 +222,7 @@ impl BillingService for Api {
             invoice,
             status: quote.status.into(),
             subscription: Some(convert::subscription(quote.subscription)),
+            moves_database,
         }))
     }
 
@@ -229,13 +231,16 @@ impl BillingService for Api {
         request: Request<proto::DowngradeSubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
-        let now = self.desk.now().await;
-        let row =
-            change::downgrade(&self.desk, customer, id, &request.get_ref().target_plan_name, now).await?;
-        let effective_at = row.pending.as_ref().and_then(|pending| pending.effective_at).map(timestamp);
+        let wanted = request.into_inner();
+        let (target, now) = (&wanted.target_plan_name, self.desk.now().await);
+        let descent = downgrade::downgrade(&self.desk, customer, id, target, wanted.preview, now).await?;
         Ok(Response::new(proto::ChangeResponse {
-            subscription: Some(convert::subscription(row)),
-            effective_at,
+            effective_at: descent.effective_at.map(timestamp),
+            storage_used_bytes: descent.used_bytes,
+            refusal: descent.refusal.map(|(reason, _)| reason.to_owned()).unwrap_or_default(),
+            moves_database: descent.current.db_type != descent.target.db_type,
+            target_plan: Some(convert::plan(descent.target)),
+            subscription: Some(convert::subscription(descent.subscription)),
         }))
     }
 
@@ -244,10 +249,10 @@ impl BillingService for Api {
         request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
-        let row = change::undo_downgrade(&self.desk, customer, id, self.desk.now().await).await?;
+        let row = downgrade::undo_downgrade(&self.desk, customer, id, self.desk.now().await).await?;
         Ok(Response::new(proto::ChangeResponse {
             subscription: Some(convert::subscription(row)),
-            effective_at: None,
+            ..proto::ChangeResponse::default()
         }))
     }
 
@@ -278,7 +283,7 @@ impl BillingService for Api {
         let row = change::undo_cancel(&self.desk, customer, id, self.desk.now().await).await?;
         Ok(Response::new(proto::ChangeResponse {
             subscription: Some(convert::subscription(row)),
-            effective_at: None,
+            ..proto::ChangeResponse::default()
         }))
     }
 }

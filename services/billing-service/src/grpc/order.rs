@@ -4,6 +4,7 @@ use contracts::billing::v1 as proto;
 use contracts::billing::v1::order_service_server::OrderService;
 use serde_json::Value;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::customer::with_lines;
 use super::{Api, convert};
@@ -17,43 +18,19 @@ impl OrderService for Api {
         &self,
         request: Request<proto::PlaceOrderRequest>,
     ) -> Result<Response<proto::PlaceOrderResponse>, Status> {
-        let start = std::time::Instant::now();
-        let wish = wish(request.into_inner())?;
-        let desk = self.desk.clone();
-        // A caller that hangs up must not cut the order in two.
-        let placed = tokio::spawn(async move {
-            let now = desk.now().await;
-            app::place_order(&desk, wish, now).await
-        });
-        let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
-        self.desk.metrics.order_took(start.elapsed());
-        let status = answer.subscription.status;
-        let key = engine::first_key(answer.subscription.id);
-        let invoice = match invoices::find_by_key(&self.desk.pool, &key).await.map_err(Error::from)? {
-            Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
-            None => None,
-        };
-        Ok(Response::new(proto::PlaceOrderResponse {
-            billing_status: status.billing_status().as_str().into(),
-            provision_now: status.may_run().is_ok(),
-            subscription: Some(convert::subscription(answer.subscription)),
-            plan: Some(convert::plan(answer.plan)),
-            trial_reason: answer.trial_reason.into(),
-            invoice,
-        }))
+        self.placed(wish(request.into_inner())?, Kind::New).await
     }
 
     async fn reactivate_order(
         &self,
         request: Request<proto::PlaceOrderRequest>,
     ) -> Result<Response<proto::PlaceOrderResponse>, Status> {
-        // The old order is of an ended subscription: it makes room for the new one, which never is a trial.
-        let mut wanted = request.into_inner();
-        wanted.trial = Some(false);
-        let instance = convert::uuid("instance_id", &wanted.instance_id)?;
-        let customer = convert::uuid("customer_id", &wanted.customer_id)?;
-        app::make_room(&self.desk, instance, customer, self.desk.now().await).await?;
-        self.place_order(Request::new(wanted)).await
+        let request = request.into_inner();
+        let former = match request.replaces_subscription_id.as_str() {
+            "" => None,
+            id => Some(convert::uuid("replaces_subscription_id", id)?),
+        };
+        self.placed(wish(request)?, Kind::Back(former)).await
     }
 
     async fn cancel_order(
@@ -79,6 +56,47 @@ impl OrderService for Api {
             billing_status: status.billing_status().as_str().into(),
             plan: Some(convert::plan(entitled.plan)),
             reason: status.may_run().err().unwrap_or_default().into(),
+        }))
+    }
+}
+
+/// What an order is for.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// A new instance.
+    New,
+    /// An ended one that comes back, with the subscription that goes.
+    Back(Option<Uuid>),
+}
+
+impl Api {
+    /// Places an order.
+    async fn placed(&self, wish: Wish, kind: Kind) -> Result<Response<proto::PlaceOrderResponse>, Status> {
+        let start = std::time::Instant::now();
+        let desk = self.desk.clone();
+        // A caller that hangs up must not cut the order in two.
+        let placed = tokio::spawn(async move {
+            let now = desk.now().await;
+            match kind {
+                Kind::New => app::place_order(&desk, wish, now).await,
+                Kind::Back(former) => app::reactivate::reactivate(&desk, wish, former, now).await,
+            }
+        });
+        let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
+        self.desk.metrics.order_took(start.elapsed());
+        let status = answer.subscription.status;
+        let key = engine::first_key(answer.subscription.id);
+        let invoice = match invoices::find_by_key(&self.desk.pool, &key).await.map_err(Error::from)? {
+            Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
+            None => None,
+        };
+        Ok(Response::new(proto::PlaceOrderResponse {
+            billing_status: status.billing_status().as_str().into(),
+            provision_now: status.may_run().is_ok(),
+            subscription: Some(convert::subscription(answer.subscription)),
+            plan: Some(convert::plan(answer.plan)),
+            trial_reason: answer.trial_reason.into(),
+            invoice,
         }))
     }
 }

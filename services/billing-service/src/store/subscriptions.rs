@@ -401,6 +401,27 @@ pub async fn reminders(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<St
         .await
 }
 
+/// The first moment after `now` and up to `until` at which somebody is to be told that a trial ends.
+pub async fn next_reminder(
+    db: impl PgExecutor<'_>,
+    days: &[u16],
+    now: OffsetDateTime,
+    until: OffsetDateTime,
+) -> sqlx::Result<Option<OffsetDateTime>> {
+    let days: Vec<i32> = days.iter().map(|days| i32::from(*days)).collect();
+    sqlx::query_scalar!(
+        "SELECT min(s.trial_ends_at - make_interval(days => d.days)) FROM subscriptions s CROSS JOIN unnest($1::int[]) AS d (days)
+         WHERE s.status <> 'ended' AND s.trial_ends_at = s.current_period_end AND s.trial_ends_at > $2
+           AND s.trial_ends_at - make_interval(days => d.days) > $2 AND s.trial_ends_at - make_interval(days => d.days) <= $3
+           AND NOT EXISTS (SELECT FROM subscription_reminders r WHERE r.subscription_id = s.id AND r.kind = 'trial-' || d.days)",
+        &days,
+        now,
+        until,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Remembers a reminder. `false`: it was sent before.
 pub async fn remind(
     connection: &mut PgConnection,

@@ -1,7 +1,7 @@
 //! The ledger's books over time: invoices, payments, the ladder, changes of the plan. Every test ends with the proof of the books.
 
 use billing_service::app::payments::{Settled, settle};
-use billing_service::app::{change, engine};
+use billing_service::app::{change, downgrade, engine};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self, Invoice};
@@ -301,11 +301,10 @@ async fn a_cancellation_runs_out_with_the_period_and_can_be_undone(pool: PgPool)
     let [first] = case.invoices().await.try_into().unwrap();
     case.pay(&first, 1_900, "p1", case.day(0)).await;
 
-    let small = change::downgrade(desk, None, id, "basic-monthly", case.day(1)).await;
-    assert_eq!(small.unwrap_err().reason(), "storage_exceeds_plan");
-    let waiting = change::downgrade(desk, None, id, "standard-annual", case.day(1)).await.unwrap();
-    assert_eq!(waiting.pending.unwrap().effective_at, waiting.current_period_end);
-    assert!(change::undo_downgrade(desk, None, id, case.day(2)).await.unwrap().pending.is_none());
+    let waiting = downgrade::downgrade(desk, None, id, "standard-annual", false, case.day(1)).await.unwrap();
+    let row = waiting.subscription;
+    assert_eq!(row.pending.unwrap().effective_at, row.current_period_end);
+    assert!(downgrade::undo_downgrade(desk, None, id, case.day(2)).await.unwrap().pending.is_none());
 
     let cancelled = change::cancel(desk, None, id, "too dear", false, case.day(3)).await.unwrap();
     assert_eq!((cancelled.status, cancelled.cancel_at), (Status::Cancelling, cancelled.current_period_end));

@@ -31,7 +31,7 @@ use contracts::user::v1 as user;
 use contracts::user::v1::customer_directory_service_server::{
     CustomerDirectoryService, CustomerDirectoryServiceServer,
 };
-use runtime::grpc::{Allow, Authenticated, MethodPolicy, Needs, on_behalf_of};
+use runtime::grpc::{Allow, Authenticated, MethodPolicy, Needs, Refusal, on_behalf_of};
 use runtime::identity::Role;
 use sqlx::PgPool;
 use telemetry::metrics::Metrics;
@@ -87,14 +87,25 @@ impl CustomerDirectoryService for Directory {
 /// instance-service as the tests want it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Instances {
-    subscriptions: Arc<Mutex<HashSet<String>>>,
+    subscriptions: Arc<Mutex<HashMap<String, &'static str>>>,
+    used: Arc<Mutex<Option<u64>>>,
     live: Arc<Mutex<BTreeMap<String, instance::LiveInstance>>>,
     away: Arc<AtomicBool>,
 }
 
 impl Instances {
     pub(crate) fn add(&self, subscription: &str) {
-        self.subscriptions.lock().unwrap().insert(subscription.to_owned());
+        self.set(subscription, "running");
+    }
+
+    /// How the instance of a subscription stands.
+    pub(crate) fn set(&self, subscription: &str, status: &'static str) {
+        self.subscriptions.lock().unwrap().insert(subscription.to_owned(), status);
+    }
+
+    /// What each volume holds; `None`: no instance has a pod.
+    pub(crate) fn set_used(&self, bytes: Option<u64>) {
+        *self.used.lock().unwrap() = bytes;
     }
 
     /// A live instance.
@@ -139,8 +150,23 @@ impl InstanceDirectoryService for Instances {
         if self.away.load(Ordering::SeqCst) {
             return Err(Status::unavailable("away"));
         }
-        let found = self.subscriptions.lock().unwrap().contains(&request.get_ref().subscription_id);
-        Ok(Response::new(instance::FindBySubscriptionResponse { found, ..Default::default() }))
+        let status = self.subscriptions.lock().unwrap().get(&request.get_ref().subscription_id).copied();
+        let (found, status) = (status.is_some(), status.unwrap_or_default().to_owned());
+        Ok(Response::new(instance::FindBySubscriptionResponse { found, status, ..Default::default() }))
+    }
+
+    async fn get_storage_usage(
+        &self,
+        _: Request<instance::GetStorageUsageRequest>,
+    ) -> Result<Response<instance::GetStorageUsageResponse>, Status> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("away"));
+        }
+        let used = *self.used.lock().unwrap();
+        let used_bytes = used.ok_or_else(|| {
+            Status::from(Refusal::new(tonic::Code::FailedPrecondition, "no_pod", "the instance has no pod"))
+        })?;
+        Ok(Response::new(instance::GetStorageUsageResponse { used_bytes, ..Default::default() }))
     }
 
     async fn list_live(
@@ -171,6 +197,10 @@ const INSTANCE_POLICIES: &[MethodPolicy] = &[
     },
     MethodPolicy {
         method: "/saasodoo.instance.v1.InstanceDirectoryService/ListLive",
+        allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
+        method: "/saasodoo.instance.v1.InstanceDirectoryService/GetStorageUsage",
         allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
     },
 ];
@@ -380,8 +410,8 @@ impl World {
             terms: app::Terms { test_clock: true, ..app::Terms::default() },
             stationery: app::Stationery { seller: seller(), fonts: Fonts::try_new(None).unwrap() },
             clock: app::BillingClock::default(),
-            fail: FailPoint::default(),
             metrics: BillingMetrics::new(&Metrics::new()),
+            fail: FailPoint::default(),
         };
         let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
         Self { pool: pool.clone(), directory, instances, remote, desk, api }
@@ -413,6 +443,7 @@ impl World {
             trial,
             settings_json: r#"{"name": "Shop"}"#.into(),
             coupon: String::new(),
+            ..proto::PlaceOrderRequest::default()
         };
         Ok(self.orders().place_order(request).await?.into_inner())
     }

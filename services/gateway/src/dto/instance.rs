@@ -67,6 +67,9 @@ pub struct CreateInstance {
     pub labels: BTreeMap<String, String>,
     /// For another customer; admins only.
     pub customer_id: Option<Uuid>,
+    /// Discount code.
+    #[schema(min_length = 1, max_length = 50, example = "WELCOME10")]
+    pub coupon: Option<String>,
 }
 
 fn labels_fit(labels: &BTreeMap<String, String>) -> bool {
@@ -88,6 +91,7 @@ impl CreateInstance {
             .optional("admin_email", self.admin_email.as_deref(), 3..=254)
             .text("description", &self.description, 0..=500)
             .optional("subdomain", self.subdomain.as_deref(), 3..=50)
+            .optional("coupon", self.coupon.as_deref(), 1..=50)
             .that(database_fits, "database_name", "must have 1 to 50 of a-z, 0-9, _ and -")
             .that(labels_fit(&self.labels), "labels", LABELS)
             .done()?;
@@ -108,6 +112,7 @@ impl CreateInstance {
             database_name: self.database_name,
             labels: self.labels.into_iter().collect(),
             customer_id: self.customer_id.map(|id| id.to_string()),
+            coupon: self.coupon.unwrap_or_default(),
         })
     }
 }

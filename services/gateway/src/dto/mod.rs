@@ -15,6 +15,7 @@ pub mod money;
 pub mod moves;
 pub mod notification;
 pub mod operation;
+pub mod orders;
 pub mod paging;
 pub mod paying;
 pub mod profile;

@@ -243,6 +243,8 @@ pub struct UpgradeAnswer {
     pub effective_at: Option<Time>,
     pub invoice: Option<Invoice>,
     pub new_resources: Option<Resources>,
+    /// The database goes to a server of another type; the instance is off meanwhile.
+    pub moves_database: bool,
     /// preview, applied, awaiting_payment
     #[schema(example = "preview")]
     pub status: String,
@@ -264,6 +266,7 @@ impl From<pb::UpgradeSubscriptionResponse> for UpgradeAnswer {
                 memory_limit: Size(limits.memory_mib),
                 storage_limit: Size(limits.storage_mib),
             }),
+            moves_database: answer.moves_database,
             status: answer.status,
         }
     }
@@ -282,6 +285,41 @@ impl From<pb::ChangeResponse> for ChangeAnswer {
             success: true,
             effective_at: time(answer.effective_at.as_ref()),
             subscription: answer.subscription.map(Subscription::from),
+        }
+    }
+}
+
+/// A downgrade that waits for the end of the period, or in a preview would.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DowngradeAnswer {
+    pub success: bool,
+    pub effective_at: Option<Time>,
+    pub subscription: Option<Subscription>,
+    pub target_plan: Option<Plan>,
+    /// What the volume holds; none when the plan gives no less storage, or nobody can look.
+    #[schema(example = 1_048_576)]
+    pub storage_used_bytes: Option<u64>,
+    /// A preview: why it would be refused, as a reason word.
+    #[schema(example = "storage_exceeds_plan")]
+    pub refusal: Option<String>,
+    /// The database goes to a server of another type; the instance is off meanwhile.
+    pub moves_database: bool,
+    /// preview, waiting
+    #[schema(example = "waiting")]
+    pub status: &'static str,
+}
+
+impl DowngradeAnswer {
+    pub fn of(answer: pb::ChangeResponse, preview: bool) -> Self {
+        Self {
+            success: true,
+            effective_at: time(answer.effective_at.as_ref()),
+            subscription: answer.subscription.map(Subscription::from),
+            target_plan: answer.target_plan.map(Plan::from),
+            storage_used_bytes: answer.storage_used_bytes,
+            refusal: text(answer.refusal),
+            moves_database: answer.moves_database,
+            status: if preview { "preview" } else { "waiting" },
         }
     }
 }

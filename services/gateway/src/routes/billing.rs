@@ -1,6 +1,7 @@
 //! `/billing`: plans and subscriptions (part 4 of the API).
 
 mod money;
+mod orders;
 mod payments;
 mod paynow;
 
@@ -56,6 +57,9 @@ pub fn add(api: Api) -> Api {
         .add(OperatorPlus, routes!(money::extend_trial))
         .add(Admin, routes!(money::reconcile_billing))
         .add(Admin, routes!(money::advance_clock))
+        .add(Customer, routes!(orders::order_instance))
+        .add(Customer, routes!(orders::reactivate_instance))
+        .add(Customer, routes!(orders::reactivate_named))
         .add(Customer, routes!(payments::list_payments))
         .add(OperatorPlus, routes!(payments::admin_payments))
         .add(Admin, routes!(payments::record_payment))
@@ -73,10 +77,7 @@ pub fn add(api: Api) -> Api {
 /// Routes whose work comes later.
 fn later(api: Api) -> Api {
     let at = |path: &str| format!("/billing/api/billing/{path}");
-    api.later(Customer, "post", &at("instances"), "Order an instance with its subscription.")
-        .later(Customer, "post", &at("instances/reactivate"), "Bring an ended instance back.")
-        .later(Customer, "post", &at("instances/{id}/reactivate"), "Bring an ended instance back.")
-        .later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
+    api.later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
         .later(Admin, "get", &at("admin/webhooks"), "Hooks that came in.")
         .later(Admin, "post", &at("admin/webhooks/{id}/replay"), "Take a hook again.")
 }

@@ -113,6 +113,7 @@ async fn every_method_for_users_is_called_by_a_route() {
         include_str!("../../src/routes/database/allocations.rs"),
         include_str!("../../src/routes/billing.rs"),
         include_str!("../../src/routes/billing/money.rs"),
+        include_str!("../../src/routes/billing/orders.rs"),
         include_str!("../../src/routes/billing/payments.rs"),
         include_str!("../../src/routes/billing/paynow.rs"),
         include_str!("../../src/routes/notification.rs"),

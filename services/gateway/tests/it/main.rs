@@ -11,6 +11,7 @@ mod health;
 mod instances;
 mod limits;
 mod operators;
+mod orders;
 mod paying;
 mod problems;
 mod stream;

@@ -173,6 +173,10 @@ pub(super) async fn carry_out(
 /// What the decision writes besides the status.
 fn extra(app: &App, before: &Instance, action: Action, wish: &Wish, now: OffsetDateTime) -> Extra {
     let purge_after = match action {
+        // A reactivation that was never paid: the data is kept as long as it would have been.
+        Action::Terminate if before.status == Status::PendingPayment && before.is_provisioned() => {
+            Some(before.purge_after.unwrap_or(now))
+        }
         // Nothing was made for an order that nobody paid: its name is free at once (BIL-13).
         Action::Terminate if before.status == Status::PendingPayment => Some(now),
         Action::Terminate => Some(now.saturating_add(app.rules.retention)),
@@ -183,7 +187,11 @@ fn extra(app: &App, before: &Instance, action: Action, wish: &Wish, now: OffsetD
         suspended_reason: wish.reason.clone().filter(|_| action == Action::Suspend),
         purge_after,
         restarted_at: matches!(action, Action::Restart | Action::Retry).then_some(now),
-        billing_status: wish.billing_status,
+        // Who brings an ended one back by hand knows that its subscription ended, or will when billing hears of the end: that word comes later, and
+        // must not end it again. Billing says how it goes on.
+        billing_status: wish
+            .billing_status
+            .or_else(|| (action == Action::Undelete).then_some(BillingStatus::Closed)),
     }
 }
 

@@ -51,6 +51,9 @@ pub struct CreateInput {
     pub labels: BTreeMap<String, String>,
     /// Admins order for others.
     pub customer_id: Option<Uuid>,
+    /// Discount code.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub coupon: String,
 }
 
 impl CreateInput {
@@ -86,7 +89,7 @@ struct Key {
 /// The use case. `key` is the `Idempotency-Key`; empty: each call makes a new instance.
 pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Result<Created, Error> {
     let customer = customer_of(who, &input)?;
-    let settings_json = input.json()?;
+    let (settings_json, coupon) = (input.json()?, input.coupon.clone());
     let key = key_of(key, &settings_json)?;
     if let Some(key) = &key
         && let Some(created) = repeated(app, customer, key).await?
@@ -109,12 +112,13 @@ pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Resu
         plan: plan.name.clone(),
         trial: draft.trial,
         settings_json,
+        coupon,
     };
     let placed = match app.billing.place(&order).await {
         Ok(placed) => placed,
         Err(error) => {
             // Without an answer nobody knows whether billing took it.
-            if !matches!(error, Error::PlanUnavailable(_) | Error::PaymentRequired) {
+            if !matches!(error, Error::PlanUnavailable(_) | Error::PaymentRequired | Error::Invalid(_)) {
                 app.billing.cancel(id, "the order was not confirmed").await;
             }
             return Err(error);

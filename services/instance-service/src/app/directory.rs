@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use instance::domain::{Action, ActorKind};
+use instance::domain::{Action, ActorKind, Status};
 use instance::store::{Scope, instances};
 use uuid::Uuid;
 
@@ -45,11 +45,11 @@ pub async fn terminate_all(
     Ok(count)
 }
 
-/// The instance of a subscription, for billing.
-pub async fn find_by_subscription(app: &App, subscription: Uuid) -> Result<Option<Uuid>, Error> {
+/// The instance of a subscription and how it stands, for billing.
+pub async fn find_by_subscription(app: &App, subscription: Uuid) -> Result<Option<(Uuid, Status)>, Error> {
     let mut connection = app.pool.acquire().await?;
     let found = instances::find_by_subscription(&mut connection, subscription, Scope::All).await?;
-    Ok(found.map(|found| found.instance.id))
+    Ok(found.map(|found| (found.instance.id, found.instance.status)))
 }
 
 /// Live instances after an id, for billing's audit (BIL-37).

@@ -10,8 +10,10 @@ pub mod look;
 pub mod monitor;
 pub mod move_database;
 pub mod operate;
+pub mod reactivate;
 pub mod subscriptions;
 pub mod update;
+pub mod usage;
 pub mod who;
 
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Beginning a move of an instance's database (DBS-33): asked for by an admin, by a change of the plan, or by the draining of a pool. The worker
 //! does it as operation `move_database`.
 
-use instance::domain::{OperationKind, decide_move};
+use instance::domain::{ActorKind, OperationKind, decide_move};
 use instance::store::instances::Extra;
 use instance::store::operations::NewOperation;
-use instance::store::{Scope, audit, events, instances, operations};
+use instance::store::{Scope, audit, events, instances, operations, wishes};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -23,6 +23,47 @@ pub struct Target {
     pub tier: Option<String>,
     /// For the audit log.
     pub reason: String,
+}
+
+impl Target {
+    /// What a change of the plan wants.
+    pub(super) fn of_plan(db_type: &str, db_tier: &str) -> Self {
+        Self {
+            pool: None,
+            dedicated: db_type == "dedicated",
+            tier: Some(db_tier.to_owned()),
+            reason: "the plan changed".to_owned(),
+        }
+    }
+
+    /// What the worker reads.
+    pub(super) fn parameters(&self) -> serde_json::Value {
+        json!({
+            "target_pool": self.pool,
+            "dedicated": self.dedicated,
+            "plan_tier": self.tier,
+            "reason": self.reason,
+        })
+    }
+}
+
+/// Moves that plans wished and that could not begin at once, or did not succeed (REL-04).
+pub async fn begin_wished(app: &App, limit: i64) -> Result<(), Error> {
+    let mut connection = app.pool.acquire().await?;
+    let due = wishes::due(&mut connection, runtime::clock::now(), limit).await?;
+    drop(connection);
+    for wish in due {
+        let target = Target::of_plan(&wish.db_type, &wish.db_tier);
+        match begin(app, &Who::platform(), wish.instance_id, &target).await {
+            Ok(operation) => {
+                tracing::info!(instance.id = %wish.instance_id, operation.id = %operation, "the wished move begins");
+            }
+            Err(error) => {
+                tracing::info!(instance.id = %wish.instance_id, reason = error.reason(), "not moved yet");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Queues the operation; its id.
@@ -45,16 +86,17 @@ pub async fn begin(app: &App, who: &Who, id: Uuid, target: &Target) -> Result<Uu
         let new = NewOperation {
             kind: OperationKind::MoveDatabase,
             requested_by: who.actor.clone(),
-            parameters: json!({
-                "target_pool": target.pool,
-                "dedicated": target.dedicated,
-                "plan_tier": target.tier,
-                "reason": target.reason,
-            }),
+            parameters: target.parameters(),
             request_id: who.request_id.clone(),
             can_be_taken_back: true,
         };
         let operation = operations::insert(&mut tx, before, new, now).await?.id;
+        if who.kind == ActorKind::Admin {
+            // An operator decides on the place: what the plan wished is settled with it.
+            wishes::clear(&mut tx, id).await?;
+        } else {
+            wishes::begun(&mut tx, id, now).await?;
+        }
         let text = "the database moves to another server";
         events::add(&mut tx, id, "operation_requested", who.cause(), text, Some(operation), now).await?;
         if who.is_audited_for(before.customer_id) {

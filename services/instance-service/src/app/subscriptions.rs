@@ -4,17 +4,18 @@
 use contracts::events::SubscriptionFact;
 use contracts::services::BILLING;
 use instance::domain::{
-    Action, ActorKind, Ask, BillingStatus, Event, Instance, Limits, OperationKind, Status, decide, transition,
+    Action, ActorKind, Ask, BillingStatus, Event, Instance, OperationKind, Status, decide, transition,
 };
 use instance::store::events::Cause;
 use instance::store::instances::{Extra, Found};
 use instance::store::operations::NewOperation;
-use instance::store::{Scope, events, instances, operations};
+use instance::store::{Scope, events, instances, operations, wishes};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::act::{self, Wish};
+use super::move_database::Target;
 use super::who::Who;
 use super::{App, RACES};
 use crate::clients::billing::{Entitlement, Plan, Standing};
@@ -112,10 +113,11 @@ async fn take(
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let who = Who::service(BILLING, ActorKind::Billing, "");
-    let why = reason.unwrap_or(match entitlement.standing {
-        Standing::Ended => "the subscription ended",
-        Standing::MayRun | Standing::Unpaid => "a payment is due",
-    });
+    let why = match (reason, entitlement.standing) {
+        (Some(word), _) => in_words(word),
+        (None, Standing::Ended) => "the subscription ended",
+        (None, Standing::MayRun | Standing::Unpaid) => "a payment is due",
+    };
     let wish = Wish {
         reason: (action != Action::Unsuspend).then(|| why.to_owned()),
         billing_status: entitlement.billing_status,
@@ -134,6 +136,17 @@ async fn take(
     }
 }
 
+/// A reason word of billing as people read it, in mails and at the instance.
+fn in_words(reason: &str) -> &str {
+    match reason {
+        "overdue" => "an invoice is overdue",
+        "cancelled" => "the subscription was cancelled",
+        "payment_timeout" => "the order was not paid in time",
+        "terminated" => "the instance was terminated",
+        text => text,
+    }
+}
+
 async fn note_standing(
     connection: &mut PgConnection,
     before: &Instance,
@@ -147,8 +160,9 @@ async fn note_standing(
     Ok(instances::save_holds(connection, before, before.holds, &extra, now).await?)
 }
 
-/// Another plan (BIL-21, BIL-22, INS-29): its limits on the row, one operation that rolls them out. Where another operation is active, or the
-/// instance rests in a state without one, the row alone changes: the worker brings the objects to it.
+/// Another plan (BIL-21, BIL-22, INS-29): its limits on the row and one operation that rolls them out. A plan with another type of database server
+/// moves the database, and its one new pod has the new limits too. Where another operation is active, or the instance rests in a state without one,
+/// the row alone changes: the worker brings the objects to it, and a sweep begins the move that was wished.
 async fn change_plan(
     connection: &mut PgConnection,
     app: &App,
@@ -160,56 +174,70 @@ async fn change_plan(
     if !before.status.is_live() || before.status == Status::Terminating {
         return Ok(true);
     }
+    let former = app.billing.former_limits(&before.plan, app.rules.fallback).await;
     let mut after = before.clone();
     after.plan.clone_from(&plan.name);
     after.plan_tier.clone_from(&plan.tier);
-    after.limits = limits_after(before.limits, plan.limits.or(app.rules.fallback));
-    let rollout = Event::Accepted(OperationKind::ApplyResources, before.desired_state);
-    let status = transition(before.status, rollout).ok();
-    let status = status
-        .filter(|_| found.current.is_none() && before.is_provisioned() && before.status != Status::Error);
-    let rolls_out = before.limits != after.limits && status.is_some();
-    if let (true, Some(status)) = (rolls_out, status) {
+    after.db_tier.clone_from(&plan.db_tier);
+    after.limits = plan.limits.or(app.rules.fallback).carried_over(former, before.limits);
+    let moves = plan.db_type != before.db_type && before.database.is_some();
+    let target = Target::of_plan(&plan.db_type, &plan.db_tier);
+    let rollout = rollout(found, moves, before.limits != after.limits);
+    if let Some((_, status)) = rollout {
         after.status = status;
     }
     if !instances::save_plan(connection, before, &after, now).await? {
         return Ok(false);
     }
+    note_place(connection, before, plan, moves, now).await?;
     let mut operation = None;
-    if rolls_out {
+    if let Some((kind, _)) = rollout {
+        let parameters =
+            if kind == OperationKind::MoveDatabase { target.parameters() } else { serde_json::json!({}) };
         let new = NewOperation {
-            kind: OperationKind::ApplyResources,
+            kind,
             requested_by: BILLING.to_owned(),
-            parameters: serde_json::json!({}),
+            parameters,
             request_id: String::new(),
             can_be_taken_back: false,
         };
         operation = Some(operations::insert(connection, before, new, now).await?.id);
+        if kind == OperationKind::MoveDatabase {
+            wishes::begun(connection, before.id, now).await?;
+        }
     }
     let text = format!("plan changed from {} to {}", before.plan, plan.name);
     events::add(connection, before.id, "plan_changed", Cause::Billing, &text, operation, now).await?;
-    if plan.db_type != before.db_type {
-        let text = format!("the database stays {} until it is moved", before.db_type);
-        events::add(connection, before.id, "database_not_moved", Cause::Platform, &text, None, now).await?;
-    }
     Ok(true)
 }
 
-/// The plan's limits; storage only grows.
-fn limits_after(present: Limits, plan: Limits) -> Limits {
-    Limits { storage_mib: plan.storage_mib.max(present.storage_mib), ..plan }
+/// The operation that makes the change true now, and the status that it begins with.
+fn rollout(found: &Found, moves: bool, resized: bool) -> Option<(OperationKind, Status)> {
+    let instance = &found.instance;
+    if found.current.is_some() || !instance.is_provisioned() || instance.status == Status::Error {
+        return None;
+    }
+    let wanted = [(OperationKind::MoveDatabase, moves), (OperationKind::ApplyResources, resized)];
+    wanted.into_iter().filter(|(_, wanted)| *wanted).find_map(|(kind, _)| {
+        let accepted = Event::Accepted(kind, instance.desired_state);
+        Some((kind, transition(instance.status, accepted).ok()?))
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// INS-29
-    #[test]
-    fn a_plan_with_less_storage_takes_none_away() {
-        let present = Limits { cpu_millis: 4000, memory_mib: 8192, storage_mib: 51200 };
-        let plan = Limits { cpu_millis: 1000, memory_mib: 2048, storage_mib: 10240 };
-        assert_eq!(limits_after(present, plan), Limits { storage_mib: 51200, ..plan });
-        assert_eq!(limits_after(plan, present), present);
+/// Where the plan wants the database. One that is not made yet is asked for where the row says.
+async fn note_place(
+    connection: &mut PgConnection,
+    before: &Instance,
+    plan: &Plan,
+    moves: bool,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    if !moves && plan.db_type == before.db_type {
+        return wishes::clear(connection, before.id).await;
     }
+    let wish =
+        wishes::Wish { instance_id: before.id, db_type: plan.db_type.clone(), db_tier: plan.db_tier.clone() };
+    wishes::set(connection, &wish, now).await?;
+    let text = format!("the database moves from a {} to a {} server", before.db_type, plan.db_type);
+    events::add(connection, before.id, "database_move_wished", Cause::Platform, &text, None, now).await
 }

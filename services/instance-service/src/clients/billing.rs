@@ -6,7 +6,8 @@ use std::time::Duration;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
 use contracts::billing::v1::order_service_client::OrderServiceClient;
 use contracts::billing::v1::{
-    CancelOrderRequest, GetEntitlementRequest, GetPlanRequest, PlaceOrderRequest, Plan as WirePlan,
+    CancelOrderRequest, GetEntitlementRequest, GetPlanRequest, PlaceOrderRequest, PlaceOrderResponse,
+    Plan as WirePlan,
 };
 use contracts::services::BILLING;
 use instance::domain::{BillingStatus, Limits};
@@ -84,6 +85,8 @@ pub struct Order {
     pub trial: Option<bool>,
     /// JSON of the instance's settings.
     pub settings_json: String,
+    /// Discount code; empty: none.
+    pub coupon: String,
 }
 
 /// Asks billing-service.
@@ -129,35 +132,37 @@ impl Billing {
 
     /// Places an order.
     pub async fn place(&self, order: &Order) -> Result<Placed, Error> {
-        let request = PlaceOrderRequest {
-            instance_id: order.instance_id.to_string(),
-            customer_id: order.customer_id.to_string(),
-            plan_name: order.plan.clone(),
-            trial: order.trial,
-            settings_json: order.settings_json.clone(),
-            ..PlaceOrderRequest::default()
-        };
         let call = || {
-            let (mut client, request) = (self.orders.clone(), request.clone());
+            let (mut client, request) = (self.orders.clone(), order.request());
             async move { client.place_order(request).await }
         };
-        let answer = retry_unavailable(call).await.map_err(|status| {
-            match Refusal::from_status(&status).reason.as_str() {
-                "plan_unavailable" => Error::PlanUnavailable(order.plan.clone()),
-                "payment_required" => Error::PaymentRequired,
-                "provider_unavailable" => Error::Unavailable("billing"),
-                _ => failure("billing", &status),
+        placed(order, retry_unavailable(call).await)
+    }
+
+    /// A new subscription for an instance that had `former`, which ends with it (BIL-25). The same one while it lives.
+    pub async fn reactivate(&self, order: &Order, former: Option<Uuid>) -> Result<Placed, Error> {
+        let former = former.map(|id| id.to_string()).unwrap_or_default();
+        let request = PlaceOrderRequest { replaces_subscription_id: former, ..order.request() };
+        let call = || {
+            let (mut client, request) = (self.orders.clone(), request.clone());
+            async move { client.reactivate_order(request).await }
+        };
+        placed(order, retry_unavailable(call).await)
+    }
+
+    /// What an older plan gives; `None` when nobody can say: then the instance counts as having had all of it.
+    pub async fn former_limits(&self, name: &str, fallback: Limits) -> Option<Limits> {
+        match self.plan(name).await {
+            Ok(plan) => Some(plan.limits.or(fallback)),
+            Err(error) => {
+                tracing::info!(
+                    plan = name,
+                    reason = error.reason(),
+                    "the limits of a former plan are not known"
+                );
+                None
             }
-        })?;
-        let answer = answer.into_inner();
-        let subscription = answer.subscription.unwrap_or_default();
-        let parsed = Uuid::parse_str(&subscription.id).map_err(anyhow::Error::from);
-        let billing_status = answer.billing_status.parse().map_err(anyhow::Error::from);
-        Ok(Placed {
-            subscription_id: parsed.map_err(Error::Internal)?,
-            billing_status: billing_status.map_err(Error::Internal)?,
-            provision_now: answer.provision_now,
-        })
+        }
     }
 
     /// Takes an order back. Best effort: billing finds an order without an instance by itself.
@@ -195,6 +200,48 @@ impl Billing {
             plan: answer.plan.map(Plan::from),
         }))
     }
+}
+
+impl Order {
+    fn request(&self) -> PlaceOrderRequest {
+        PlaceOrderRequest {
+            instance_id: self.instance_id.to_string(),
+            customer_id: self.customer_id.to_string(),
+            plan_name: self.plan.clone(),
+            trial: self.trial,
+            settings_json: self.settings_json.clone(),
+            coupon: self.coupon.clone(),
+            ..PlaceOrderRequest::default()
+        }
+    }
+}
+
+/// What became of an order.
+fn placed(
+    order: &Order,
+    answer: Result<tonic::Response<PlaceOrderResponse>, tonic::Status>,
+) -> Result<Placed, Error> {
+    let answer = answer.map_err(|status| {
+        let refusal = Refusal::from_status(&status);
+        match refusal.reason.as_str() {
+            "plan_unavailable" => Error::PlanUnavailable(order.plan.clone()),
+            "payment_required" => Error::PaymentRequired,
+            "unpaid_invoices" => Error::UnpaidInvoices,
+            "provider_unavailable" => Error::Unavailable("billing"),
+            // A field of the order that only billing can check, such as a discount code.
+            "validation_failed" if !refusal.fields.is_empty() => Error::Invalid(refusal.fields),
+            _ => failure("billing", &status),
+        }
+    })?;
+    let answer = answer.into_inner();
+    let subscription = answer.subscription.unwrap_or_default();
+    let parsed = Uuid::parse_str(&subscription.id).map_err(anyhow::Error::from);
+    let billing_status = answer.billing_status.parse().map_err(anyhow::Error::from);
+    Ok(Placed {
+        subscription_id: parsed.map_err(Error::Internal)?,
+        billing_status: billing_status.map_err(Error::Internal)?,
+        provision_now: answer.provision_now,
+    })
 }
 
 impl From<WirePlan> for Plan {

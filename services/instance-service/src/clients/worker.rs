@@ -6,7 +6,8 @@ use contracts::services::WORKER;
 use contracts::worker::v1::worker_service_client::WorkerServiceClient;
 use contracts::worker::v1::{
     ClusterDifference, CompareClusterRequest, GetAdminPasswordRequest, GetAdminPasswordResponse,
-    GetPodLogsRequest, PodLogLine, ProbeInstanceRequest, ProbeInstanceResponse,
+    GetPodLogsRequest, MeasureStorageRequest, MeasureStorageResponse, PodLogLine, ProbeInstanceRequest,
+    ProbeInstanceResponse,
 };
 use runtime::grpc::{Authenticated, Dialer, Refusal};
 use tonic::Code;
@@ -63,6 +64,20 @@ impl Worker {
         match answer {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) if status.code() == Code::NotFound => Err(Error::NotFound("credentials")),
+            Err(status) => Err(failure("the worker", &status)),
+        }
+    }
+
+    /// What the instance's volume holds now, in bytes (BIL-22).
+    pub async fn storage(&self, instance: Uuid) -> Result<MeasureStorageResponse, Error> {
+        let request = MeasureStorageRequest { instance_id: instance.to_string() };
+        match self.client.clone().measure_storage(request).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status)
+                if Refusal::from_status(&status).reason == "no_pod" || status.code() == Code::NotFound =>
+            {
+                Err(Error::NoPod)
+            }
             Err(status) => Err(failure("the worker", &status)),
         }
     }

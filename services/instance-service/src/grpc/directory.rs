@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::field_id;
-use crate::app::{App, directory};
+use crate::app::{App, directory, usage};
 use crate::error::Error;
 
 /// Customers in one question at most.
@@ -54,7 +54,21 @@ impl InstanceDirectoryService for Api {
         let found = directory::find_by_subscription(&self.0, subscription).await?;
         Ok(Response::new(wire::FindBySubscriptionResponse {
             found: found.is_some(),
-            instance_id: found.map(|id| id.to_string()).unwrap_or_default(),
+            instance_id: found.map(|(id, _)| id.to_string()).unwrap_or_default(),
+            status: found.map(|(_, status)| status.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_storage_usage(
+        &self,
+        request: Request<wire::GetStorageUsageRequest>,
+    ) -> Result<Response<wire::GetStorageUsageResponse>, Status> {
+        let instance = field_id("instance_id", &request.get_ref().instance_id)?;
+        let usage = usage::storage(&self.0, instance).await?;
+        Ok(Response::new(wire::GetStorageUsageResponse {
+            used_bytes: usage.used_bytes,
+            limit_bytes: usage.limit_bytes,
+            measured_at: Some(contracts::scalars::timestamp(usage.at)),
         }))
     }
 

@@ -14,6 +14,7 @@ use super::{convert, field_id, id};
 use crate::app::act::{Wish, act, parse_action};
 use crate::app::create::{CreateInput, Created, create};
 use crate::app::look::{self, ListWish};
+use crate::app::reactivate::{Reactivated, bring_back};
 use crate::app::update::{Edit, update};
 use crate::app::who::Who;
 use crate::app::{App, credentials, follow, operate};
@@ -53,9 +54,25 @@ impl InstanceService for Api {
             database_name: request.database_name,
             labels: request.labels.into_iter().collect(),
             customer_id,
+            coupon: request.coupon,
         };
         let Created { found, operation } = create(&self.0, &who, input, &request.idempotency_key).await?;
         Ok(Response::new(wire::CreateInstanceResponse {
+            instance: Some(convert::instance(&self.0, &who, found)),
+            operation: operation.map(convert::operation),
+        }))
+    }
+
+    async fn reactivate_instance(
+        &self,
+        request: Request<wire::ReactivateInstanceRequest>,
+    ) -> Result<Response<wire::ReactivateInstanceResponse>, Status> {
+        let who = who(&request)?;
+        let wire::ReactivateInstanceRequest { instance_id, plan_name, coupon } = request.into_inner();
+        let instance = id("instance", &instance_id)?;
+        let Reactivated { found, operation } =
+            bring_back(&self.0, &who, instance, &plan_name, coupon).await?;
+        Ok(Response::new(wire::ReactivateInstanceResponse {
             instance: Some(convert::instance(&self.0, &who, found)),
             operation: operation.map(convert::operation),
         }))

@@ -61,6 +61,7 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/WatchOperation", allow: CUSTOMERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/CancelOperation", allow: CUSTOMERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/RevealCredentials", allow: CUSTOMERS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceService/ReactivateInstance", allow: CUSTOMERS },
     MethodPolicy {
         method: "/saasodoo.instance.v1.InstanceAdminService/ListFailedInstances",
         allow: OPERATORS,
@@ -80,6 +81,7 @@ pub const POLICIES: &[MethodPolicy] = &[
         allow: MONEY,
     },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceDirectoryService/ListLive", allow: MONEY },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceDirectoryService/GetStorageUsage", allow: MONEY },
 ];
 
 /// All services of this process.

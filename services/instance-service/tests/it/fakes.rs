@@ -19,8 +19,8 @@ use contracts::user::v1::{
 use contracts::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use contracts::worker::v1::{
     ClusterDifference, CompareClusterRequest, CompareClusterResponse, GetAdminPasswordRequest,
-    GetAdminPasswordResponse, GetPodLogsRequest, GetPodLogsResponse, PodLogLine, ProbeInstanceRequest,
-    ProbeInstanceResponse,
+    GetAdminPasswordResponse, GetPodLogsRequest, GetPodLogsResponse, MeasureStorageRequest,
+    MeasureStorageResponse, PodLogLine, ProbeInstanceRequest, ProbeInstanceResponse,
 };
 use runtime::grpc::{Allow, MethodPolicy, Needs, Refusal};
 use test_kit::grpc::{Running, serve};
@@ -33,6 +33,7 @@ const FROM_US: &[Allow] = &[Allow { caller: INSTANCE, needs: Needs::Nothing }];
 const BILLING_POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.CatalogService/GetPlan", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/PlaceOrder", allow: FROM_US },
+    MethodPolicy { method: "/saasodoo.billing.v1.OrderService/ReactivateOrder", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/CancelOrder", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/GetEntitlement", allow: FROM_US },
 ];
@@ -43,6 +44,7 @@ const WORKER_POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/ProbeInstance", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/GetAdminPassword", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/CompareCluster", allow: FROM_US },
+    MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/MeasureStorage", allow: FROM_US },
 ];
 
 /// What the fakes were asked and what they shall answer.
@@ -283,6 +285,16 @@ impl WorkerService for Fake {
             admin_email: "owner@example.org".to_owned(),
             admin_password: "a-generated-password-1".to_owned(),
         }))
+    }
+
+    async fn measure_storage(
+        &self,
+        _: Request<MeasureStorageRequest>,
+    ) -> Result<Response<MeasureStorageResponse>, Status> {
+        if self.state().no_pod {
+            return Err(Refusal::new(Code::FailedPrecondition, "no_pod", "no pod").into());
+        }
+        Ok(Response::new(MeasureStorageResponse { used_bytes: 5 << 20, at: None }))
     }
 
     async fn compare_cluster(

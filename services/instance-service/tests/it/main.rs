@@ -9,6 +9,8 @@ mod fakes;
 mod http;
 mod messages;
 mod operations;
+mod plans;
+mod reactivate;
 mod support;
 mod tenancy;
 mod update;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::support::{Person, World, refused, wish};
 
-fn fact(instance: &contracts::instance::v1::Instance, billing_status: &str) -> SubscriptionFact {
+pub(crate) fn fact(instance: &contracts::instance::v1::Instance, billing_status: &str) -> SubscriptionFact {
     SubscriptionFact {
         subscription_id: instance.subscription_id.parse().unwrap(),
         customer_id: instance.customer_id.parse().unwrap(),
@@ -28,7 +28,7 @@ fn fact(instance: &contracts::instance::v1::Instance, billing_status: &str) -> S
 }
 
 /// Billing decides, and tells it.
-async fn tell(world: &World, topic: &str, fact: &SubscriptionFact) {
+pub(crate) async fn tell(world: &World, topic: &str, fact: &SubscriptionFact) {
     {
         let mut state = world.fakes.state();
         state.may_run = matches!(topic, topics::SUBSCRIPTION_RESUMED | topics::SUBSCRIPTION_CHANGED);
@@ -38,7 +38,7 @@ async fn tell(world: &World, topic: &str, fact: &SubscriptionFact) {
 }
 
 /// The fact alone comes; billing says what it said last.
-async fn repeat(world: &World, topic: &str, fact: &SubscriptionFact) {
+pub(crate) async fn repeat(world: &World, topic: &str, fact: &SubscriptionFact) {
     let message =
         Message { id: Uuid::now_v7(), topic: topic.into(), body: serde_json::to_vec(fact).unwrap() };
     let mut tx = world.pool.begin().await.unwrap();
@@ -46,7 +46,7 @@ async fn repeat(world: &World, topic: &str, fact: &SubscriptionFact) {
     tx.commit().await.unwrap();
 }
 
-async fn status(world: &World, person: &Person, id: &str) -> String {
+pub(crate) async fn status(world: &World, person: &Person, id: &str) -> String {
     world.get(person, id).await.status
 }
 
@@ -353,41 +353,4 @@ async fn a_billing_that_is_away_stops_nothing(pool: PgPool) {
     assert!(told.is_err(), "the message stays in its queue");
     drop(tx);
     assert_eq!(status(&world, &owner, &instance.id).await, "running");
-}
-
-/// BIL-21, INS-29: a larger plan brings its limits by one operation; a smaller one takes no storage away.
-#[sqlx::test(migrator = "instance::MIGRATIONS")]
-async fn another_plan_brings_its_limits(pool: PgPool) {
-    let world = World::start(pool).await;
-    let owner = world.customer();
-    let instance = world.running(&owner, "Acme").await;
-    world.fakes.state().entitled_plan = Some("premium-monthly");
-    for _ in 0..2 {
-        tell(&world, topics::SUBSCRIPTION_CHANGED, &fact(&instance, "paid")).await;
-    }
-    let larger = world.get(&owner, &instance.id).await;
-    assert_eq!((larger.plan.as_str(), larger.plan_tier.as_str()), ("premium-monthly", "premium"));
-    assert_eq!((larger.cpu_millis, larger.memory_mib, larger.storage_mib), (4000, 8192, 50 * 1024));
-    assert_eq!((larger.status.as_str(), larger.db_type.as_str()), ("updating", "shared"));
-    assert_eq!(larger.current_operation.unwrap().kind, "apply_resources");
-    world.finish(&instance.id).await;
-    world.fakes.state().entitled_plan = None;
-    tell(&world, topics::SUBSCRIPTION_CHANGED, &fact(&instance, "paid")).await;
-    let smaller = world.get(&owner, &instance.id).await;
-    assert_eq!((smaller.cpu_millis, smaller.storage_mib), (1000, 50 * 1024));
-    world.finish(&instance.id).await;
-    let operations: i64 = world
-        .scalar(
-            "SELECT count(*) FROM operations WHERE instance_id = $1 AND kind = 'apply_resources'",
-            &instance.id,
-        )
-        .await;
-    assert_eq!(operations, 2);
-    let kept: i64 = world
-        .scalar(
-            "SELECT count(*) FROM instance_events WHERE instance_id = $1 AND type = 'database_not_moved'",
-            &instance.id,
-        )
-        .await;
-    assert_eq!(kept, 1, "the owner reads that the database did not move");
 }

@@ -21,7 +21,7 @@ pub use connect::{Connection, Source};
 pub use error::Error;
 pub use events::{Note, notify};
 pub use limit::Limiter;
-pub use pods::{LogLine, Target, logs, probe};
+pub use pods::{LogLine, Target, logs, probe, used_bytes};
 
 /// Field manager of every write (K8S-15).
 pub const FIELD_MANAGER: &str = "saasodoo-instance-worker";

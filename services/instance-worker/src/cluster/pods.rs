@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::LogParams;
+use kube::api::{AttachParams, LogParams};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -39,6 +39,34 @@ pub async fn logs(
     };
     let text = cluster.call("get", "PodLog", pod, api.logs(pod, &parameters)).await?;
     Ok(text.lines().map(line).collect())
+}
+
+/// Bytes below `path` in a pod, as `du` counts them there (BIL-22).
+pub async fn used_bytes(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    path: &str,
+    deadline: Duration,
+) -> Result<u64, Error> {
+    let api: Api<Pod> = Api::namespaced(cluster.client()?, namespace);
+    let parameters = AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(false);
+    let unavailable = |what: &str| Error::Unavailable(format!("{pod}: {what}"));
+    let work = async {
+        let command = ["du", "-sk", path];
+        let mut process = api.exec(pod, command, &parameters).await.map_err(|error| Error::of(pod, error))?;
+        let mut output = process.stdout().ok_or_else(|| unavailable("no output"))?;
+        // A file that goes away meanwhile makes du complain and end with 1; its sum is good all the same. It is one line.
+        let mut text = String::new();
+        output.read_to_string(&mut text).await.map_err(|error| unavailable(&error.to_string()))?;
+        kibibytes(&text).map(|kib| kib.saturating_mul(1024)).ok_or_else(|| unavailable("du says nothing"))
+    };
+    tokio::time::timeout(deadline, work).await.map_err(|_| unavailable("not measured in time"))?
+}
+
+/// The first number of what `du -sk` prints.
+fn kibibytes(output: &str) -> Option<u64> {
+    output.split_whitespace().next()?.parse().ok()
 }
 
 fn line(line: &str) -> LogLine {
@@ -144,6 +172,13 @@ mod tests {
             LogLine { time: "2026-11-01T10:00:00.5Z".into(), text: "hello world".into() }
         );
         assert_eq!(line("plain").text, "plain");
+    }
+
+    #[test]
+    fn the_sum_of_du_is_its_first_number() {
+        assert_eq!(kibibytes("10240\t/bitnami/odoo\n"), Some(10240));
+        assert_eq!(kibibytes("du: cannot access"), None);
+        assert_eq!(kibibytes(""), None);
     }
 
     #[tokio::test]

@@ -201,6 +201,10 @@ async fn announce(
     let (topic, reason) = match ending {
         Ending::Success => (definition.success.fact, parameter(operation, "reason")),
         Ending::Failure(why) => (definition.failure_fact, Some(why.message.clone())),
+        // It is as ended as it was before: whoever was told that it comes back, such as billing, hears that it does not.
+        Ending::Cancelled if operation.kind == OperationKind::Undelete => {
+            (Some(topics::INSTANCE_TERMINATED), Some("cancelled".to_owned()))
+        }
         Ending::Cancelled => (definition.failure_fact, Some("cancelled".to_owned())),
     };
     let Some(topic) = topic else { return Ok(()) };

@@ -15,7 +15,8 @@ use contracts::instance::v1::instance_directory_service_server::{
 };
 use contracts::instance::v1::{
     CountInstancesRequest, CountInstancesResponse, FindBySubscriptionRequest, FindBySubscriptionResponse,
-    ListLiveRequest, ListLiveResponse, TerminateAllRequest, TerminateAllResponse,
+    GetStorageUsageRequest, GetStorageUsageResponse, ListLiveRequest, ListLiveResponse, TerminateAllRequest,
+    TerminateAllResponse,
 };
 use contracts::notification::v1::notification_service_server::{
     NotificationService, NotificationServiceServer,
@@ -127,6 +128,13 @@ impl InstanceDirectoryService for Fake {
         &self,
         _: Request<FindBySubscriptionRequest>,
     ) -> Result<Response<FindBySubscriptionResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn get_storage_usage(
+        &self,
+        _: Request<GetStorageUsageRequest>,
+    ) -> Result<Response<GetStorageUsageResponse>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 

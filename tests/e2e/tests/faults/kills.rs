@@ -15,6 +15,18 @@ async fn die_after(kind: &str, step: &str) -> anyhow::Result<()> {
     let stack = Stack::load()?;
     let ada = Customer::sign_up(&stack, &format!("kill-{kind}-{step}")).await?;
     let prepared = if kind == "create" { None } else { Some(ada.create_running("Killed").await?) };
+    if kind == "unsuspend" {
+        let id = prepared.as_ref().and_then(|body| body["id"].as_str()).context("id")?;
+        hold(&stack, id, "suspend").await?;
+        ada.until(id, "suspended").await?;
+    }
+    if kind == "undelete" {
+        let body = prepared.as_ref().context("instance")?;
+        let id = body["id"].as_str().context("id")?;
+        let path = format!("/instance/instances/{id}/terminate");
+        ada.post(&path, json!({"confirm": body["subdomain"]})).await?.expect(202)?;
+        ada.until(id, "terminated").await?;
+    }
     if kind == "start" {
         let id = prepared.as_ref().and_then(|body| body["id"].as_str()).context("id")?;
         ada.act(id, "stop").await?.expect(202)?;
@@ -53,6 +65,18 @@ async fn run(
                 .await?
                 .expect(202)?;
         }
+        "suspend" | "unsuspend" => hold(stack, &id, kind).await?,
+        // As after the change of a plan.
+        "apply_resources" => {
+            let limits = json!({"cpu_limit": "0.5"});
+            let path = format!("/instance/instances/{id}");
+            ada.send(reqwest::Method::PATCH, &path, Some(limits)).await?.expect(202)?;
+        }
+        // By the owner, with a new subscription.
+        "undelete" => {
+            let path = format!("/billing/api/billing/instances/{id}/reactivate");
+            ada.post(&path, json!({"plan_name": "basic-monthly"})).await?.expect(202)?;
+        }
         action => {
             ada.act(&id, action).await?.expect(202)?;
         }
@@ -65,9 +89,17 @@ async fn run(
     Ok(id)
 }
 
+/// An administrator's suspension and its end: the same operation as billing's.
+async fn hold(stack: &Stack, id: &str, action: &str) -> anyhow::Result<()> {
+    let admin = Customer::admin(stack).await?;
+    let path = format!("/instance/instances/{id}/{action}");
+    admin.post(&path, json!({"reason": "a test of deaths"})).await?.expect(202).map(drop)
+}
+
 async fn finish(stack: &Stack, ada: &Customer, kind: &str, id: &str) -> anyhow::Result<()> {
     let wanted = match kind {
         "stop" => "stopped",
+        "suspend" => "suspended",
         "terminate" => "terminated",
         _ => "running",
     };
@@ -118,5 +150,9 @@ dies_after! {
     start: billing workload ready;
     stop: workload gone;
     restart: workload ready;
+    suspend: workload gone route;
+    unsuspend: route workload ready;
+    apply_resources: volume workload ready;
     terminate: workload gone route database;
+    undelete: database secret volume workload route ready;
 }

@@ -4,5 +4,6 @@
 
 mod databases;
 mod kills;
+mod ladder;
 mod outages;
 mod pods;

@@ -15,7 +15,9 @@ use crate::domain::{
 pub use count::{
     Due, Live, count_live, due, expired, live_after, live_of, live_page, lock_customer, room, unpaid,
 };
-pub use save::{Extra, insert, mark_revealed, save_change, save_edit, save_holds, save_plan, take_back};
+pub use save::{
+    Extra, insert, mark_revealed, save_change, save_edit, save_holds, save_plan, save_reactivation, take_back,
+};
 
 const TABLE: &str = "instances";
 

@@ -192,10 +192,11 @@ pub async fn save_plan(
     after: &Instance,
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
-    let grows = before.limits != after.limits;
+    // A move of the database leads to another Secret, and so to another pod.
+    let grows = before.limits != after.limits || after.status == Status::Maintenance;
     let saved = sqlx::query!(
         r#"UPDATE instances SET plan = $3, plan_tier = $4, cpu_millis = $5, memory_mib = $6, storage_mib = $7, status = $8,
-               generation = generation + CASE WHEN $9 THEN 1 ELSE 0 END, version = version + 1, updated_at = $10
+               generation = generation + CASE WHEN $9 THEN 1 ELSE 0 END, version = version + 1, updated_at = $10, db_tier = $11
            WHERE id = $1 AND version = $2"#,
         before.id,
         before.version,
@@ -206,6 +207,39 @@ pub async fn save_plan(
         i64::try_from(after.limits.storage_mib).map_err(|error| sqlx::Error::Encode(error.into()))?,
         after.status.as_str(),
         grows,
+        now,
+        after.db_tier,
+    )
+    .execute(connection)
+    .await?;
+    Ok(saved.rows_affected() == 1)
+}
+
+/// A terminated instance has another subscription with its plan (BIL-25). With `waits` it waits for the payment, and what the retention was stays
+/// written until then. False: lost race.
+pub async fn save_reactivation(
+    connection: &mut PgConnection,
+    before: &Instance,
+    after: &Instance,
+    waits: bool,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let saved = sqlx::query!(
+        r#"UPDATE instances SET subscription_id = $3, plan = $4, plan_tier = $5, db_tier = $6, cpu_millis = $7, memory_mib = $8, storage_mib = $9,
+               billing_status = $10, billing_hold = false, suspended_reason = NULL,
+               status = CASE WHEN $11 THEN 'pending_payment' ELSE status END, version = version + 1, updated_at = $12
+           WHERE id = $1 AND version = $2 AND status = 'terminated'"#,
+        before.id,
+        before.version,
+        after.subscription_id,
+        after.plan,
+        after.plan_tier,
+        after.db_tier,
+        i32::try_from(after.limits.cpu_millis).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        i64::try_from(after.limits.memory_mib).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        i64::try_from(after.limits.storage_mib).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        after.billing_status.as_str(),
+        waits,
         now,
     )
     .execute(connection)

@@ -14,8 +14,8 @@ use crate::dto::billing::{OneSubscription, Subscription, SubscriptionList};
 use crate::dto::checks::Checks;
 use crate::dto::money::{
     Advance, BillingAccount, Cancel, CancelAnswer, ChangeAccount, ChangeAnswer, ChangePlan, ClockAnswer,
-    ExtendTrial, Invoice, InvoiceList, OneInvoice, Overview, OverviewAnswer, Reconcile, TaskStarted,
-    UpgradeAnswer,
+    DowngradeAnswer, ExtendTrial, Invoice, InvoiceList, OneInvoice, Overview, OverviewAnswer, Reconcile,
+    TaskStarted, UpgradeAnswer,
 };
 use crate::dto::paging::{Page, PageParams, listed};
 use crate::dto::scalars::time;
@@ -193,20 +193,26 @@ pub async fn upgrade(
     Ok((status, Json(UpgradeAnswer::from(answer))).into_response())
 }
 
-/// Change to a smaller plan when the period ends.
-#[utoipa::path(post, path = "/billing/api/billing/subscriptions/subscription/{id}/downgrade", request_body = ChangePlan, responses((status = 202, body = ChangeAnswer)))]
+/// Change to a smaller plan when the period ends, or ask whether the data fits.
+#[utoipa::path(post, path = "/billing/api/billing/subscriptions/subscription/{id}/downgrade", request_body = ChangePlan,
+    params(("preview" = Option<bool>, Query)), responses((status = 200, body = DowngradeAnswer), (status = 202, body = DowngradeAnswer),
+        (status = 409, description = "storage_exceeds_plan, usage_unknown, not_a_downgrade, change_blocked")))]
 pub async fn downgrade(
     State(app): State<App>,
     context: Ctx,
     Id(id): Id,
+    query: Query,
     Body(body): Body<ChangePlan>,
 ) -> Result<Response, Problem> {
+    let preview = body.preview || query.flag("preview")?;
     let request = context.request(pb::DowngradeSubscriptionRequest {
         subscription_id: wire(id),
         target_plan_name: body.target_plan_name,
+        preview,
     });
     let answer = app.clients.billing.clone().downgrade_subscription(request).await?.into_inner();
-    Ok((StatusCode::ACCEPTED, Json(ChangeAnswer::from(answer))).into_response())
+    let status = if preview { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(DowngradeAnswer::of(answer, preview))).into_response())
 }
 
 /// Take a downgrade back.

@@ -1,0 +1,31 @@
+//! Moving the test clock. What happens at a date that is told to people, a reminder before the end of a trial, happens at that date also in a long
+//! jump: the clock stops there on its way. Everything else takes a jump for what it is, a long time in which nobody looked (BIL-15).
+
+use time::{Duration, OffsetDateTime};
+
+use super::{Desk, engine};
+use crate::error::Error;
+use crate::store::{clock, subscriptions};
+
+/// Reminders of one stop: a reminder is as true an hour later, and many trials make few stops.
+const TOGETHER: Duration = Duration::hours(1);
+
+/// Moves billing's time by `by` and does what is due. The time then, and how many steps were taken.
+pub async fn advance(desk: &Desk, by: Duration) -> Result<(OffsetDateTime, usize), Error> {
+    let aim = desk.now().await + by;
+    let mut steps = 0;
+    loop {
+        let now = desk.now().await;
+        let reminder = subscriptions::next_reminder(&desk.pool, &desk.terms.reminder_days, now, aim).await?;
+        let stop = reminder.map_or(aim, |at| (at + TOGETHER).min(aim));
+        let mut connection = desk.pool.acquire().await?;
+        let offset = clock::advance(&mut connection, (stop - now).max(Duration::ZERO)).await?;
+        drop(connection);
+        desk.clock.learn(offset);
+        let now = desk.now().await;
+        steps += engine::run_due(desk, now).await?;
+        if stop >= aim {
+            return Ok((now, steps));
+        }
+    }
+}
