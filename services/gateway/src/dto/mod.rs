@@ -18,6 +18,7 @@ pub mod operation;
 pub mod paging;
 pub mod paying;
 pub mod profile;
+pub mod rotations;
 pub mod scalars;
 pub mod user;
 

@@ -10,6 +10,7 @@ pub mod look;
 pub mod monitor;
 pub mod move_database;
 pub mod operate;
+pub mod rotate_password;
 pub mod subscriptions;
 pub mod update;
 pub mod who;

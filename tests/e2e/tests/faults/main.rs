@@ -6,3 +6,4 @@ mod databases;
 mod kills;
 mod outages;
 mod pods;
+mod rotations;
