@@ -342,7 +342,7 @@ async fn neighbours_are_hidden_and_an_odoo_like_workload_and_a_dump_pass(pool: P
          CREATE TABLE res_partner (id serial PRIMARY KEY, name text NOT NULL, email text);
          CREATE INDEX ON res_partner USING gin (unaccent_name(name) gin_trgm_ops);
          INSERT INTO res_partner (name) SELECT 'Pàrtner ' || n FROM generate_series(1, 100) n;
-         CREATE TEMP TABLE t AS SELECT * FROM res_partner; LISTEN imbus; NOTIFY imbus, 'x';
+         CREATE TEMP TABLE t AS SELECT * FROM res_partner; LISTEN imbus; NOTIFY another, 'x';
          SELECT tablename, tableowner FROM pg_tables; SELECT * FROM information_schema.tables; SELECT lo_create(0);",
     )
     .execute(&mut own)
