@@ -48,7 +48,7 @@ pub struct Value {
     pub sealed: Sealed,
 }
 
-struct Row {
+struct Found {
     row: Uuid,
     bound_to: Uuid,
     key_id: String,
@@ -65,7 +65,7 @@ pub async fn of_other_keys(
     let rows = match place {
         Place::Servers => {
             sqlx::query_as!(
-                Row,
+                Found,
                 r#"SELECT db_server_id AS row, db_server_id AS bound_to, key_id, sealed FROM server_secrets
                    WHERE key_id <> $1 ORDER BY db_server_id LIMIT $2 FOR UPDATE"#,
                 key_id,
@@ -76,7 +76,7 @@ pub async fn of_other_keys(
         }
         Place::NextServers => {
             sqlx::query_as!(
-                Row,
+                Found,
                 r#"SELECT db_server_id AS row, db_server_id AS bound_to, next_key_id AS "key_id!", next_sealed AS "sealed!" FROM server_secrets
                    WHERE next_key_id <> $1 ORDER BY db_server_id LIMIT $2 FOR UPDATE"#,
                 key_id,
@@ -87,7 +87,7 @@ pub async fn of_other_keys(
         }
         Place::Allocations => {
             sqlx::query_as!(
-                Row,
+                Found,
                 r#"SELECT allocation_id AS row, allocation_id AS bound_to, key_id, sealed FROM allocation_secrets
                    WHERE key_id <> $1 ORDER BY allocation_id LIMIT $2 FOR UPDATE"#,
                 key_id,
@@ -98,7 +98,7 @@ pub async fn of_other_keys(
         }
         Place::Moves => {
             sqlx::query_as!(
-                Row,
+                Found,
                 r#"SELECT id AS row, id AS bound_to, key_id AS "key_id!", sealed AS "sealed!" FROM moves
                    WHERE key_id <> $1 ORDER BY id LIMIT $2 FOR UPDATE"#,
                 key_id,
@@ -109,7 +109,7 @@ pub async fn of_other_keys(
         }
         Place::Rotations => {
             sqlx::query_as!(
-                Row,
+                Found,
                 r#"SELECT id AS row, allocation_id AS bound_to, key_id AS "key_id!", sealed AS "sealed!" FROM rotations
                    WHERE key_id <> $1 ORDER BY id LIMIT $2 FOR UPDATE"#,
                 key_id,

@@ -302,7 +302,7 @@ async fn neighbours_are_hidden_and_an_odoo_like_workload_and_a_dump_pass(pool: P
             // Odoo's own list of databases.
             "SELECT datname::text FROM pg_database WHERE datdba = (SELECT usesysid FROM pg_user WHERE usename = current_user) AND NOT datistemplate AND datallowconn",
         ] {
-            assert_eq!(texts(session, sql).await, [scene.a.name.clone()], "{sql}");
+            assert_eq!(texts(session, sql).await, std::slice::from_ref(&scene.a.name), "{sql}");
         }
         assert!(texts(session, "SELECT rolname::text FROM pg_roles").await.contains(&"pool_admin".into()));
         refused(
@@ -415,7 +415,7 @@ async fn a_server_of_before_is_brought_to_the_rights_of_today(pool: PgPool) {
 
     scene.b_is_served().await;
 
-    assert_eq!(texts(&mut scene.a().await, sql).await, [scene.a.name.clone()]);
+    assert_eq!(texts(&mut scene.a().await, sql).await, std::slice::from_ref(&scene.a.name));
     assert_eq!(scene.world.allocate("c", "customer-1", "starter").await.unwrap().status, "allocated");
 }
 

@@ -104,7 +104,7 @@ async fn the_new_password_is_valid_before_the_old_one_dies(pool: PgPool) {
 
         assert!(sqlx::query("SELECT 1").execute(&mut old).await.is_err(), "its sessions ended");
         assert!(before.connect(&server).await.is_err(), "the old password is dead in round {round}");
-        assert_eq!(roles(&server).await, [after.user.clone()]);
+        assert_eq!(roles(&server).await, std::slice::from_ref(&after.user));
         let foreign = scalar(
             &mut new,
             "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND pg_get_userbyid(relowner) <> current_user)
@@ -168,7 +168,7 @@ async fn what_an_operation_leaves_behind_is_ended(pool: PgPool) {
         assert_eq!(world.app.abort_rotation(id).await.unwrap(), "aborted");
     }
     assert_eq!(world.app.switch_rotation(id).await.unwrap_err().reason(), "invalid_state");
-    assert_eq!(roles(&server).await, [first.user.clone()]);
+    assert_eq!(roles(&server).await, std::slice::from_ref(&first.user));
     first.connect(&server).await.unwrap();
 
     // Begun and forgotten: the sweep gives it up, but not while its operation may still live.
@@ -178,7 +178,7 @@ async fn what_an_operation_leaves_behind_is_ended(pool: PgPool) {
     assert_eq!(roles(&server).await.len(), 2);
     age(&pool, 3).await;
     world.app.sweep().await.unwrap();
-    assert_eq!(roles(&server).await, [first.user.clone()]);
+    assert_eq!(roles(&server).await, std::slice::from_ref(&first.user));
 
     // Switched and forgotten: the old role stays while somebody uses it.
     let id = Uuid::now_v7();
