@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use crate::app::Settings;
 use crate::domain::tuning::{cpu_millis, memory_bytes};
 use crate::failpoint::{self, FailPoint};
+use crate::secrets::Vault;
 use crate::store::servers::Resources;
 
 /// Database and role that this service owns.
@@ -32,6 +33,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Bring the database to the newest migration, then end
     Migrate(Box<Migrate>),
+    /// Encrypt every value at rest with `DATA_KEY`, reading those of `DATA_KEY_PREVIOUS`, then end; may be interrupted and repeated
+    RotateKey(Box<RotateKey>),
 }
 
 /// Settings of `migrate`.
@@ -43,6 +46,38 @@ pub struct Migrate {
     #[command(flatten)]
     /// The service's own database.
     pub postgres: Postgres,
+}
+
+/// Settings of `rotate-key`.
+#[derive(Debug, Args)]
+pub struct RotateKey {
+    #[command(flatten)]
+    /// Settings of every service.
+    pub common: Common,
+    #[command(flatten)]
+    /// The service's own database.
+    pub postgres: Postgres,
+    #[command(flatten)]
+    /// Encryption at rest.
+    pub keys: DataKeys,
+}
+
+/// Encryption at rest.
+#[derive(Debug, Args)]
+pub struct DataKeys {
+    /// Encrypts passwords at rest: base64 of 32 random bytes
+    #[arg(long, env = "DATA_KEY", hide_env_values = true)]
+    pub data_key: SecretString,
+    /// Keys that are only read: the one of before, or the next one while replicas change over; separated by commas
+    #[arg(long, env = "DATA_KEY_PREVIOUS", hide_env_values = true, default_value = "")]
+    pub data_key_previous: SecretString,
+}
+
+impl DataKeys {
+    /// The keys, parsed.
+    pub fn vault(&self) -> anyhow::Result<Vault> {
+        Vault::try_new(&self.data_key)?.with_others(&self.data_key_previous)
+    }
 }
 
 /// Settings of `serve`.
@@ -66,9 +101,9 @@ pub struct Serve {
     #[command(flatten)]
     /// Services' tokens.
     pub identity: ServiceIdentity,
-    /// Encrypts passwords at rest: base64 of 32 random bytes
-    #[arg(long, env = "DATA_KEY", hide_env_values = true)]
-    pub data_key: SecretString,
+    #[command(flatten)]
+    /// Encryption at rest.
+    pub keys: DataKeys,
     #[command(flatten)]
     /// What pools are made of.
     pub pools: Pools,
@@ -198,7 +233,7 @@ mod tests {
         let cli = Cli::try_parse_from(fixed.iter().chain(&SECRETS).chain(more))?;
         match cli.command {
             Command::Serve(serve) => Ok(*serve),
-            Command::Migrate(_) => anyhow::bail!("not serve"),
+            _ => anyhow::bail!("not serve"),
         }
     }
 

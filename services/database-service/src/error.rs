@@ -63,6 +63,9 @@ pub enum Error {
     /// DBS-33: one move of a tenant at a time.
     #[error("the database is being moved already")]
     MoveInProgress,
+    /// DBS-32: one change of a tenant's password at a time.
+    #[error("the password is being changed already")]
+    RotationInProgress,
     /// DBS-33: the copy is not the same as its source.
     #[error("the copy differs from its source: {0}")]
     CopyDiffers(String),
@@ -111,6 +114,7 @@ impl Error {
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::PoolFull(_) => "pool_full",
             Self::MoveInProgress => "move_in_progress",
+            Self::RotationInProgress => "rotation_in_progress",
             Self::CopyDiffers(_) => "copy_differs",
             Self::InvalidState(_) => "invalid_state",
             Self::Conflict => "conflict",
@@ -162,6 +166,7 @@ impl From<Error> for Status {
             | Error::PoolNotEmpty { .. }
             | Error::PoolFull(_)
             | Error::MoveInProgress
+            | Error::RotationInProgress
             | Error::CopyDiffers(_) => refuse(Code::FailedPrecondition).into(),
             Error::Conflict => refuse(Code::Aborted).into(),
             Error::Server { cause, .. } => {

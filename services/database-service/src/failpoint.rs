@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// All of them, in the order of a tenant's life. `tests/it/crashes.rs` dies once at each.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 26] = [
     "order.before_commit",
     "check.before_note",
     "check.before_commit",
@@ -14,6 +14,16 @@ pub const ALL: [&str; 16] = [
     "allocate.database_made",
     "allocate.before_end",
     "allocate.ended",
+    "pool_rotate.noted",
+    "pool_rotate.changed",
+    "pool_rotate.before_commit",
+    "rotate.noted",
+    "rotate.login_made",
+    "rotate.before_ready",
+    "rotate.before_switch",
+    "rotate.switched",
+    "rotate.handed_over",
+    "rotate.before_end",
     "release.before_commit",
     "purge.marked",
     "purge.database_dropped",

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 
 use clap::Parser as _;
 use contracts::services::DATABASE;
-use database_service::app::App;
-use database_service::config::{Cli, Command, Migrate, OWNED, Serve};
+use database_service::app::{App, data_key};
+use database_service::config::{Cli, Command, Migrate, OWNED, RotateKey, Serve};
 use database_service::metrics::ServiceMetrics;
-use database_service::secrets::Vault;
 use database_service::{MIGRATOR, grpc, http};
 use messaging::{Broker, Relay};
 use runtime::admin::{self, Health};
@@ -20,6 +19,7 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Serve(settings) => serve(*settings).await,
         Command::Migrate(settings) => migrate(&settings).await,
+        Command::RotateKey(settings) => rotate_key(&settings).await,
     }
 }
 
@@ -28,9 +28,16 @@ async fn migrate(settings: &Migrate) -> anyhow::Result<()> {
     runtime::database::migrate(&settings.postgres, OWNED, process.name(), &MIGRATOR).await
 }
 
+async fn rotate_key(settings: &RotateKey) -> anyhow::Result<()> {
+    let vault = settings.keys.vault()?;
+    let process = Process::try_new(DATABASE, &settings.common)?;
+    let pool = runtime::database::pool(&settings.postgres, OWNED, process.name());
+    data_key::rotate(&pool, &vault).await.map(drop)
+}
+
 async fn serve(settings: Serve) -> anyhow::Result<()> {
     settings.check_secrets()?;
-    let vault = Vault::try_new(&settings.data_key)?;
+    let vault = settings.keys.vault()?;
     let users = UserVerifier::try_new(&settings.users, settings.common.environment)?;
     let keys = ServiceKeys::try_new(DATABASE, &settings.identity)?;
     let process = Process::try_new(DATABASE, &settings.common)?;

@@ -26,10 +26,11 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
 }
 
-/// Encrypts and decrypts with the key from `DATA_KEY`.
+/// Encrypts with the key from `DATA_KEY`; decrypts also what those of `DATA_KEY_PREVIOUS` encrypted.
 pub struct Vault {
     key: LessSafeKey,
     key_id: String,
+    others: Vec<(String, LessSafeKey)>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -41,12 +42,31 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// `data_key` is base64 of 32 bytes.
     pub fn try_new(data_key: &SecretString) -> anyhow::Result<Self> {
-        let bytes = STANDARD.decode(data_key.expose_secret().trim()).ok().context("DATA_KEY is no base64")?;
-        ensure!(bytes.len() == 32, "DATA_KEY must be 32 bytes in base64");
-        ensure!(bytes.iter().any(|byte| *byte != bytes[0]), "DATA_KEY is a known-weak secret: generate one");
-        let key_id = hex::encode(&Sha256::digest(&bytes)[..6]);
-        let key = UnboundKey::new(&AES_256_GCM, &bytes).ok().context("DATA_KEY is no key of AES-256")?;
-        Ok(Self { key: LessSafeKey::new(key), key_id })
+        let (key_id, key) = parse("DATA_KEY", data_key.expose_secret())?;
+        Ok(Self { key, key_id, others: Vec::new() })
+    }
+
+    /// Other keys, separated by commas, that are read and never written with: that of before, or the next one while replicas change over.
+    pub fn with_others(mut self, keys: &SecretString) -> anyhow::Result<Self> {
+        for text in keys.expose_secret().split(',').filter(|text| !text.trim().is_empty()) {
+            let (id, key) = parse("DATA_KEY_PREVIOUS", text)?;
+            if id != self.key_id {
+                self.others.push((id, key));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Names the key that new values are encrypted with.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    fn key(&self, id: &str) -> Option<&LessSafeKey> {
+        if id == self.key_id {
+            return Some(&self.key);
+        }
+        self.others.iter().find(|(known, _)| known == id).map(|(_, key)| key)
     }
 
     /// Encrypts `secret` for the row `id`; it opens for no other row.
@@ -67,23 +87,33 @@ impl Vault {
 
     /// Decrypts what [`Vault::seal`] made for the same row.
     pub fn open(&self, id: Uuid, sealed: &Sealed) -> anyhow::Result<SecretString> {
-        if sealed.key_id != self.key_id {
+        let Some(key) = self.key(&sealed.key_id) else {
             bail!(
                 "the secret of {id} needs the data key {}, this process has {}",
                 sealed.key_id,
                 self.key_id
             );
-        }
+        };
         let (nonce, rest) =
             sealed.bytes.split_first_chunk::<NONCE_LEN>().context("a sealed value is too short")?;
         let mut bytes = rest.to_vec();
-        let plain = self
-            .key
+        let plain = key
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(id.as_bytes()), &mut bytes)
             .ok()
             .with_context(|| format!("the secret of {id} does not open: wrong key or changed row"))?;
         Ok(SecretString::from(std::str::from_utf8(plain).context("a secret is no text")?))
     }
+}
+
+/// Id and key; `name` is that of the setting.
+fn parse(name: &str, text: &str) -> anyhow::Result<(String, LessSafeKey)> {
+    let bytes = STANDARD.decode(text.trim()).ok().with_context(|| format!("{name} is no base64"))?;
+    ensure!(bytes.len() == 32, "{name} must be 32 bytes in base64");
+    ensure!(bytes.iter().any(|byte| *byte != bytes[0]), "{name} is a known-weak secret: generate one");
+    let id = hex::encode(&Sha256::digest(&bytes)[..6]);
+    let key =
+        UnboundKey::new(&AES_256_GCM, &bytes).ok().with_context(|| format!("{name} is no key of AES-256"))?;
+    Ok((id, LessSafeKey::new(key)))
 }
 
 /// 32 random letters and digits.
@@ -169,6 +199,20 @@ mod tests {
         let plain = password.expose_secret().as_bytes();
         assert!(!sealed.bytes.windows(plain.len()).any(|window| window == plain));
         assert_ne!(vault.seal(id, &password).unwrap().bytes, sealed.bytes, "a nonce is used once");
+    }
+
+    /// SEC-12
+    #[test]
+    fn a_former_key_still_opens_and_is_not_written_with() {
+        let (old, new) = (Vault::try_new(&key(7)).unwrap(), Vault::try_new(&key(8)).unwrap());
+        let both = Vault::try_new(&key(8)).unwrap().with_others(&key(7)).unwrap();
+        let id = Uuid::now_v7();
+        let password = generate_password().unwrap();
+        let sealed = old.seal(id, &password).unwrap();
+        assert!(new.open(id, &sealed).is_err());
+        assert_eq!(both.open(id, &sealed).unwrap().expose_secret(), password.expose_secret());
+        assert_eq!(both.seal(id, &password).unwrap().key_id, new.key_id);
+        assert!(new.with_others(&SecretString::from("c2hvcnQ=")).is_err(), "a bad former key");
     }
 
     /// SEC-03

@@ -6,6 +6,7 @@ use contracts::billing::v1 as billing;
 use contracts::billing::v1::order_service_client::OrderServiceClient;
 use contracts::database::v1 as database;
 use contracts::database::v1::allocation_service_client::AllocationServiceClient;
+use contracts::database::v1::credential_service_client::CredentialServiceClient;
 use contracts::database::v1::move_service_client::MoveServiceClient;
 use contracts::database::v1::pool_work_service_client::PoolWorkServiceClient;
 use contracts::services;
@@ -92,6 +93,7 @@ pub struct Peers {
     orders: OrderServiceClient<Authenticated>,
     allocations: AllocationServiceClient<Authenticated>,
     moves: MoveServiceClient<Authenticated>,
+    rotations: CredentialServiceClient<Authenticated>,
     pools: PoolWorkServiceClient<Authenticated>,
 }
 
@@ -110,6 +112,7 @@ impl Peers {
             orders: OrderServiceClient::new(billing),
             allocations: AllocationServiceClient::new(database.clone()),
             moves: MoveServiceClient::new(database.clone()),
+            rotations: CredentialServiceClient::new(database.clone()),
             pools: PoolWorkServiceClient::new(database),
         }
     }
@@ -248,6 +251,57 @@ impl Peers {
         retry_unavailable(|| {
             let (mut client, request) = (self.moves.clone(), request.clone());
             async move { client.abort_move(request).await }
+        })
+        .await
+        .map(drop)
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// A second role; both passwords are valid afterwards.
+    pub async fn begin_rotation(&self, id: Uuid, instance: Uuid) -> Result<(), Error> {
+        let request =
+            database::BeginRotationRequest { rotation_id: id.to_string(), instance_id: instance.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.rotations.clone(), request.clone());
+            async move { client.begin_rotation(request).await }
+        })
+        .await
+        .map(drop)
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// The second role is given out from now on.
+    pub async fn switch_rotation(&self, id: Uuid) -> Result<database::Allocation, Error> {
+        let request = database::SwitchRotationRequest { rotation_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.rotations.clone(), request.clone());
+            async move { client.switch_rotation(request).await }
+        })
+        .await
+        .map_err(failed(services::DATABASE))?
+        .into_inner()
+        .allocation
+        .ok_or(Error::Broken { service: services::DATABASE, missing: "an allocation" })
+    }
+
+    /// The first role goes.
+    pub async fn retire_rotation(&self, id: Uuid) -> Result<(), Error> {
+        let request = database::RetireRotationRequest { rotation_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.rotations.clone(), request.clone());
+            async move { client.retire_rotation(request).await }
+        })
+        .await
+        .map(drop)
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// Gives a rotation up; what was switched stays.
+    pub async fn abort_rotation(&self, id: Uuid) -> Result<(), Error> {
+        let request = database::AbortRotationRequest { rotation_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.rotations.clone(), request.clone());
+            async move { client.abort_rotation(request).await }
         })
         .await
         .map(drop)

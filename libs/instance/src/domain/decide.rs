@@ -225,6 +225,24 @@ pub fn decide_retry(
 
 /// A move of the database (DBS-33): of an instance that has one, that runs or is off by its owner's wish, and that nothing else happens to.
 pub fn decide_move(instance: &Instance, active: Option<Active>, actor: ActorKind) -> Result<Change, Refused> {
+    decide_maintenance(instance, active, actor, OperationKind::MoveDatabase)
+}
+
+/// A change of the database's password (DBS-32): as for a move.
+pub fn decide_rotation(
+    instance: &Instance,
+    active: Option<Active>,
+    actor: ActorKind,
+) -> Result<Change, Refused> {
+    decide_maintenance(instance, active, actor, OperationKind::RotatePassword)
+}
+
+fn decide_maintenance(
+    instance: &Instance,
+    active: Option<Active>,
+    actor: ActorKind,
+    kind: OperationKind,
+) -> Result<Change, Refused> {
     if !matches!(actor, ActorKind::Admin | ActorKind::Billing | ActorKind::Platform) {
         return Err(Refused::Forbidden);
     }
@@ -234,7 +252,7 @@ pub fn decide_move(instance: &Instance, active: Option<Active>, actor: ActorKind
     if !instance.is_provisioned() {
         return Err(Refused::InvalidState(instance.status, allowed(instance, actor)));
     }
-    match begin(instance, OperationKind::MoveDatabase, None, instance.holds)? {
+    match begin(instance, kind, None, instance.holds)? {
         Decision::Begin(change) => Ok(change),
         Decision::Note(_) | Decision::Already(_) => {
             Err(Refused::InvalidState(instance.status, allowed(instance, actor)))

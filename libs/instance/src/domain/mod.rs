@@ -10,7 +10,9 @@ mod reactivate;
 mod status;
 mod words;
 
-pub use decide::{Active, ActorKind, Ask, Change, Decision, Refused, decide, decide_move, decide_retry};
+pub use decide::{
+    Active, ActorKind, Ask, Change, Decision, Refused, decide, decide_move, decide_retry, decide_rotation,
+};
 pub use instance::{Database, Failure, Holds, Instance, Observed, Operation};
 pub use limits::{AskedLimits, LimitFault, LimitFaultKind, Limits, parse_cpu, parse_size};
 pub use names::{Subdomain, SubdomainFault, SubdomainRules};

@@ -36,6 +36,8 @@ words! {
         Restore => "restore",
         /// To another database server.
         MoveDatabase => "move_database",
+        /// Another password for the database.
+        RotatePassword => "rotate_password",
     }
 }
 
@@ -104,6 +106,7 @@ impl OperationKind {
             Self::MoveDatabase => {
                 &["target", "stop", "gone", "copy", "verify", "switch", "workload", "ready"]
             }
+            Self::RotatePassword => &["credential", "switch", "stop", "gone", "retire", "workload", "ready"],
             // These come with backups and upgrades.
             Self::Upgrade | Self::Backup | Self::Restore => &[],
         }
@@ -124,6 +127,7 @@ impl OperationKind {
             | Self::Terminate
             | Self::Purge
             | Self::Upgrade
+            | Self::RotatePassword
             | Self::ApplyResources => Duration::minutes(30),
             Self::Start | Self::Stop | Self::Restart | Self::Suspend | Self::Unsuspend => {
                 Duration::minutes(15)

@@ -233,9 +233,10 @@ fn accepted(status: Status, kind: OperationKind, desired: DesiredState) -> Optio
         (OperationKind::Terminate, from) if from.is_live() && from != S::Terminating => Some(S::Terminating),
         (OperationKind::ApplyResources, S::Running | S::Error)
         | (OperationKind::Upgrade, S::Running | S::Stopped | S::Error) => Some(S::Updating),
-        (OperationKind::Restore | OperationKind::MoveDatabase, S::Running | S::Stopped | S::Error) => {
-            Some(S::Maintenance)
-        }
+        (
+            OperationKind::Restore | OperationKind::MoveDatabase | OperationKind::RotatePassword,
+            S::Running | S::Stopped | S::Error,
+        ) => Some(S::Maintenance),
         // Nothing is seen to move; the operation is shown beside the status.
         (OperationKind::Purge, S::Terminated)
         | (OperationKind::ApplyResources, S::Stopped | S::Suspended)
@@ -260,7 +261,10 @@ fn succeeded(status: Status, kind: OperationKind, desired: DesiredState) -> Opti
         (OperationKind::Suspend, S::Stopping) => Some(S::Suspended),
         (OperationKind::Unsuspend, S::Starting | S::Stopping)
         | (OperationKind::ApplyResources | OperationKind::Upgrade, S::Updating)
-        | (OperationKind::Restore | OperationKind::MoveDatabase, S::Maintenance) => Some(rest),
+        | (
+            OperationKind::Restore | OperationKind::MoveDatabase | OperationKind::RotatePassword,
+            S::Maintenance,
+        ) => Some(rest),
         (OperationKind::Terminate, S::Terminating) => Some(S::Terminated),
         (OperationKind::Purge, S::Terminated) => Some(S::Purged),
         (OperationKind::ApplyResources, S::Stopped | S::Suspended)

@@ -60,12 +60,21 @@ impl App {
             Err(Error::Server { cause, .. }) => ProbeResult::unreached(&cause.to_string()),
             Err(_) => return Err(target.err().unwrap_or(Error::Conflict)),
         };
-        // Rights of the whole server are set once, before the first tenant.
-        if let (Ok(target), true, true) = (&target, probe.works(), server.provisioned_at.is_none())
+        // Rights of the whole server are set before the first tenant, and on servers of before by their next round.
+        let is_new = server.provisioned_at.is_none();
+        if let (Ok(target), true, true) = (&target, probe.works(), is_new || look == Look::Round)
             && let Err(text) = self.tenants.prepare_server(target).await
         {
-            probe.took = None;
-            probe.checks.push(Check { name: "rights", ok: false, detail: text });
+            if is_new {
+                probe.took = None;
+                probe.checks.push(Check { name: "rights", ok: false, detail: text });
+            } else {
+                tracing::warn!(
+                    server.name = server.name,
+                    error = text,
+                    "rights of a server are tried again with the next round"
+                );
+            }
         }
         let outcome = if probe.is_good() { "passed" } else { "failed" };
         self.metrics.checks.get_or_create(&Outcome { outcome }).inc();

@@ -7,12 +7,15 @@ mod by;
 pub mod check;
 pub mod cleanup;
 pub mod credentials;
+pub mod data_key;
 pub mod dedicated;
 mod growth;
 pub mod moves;
+pub mod pool_password;
 pub mod pool_work;
 pub mod pools;
 pub mod release;
+pub mod rotations;
 pub mod stats;
 pub mod tasks;
 
@@ -111,7 +114,8 @@ impl App {
         let (sealed, secret_hash) = store::secrets::server(conn, server.id)
             .await?
             .ok_or_else(|| Error::Internal(anyhow::anyhow!("{} has no secret", server.name)))?;
-        Ok(Target {
+        let next = store::secrets::next_server(conn, server.id).await?;
+        let current = Target {
             id: server.id,
             name: server.name.clone(),
             host: server.platform_host.clone(),
@@ -119,7 +123,16 @@ impl App {
             user: server.admin_user.clone(),
             password: self.vault.open(server.id, &sealed)?,
             secret_hash,
-        })
+        };
+        // Its password is being changed: whichever the server has.
+        if let Some((sealed, secret_hash)) = next {
+            let password = self.vault.open(server.id, &sealed)?;
+            let next = Target { password, secret_hash, ..current.clone() };
+            if Tenants::signs_in(&next).await {
+                return Ok(next);
+            }
+        }
+        Ok(current)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{AllocationState, ReleaseMode};
 use crate::error::Error;
 use crate::store::allocations::{self, Allocation};
 use crate::store::servers::{self, Server};
-use crate::store::{self, moves, waiting};
+use crate::store::{self, moves, rotations, waiting};
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +93,7 @@ impl App {
             return Err(Error::Conflict);
         }
         store::secrets::delete_allocation(&mut tx, id).await?;
+        rotations::end_all(&mut tx, id, now).await?;
         server.fill.current -= 1;
         server.apply(PoolEvent::FillChanged, now)?;
         let saved = servers::save(&mut tx, &server).await?;

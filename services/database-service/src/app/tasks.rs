@@ -88,6 +88,10 @@ impl App {
             let outcome = match task.kind.parse() {
                 Ok(TaskKind::HealthCheck) => Box::pin(self.health_round()).await,
                 Ok(TaskKind::Cleanup) => Box::pin(self.cleanup(&task.requested_by)).await,
+                Ok(TaskKind::RotatePoolPassword) => match task.db_server_id {
+                    Some(server) => Box::pin(self.change_pool_password(server)).await,
+                    None => Err(Error::NotFound("pool")),
+                },
                 _ => Err(Error::InvalidState("the task is of an unknown kind".into())),
             };
             let outcome = outcome.map_err(|error| {

@@ -85,6 +85,10 @@ words! {
         ProvisionPool = "provision_pool",
         /// Makes a tenant's own server.
         ProvisionDedicated = "provision_dedicated",
+        /// Changes a tenant's password; done by the worker's operation.
+        RotatePassword = "rotate_password",
+        /// Changes the password of a server's administrator.
+        RotatePoolPassword = "rotate_pool_password",
     }
 }
 
@@ -119,6 +123,31 @@ words! {
         Aborted = "aborted",
         /// Nothing is left of the source.
         Dropped = "dropped",
+    }
+}
+
+words! {
+    /// Life of a change of a tenant's password (DBS-32).
+    RotationState {
+        /// The new role may be there.
+        Begun = "begun",
+        /// It is; both passwords are valid.
+        Ready = "ready",
+        /// The new one is given out; both are valid.
+        Switched = "switched",
+        /// The old role is gone.
+        Retired = "retired",
+        /// The new role is being dropped.
+        Aborting = "aborting",
+        /// Nothing is left of it.
+        Aborted = "aborted",
+    }
+}
+
+impl MoveState {
+    /// Is the database where it will stay?
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Switched | Self::Aborted | Self::Dropped)
     }
 }
 

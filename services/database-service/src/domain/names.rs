@@ -73,6 +73,17 @@ impl TenantName {
     }
 }
 
+/// Names of the roles of a tenant's database: one of them at rest, both while its password changes (DBS-32).
+pub fn logins(database: &str) -> [String; 2] {
+    [database.to_owned(), [database, "_2"].concat()]
+}
+
+/// The other of [`logins`].
+pub fn other_login(database: &str, login: &str) -> String {
+    let [first, second] = logins(database);
+    if login == first { second } else { first }
+}
+
 /// Name of the pool with this number.
 pub fn pool_name(server_type: ServerType, number: i64) -> String {
     let prefix = match server_type {
@@ -131,7 +142,8 @@ mod tests {
         #[test]
         fn any_name_is_a_short_plain_identifier(customer in "[A-Za-z0-9_-]{1,63}", instance in "[A-Za-z0-9_-]{1,63}") {
             let name = TenantName::new(&id(&customer), &id(&instance));
-            prop_assert!(name.as_str().len() < 63);
+            prop_assert!(logins(name.as_str()).iter().all(|login| login.len() < 63));
+            prop_assert_eq!(other_login(name.as_str(), &other_login(name.as_str(), name.as_str())), name.as_str());
             prop_assert!(name.as_str().starts_with("odoo_"));
             prop_assert!(name.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
         }

@@ -241,6 +241,34 @@ impl DatabaseAdminService for Api {
         }))
     }
 
+    async fn rotate_allocation(
+        &self,
+        request: Request<proto::RotateAllocationRequest>,
+    ) -> Result<Response<proto::RotateAllocationResponse>, Status> {
+        let by = By::from(Caller::of(&request)?);
+        let request = request.into_inner();
+        let instance = external_id("instance_id", &request.instance_id)?;
+        let operation = match request.operation_id.as_str() {
+            "" => None,
+            id => Some(
+                Uuid::parse_str(id)
+                    .map_err(|_| Error::Invalid { field: "operation_id", message: "must be a UUID" })?,
+            ),
+        };
+        let task = self.0.rotate_allocation(&by, &instance, &reason(request.reason)?, operation).await?;
+        Ok(Response::new(proto::RotateAllocationResponse { task_id: task.to_string() }))
+    }
+
+    async fn rotate_pool(
+        &self,
+        request: Request<proto::RotatePoolRequest>,
+    ) -> Result<Response<proto::RotatePoolResponse>, Status> {
+        let by = By::from(Caller::of(&request)?);
+        let request = request.into_inner();
+        let task = self.0.rotate_pool(&by, &request.pool, &reason(request.reason)?).await?;
+        Ok(Response::new(proto::RotatePoolResponse { task_id: task.to_string() }))
+    }
+
     async fn get_cluster_contact(
         &self,
         _request: Request<proto::GetClusterContactRequest>,

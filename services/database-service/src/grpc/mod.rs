@@ -2,12 +2,14 @@
 
 mod admin;
 mod allocation;
+mod credentials;
 mod messages;
 mod moves;
 mod pool_work;
 
 use contracts::database::v1 as proto;
 use contracts::database::v1::allocation_service_server::AllocationServiceServer;
+use contracts::database::v1::credential_service_server::CredentialServiceServer;
 use contracts::database::v1::database_admin_service_server::DatabaseAdminServiceServer;
 use contracts::database::v1::move_service_server::MoveServiceServer;
 use contracts::database::v1::pool_work_service_server::PoolWorkServiceServer;
@@ -45,6 +47,12 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/SwitchMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/AbortMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/PreviewMove", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.CredentialService/BeginRotation", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.CredentialService/SwitchRotation", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.CredentialService/RetireRotation", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.CredentialService/AbortRotation", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/RotateAllocation", allow: ADMINS },
+    MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/RotatePool", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ListPoolSpecs", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/GetPoolSecret", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ReportPool", allow: WORKER_ONLY },
@@ -72,6 +80,7 @@ pub const POLICIES: &[MethodPolicy] = &[
 pub fn routes(app: &App) -> Routes {
     Routes::new(AllocationServiceServer::new(allocation::Api(app.clone())))
         .add_service(PoolWorkServiceServer::new(pool_work::Api(app.clone())))
+        .add_service(CredentialServiceServer::new(credentials::Api(app.clone())))
         .add_service(MoveServiceServer::new(moves::Api(app.clone())))
         .add_service(DatabaseAdminServiceServer::new(admin::Api(app.clone())))
 }

@@ -4,6 +4,8 @@ pub mod allocations;
 pub mod audit;
 pub mod contact;
 pub mod moves;
+pub mod rekey;
+pub mod rotations;
 pub mod secrets;
 pub mod servers;
 pub mod stats;

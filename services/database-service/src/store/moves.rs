@@ -233,7 +233,7 @@ pub async fn note_failure(
 /// The allocation is on the target, with the tier of the move.
 pub async fn relocate(conn: &mut PgConnection, moved: &Move, now: OffsetDateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "UPDATE allocations SET db_server_id = $2, plan_tier = $3, updated_at = $4
+        "UPDATE allocations SET db_server_id = $2, db_user = db_name, plan_tier = $3, updated_at = $4
          WHERE id = $1 AND db_server_id = $5 AND state = 'allocated'",
         moved.allocation_id,
         moved.target,

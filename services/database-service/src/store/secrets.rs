@@ -36,6 +36,54 @@ pub async fn server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Optio
     Ok(row.map(|row| (Sealed { key_id: row.key_id, bytes: row.sealed }, row.secret_hash)))
 }
 
+/// The password that a server gets next, and its hash.
+pub async fn next_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<(Sealed, String)>> {
+    let row = sqlx::query!(
+        "SELECT next_key_id, next_sealed, next_hash FROM server_secrets WHERE db_server_id = $1",
+        server
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| {
+        let sealed = Sealed { key_id: row.next_key_id?, bytes: row.next_sealed? };
+        Some((sealed, row.next_hash?))
+    }))
+}
+
+/// Writes down what a server gets next. False when there is such a password already.
+pub async fn put_next_server(
+    conn: &mut PgConnection,
+    server: Uuid,
+    sealed: &Sealed,
+    hash: &str,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE server_secrets SET next_key_id = $2, next_sealed = $3, next_hash = $4, updated_at = now()
+         WHERE db_server_id = $1 AND next_hash IS NULL",
+        server,
+        sealed.key_id,
+        sealed.bytes,
+        hash
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The server has its next password: it is the one now.
+pub async fn promote_server(conn: &mut PgConnection, server: Uuid, hash: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE server_secrets SET key_id = next_key_id, sealed = next_sealed, secret_hash = next_hash,
+             next_key_id = NULL, next_sealed = NULL, next_hash = NULL, updated_at = now()
+         WHERE db_server_id = $1 AND next_hash = $2",
+        server,
+        hash
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Hashes of all servers' passwords.
 pub async fn server_hashes(conn: &mut PgConnection) -> sqlx::Result<std::collections::HashMap<Uuid, String>> {
     let rows = sqlx::query!("SELECT db_server_id, secret_hash FROM server_secrets").fetch_all(conn).await?;

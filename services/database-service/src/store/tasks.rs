@@ -107,6 +107,48 @@ pub async fn insert(conn: &mut PgConnection, new: &New<'_>, now: OffsetDateTime)
     Ok(id)
 }
 
+/// Adds a task whose id is that of an operation; a repeat adds nothing.
+pub async fn insert_known(
+    conn: &mut PgConnection,
+    id: Uuid,
+    new: &New<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO tasks (id, kind, state, requested_by, db_server_id, input, created_at, started_at)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $6) ON CONFLICT (id) DO NOTHING",
+        id,
+        new.kind.as_str(),
+        new.by,
+        new.server,
+        new.input,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends tasks of a kind that run since before `before` and that no rotation stands behind.
+pub async fn fail_orphans(
+    conn: &mut PgConnection,
+    kind: TaskKind,
+    before: OffsetDateTime,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE tasks SET state = 'failed', error = 'its operation ended before it began', finished_at = $3
+         WHERE kind = $1 AND state IN ('queued', 'running') AND created_at < $2
+           AND NOT EXISTS (SELECT FROM rotations r WHERE r.id = tasks.id AND r.state IN ('begun', 'ready', 'switched', 'aborting'))",
+        kind.as_str(),
+        before,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// One task. A task that makes a server is as far as its server.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Task>> {
     let row = sqlx::query_as!(
@@ -183,7 +225,7 @@ pub async fn take(
     let row = sqlx::query_as!(
         Row,
         "UPDATE tasks SET state = 'running', started_at = $2 WHERE id = (
-             SELECT id FROM tasks WHERE kind IN ('health_check', 'cleanup')
+             SELECT id FROM tasks WHERE kind IN ('health_check', 'cleanup', 'rotate_pool_password')
                  AND (state = 'queued' OR (state = 'running' AND started_at < $1))
              ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
          RETURNING id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at",

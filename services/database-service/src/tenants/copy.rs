@@ -8,9 +8,11 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::provision::Tenant;
+use super::provision::{Tenant, role_mark};
+use super::rotate;
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
+use crate::domain::names::logins;
 
 /// What one end holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,16 +86,17 @@ impl Tenants {
         if !there {
             return Ok(());
         }
-        Statement::new("ALTER ROLE ").identifier(database).sql(" NOLOGIN").execute(&mut *conn).await?;
         Statement::new("ALTER DATABASE ")
             .identifier(database)
             .sql(" SET default_transaction_read_only = on")
             .execute(&mut *conn)
             .await?;
-        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
-            .bind(database)
-            .execute(&mut *conn)
-            .await?;
+        // A database has one role, or two while its password changes.
+        for role in logins(database) {
+            if role_mark(&mut conn, &role).await?.is_some() {
+                rotate::close(&mut conn, &role).await?;
+            }
+        }
         Ok(())
     }
 

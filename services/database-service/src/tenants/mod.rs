@@ -1,9 +1,11 @@
 //! The tenants' servers: bounded connections as administrator, and all SQL that runs there. Never touches the service's own database.
 
 mod copy;
+mod privacy;
 mod probe;
 mod provision;
 mod reaper;
+mod rotate;
 mod statement;
 mod template;
 mod usage;

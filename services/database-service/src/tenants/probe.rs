@@ -77,21 +77,40 @@ impl Tenants {
         result
     }
 
-    /// Rights that hold for the whole server: tenants connect to their own database and to `postgres`, and make nothing in the latter.
+    /// Rights that hold for the whole server: tenants connect to their own database and to `postgres`, make nothing in the latter, and see
+    /// nothing of each other. One question when all is there already.
     pub async fn prepare_server(&self, target: &Target) -> Result<(), String> {
         let admin = self.admin(target);
+        if self.is_prepared(target).await.map_err(|error| safe_text(&error))? {
+            return Ok(());
+        }
+        // One at a time; the lock ends with its session, however this ends.
+        let mut guard = admin.acquire().await.map_err(|error| safe_text(&error))?.detach();
+        sqlx::query("SELECT pg_advisory_lock(1)")
+            .execute(&mut guard)
+            .await
+            .map_err(|error| safe_text(&error))?;
+        if self.is_prepared(target).await.map_err(|error| safe_text(&error))? {
+            return Ok(());
+        }
         let statements = [
             "REVOKE ALL ON DATABASE template1 FROM PUBLIC",
             "REVOKE CREATE, TEMPORARY ON DATABASE postgres FROM PUBLIC",
             "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            // Large objects need no right on any schema; no tenant's quota would count them here.
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(integer), pg_catalog.lo_create(oid), pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC",
         ];
         for statement in statements {
             Statement::new(statement).execute(&admin).await.map_err(|error| safe_text(&error))?;
         }
-        self.make_template(target).await.map_err(|error| match error {
+        let text = |error| match error {
             TenantError::Server(error) => safe_text(&error),
             other => other.to_string(),
-        })
+        };
+        self.make_template(target).await.map_err(text)?;
+        self.make_private(target).await.map_err(text)?;
+        let _ = guard.close().await;
+        Ok(())
     }
 }
 

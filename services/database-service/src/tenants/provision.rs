@@ -9,9 +9,11 @@ use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::privacy::hide_others;
 use super::statement::Statement;
-use super::template;
 use super::{Target, TenantError, Tenants};
+use super::{rotate, template};
+use crate::domain::names::logins;
 use crate::domain::placement::RoleLimits;
 use crate::failpoint::FailPoint;
 use crate::secrets::scram_verifier;
@@ -61,15 +63,17 @@ impl Tenants {
     ) -> Result<(), TenantError> {
         let admin = self.admin(target);
         let mut conn = admin.acquire().await?;
-        let role = role_mark(&mut conn, name).await?;
         let owner = database_owner(&mut conn, name).await?;
-        match (&role, &owner) {
-            (Some(mark), _) if *mark != mark_of(allocation) => {
-                return Err(TenantError::NameTaken(name.to_owned()));
+        let mut roles = Vec::new();
+        for role in logins(name) {
+            match role_mark(&mut conn, &role).await? {
+                Some(mark) if mark == mark_of(allocation) => roles.push(role),
+                Some(_) if role == name => return Err(TenantError::NameTaken(name.to_owned())),
+                _ => {}
             }
-            (None, Some(_)) => return Err(TenantError::NameTaken(name.to_owned())),
-            (Some(_), Some(owner)) if owner != name => return Err(TenantError::NameTaken(name.to_owned())),
-            _ => {}
+        }
+        if owner.as_ref().is_some_and(|owner| !roles.contains(owner)) {
+            return Err(TenantError::NameTaken(name.to_owned()));
         }
         if owner.is_some() {
             Statement::new("DROP DATABASE IF EXISTS ")
@@ -79,13 +83,11 @@ impl Tenants {
                 .await?;
         }
         self.fail.at("purge.database_dropped");
-        if role.is_some() {
-            Statement::new("ALTER ROLE ").identifier(name).sql(" NOLOGIN").execute(&mut *conn).await?;
-            sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
-                .bind(name)
-                .execute(&mut *conn)
-                .await?;
-            Statement::new("DROP ROLE IF EXISTS ").identifier(name).execute(&mut *conn).await?;
+        for role in &roles {
+            rotate::close(&mut conn, role).await?;
+        }
+        for role in &roles {
+            rotate::drop_role(target, &mut conn, role).await?;
         }
         Ok(())
     }
@@ -125,11 +127,15 @@ async fn prepare_once(
         .execute(&mut *conn)
         .await?;
     drop(conn);
-    if is_whole { Ok(()) } else { extensions(target, name).await }
+    if is_whole {
+        return Ok(());
+    }
+    extensions(target, name).await?;
+    hide_others(target, name).await
 }
 
 /// Role with flags, limits and password, and the mark that it is ours.
-async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(), TenantError> {
+pub(super) async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(), TenantError> {
     let name = tenant.name.as_str();
     let verifier = scram_verifier(&tenant.password)?;
     let mut tx = conn.begin().await?;
@@ -183,7 +189,7 @@ pub(super) async fn extensions(target: &Target, database: &str) -> Result<(), Te
 }
 
 /// The mark of a role, empty when it has none; `None` when there is no such role.
-async fn role_mark(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
+pub(super) async fn role_mark(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar(
         "SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = $1",
     )
@@ -199,7 +205,7 @@ async fn database_owner(conn: &mut PgConnection, name: &str) -> sqlx::Result<Opt
         .await
 }
 
-fn mark_of(allocation: Uuid) -> String {
+pub(super) fn mark_of(allocation: Uuid) -> String {
     ["saasodoo allocation ", &allocation.to_string()].concat()
 }
 

@@ -3,6 +3,7 @@
 
 use sqlx::PgConnection;
 
+use super::privacy::hide_others;
 use super::provision::extensions;
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
@@ -11,11 +12,20 @@ use super::{Target, TenantError, Tenants};
 pub(super) const TEMPLATE: &str = "platform_template";
 
 impl Tenants {
-    /// Makes it. One that was left half made by a crash is made anew: only the last statement makes it a template.
+    /// Makes it anew. One that was left half made by a crash is no template: only the last statement makes it one.
     pub(super) async fn make_template(&self, target: &Target) -> Result<(), TenantError> {
         let mut conn = self.admin(target).acquire().await?;
-        if is_ready(&mut conn).await? {
-            return Ok(());
+        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(TEMPLATE)
+            .fetch_one(&mut *conn)
+            .await?;
+        if exists {
+            // PostgreSQL drops no template, and tenants are not copied from one that is going.
+            Statement::new("ALTER DATABASE ")
+                .identifier(TEMPLATE)
+                .sql(" WITH IS_TEMPLATE false")
+                .execute(&mut *conn)
+                .await?;
         }
         Statement::new("DROP DATABASE IF EXISTS ")
             .identifier(TEMPLATE)
@@ -28,6 +38,7 @@ impl Tenants {
             .execute(&mut *conn)
             .await?;
         extensions(target, TEMPLATE).await?;
+        hide_others(target, TEMPLATE).await?;
         Statement::new("REVOKE ALL ON DATABASE ")
             .identifier(TEMPLATE)
             .sql(" FROM PUBLIC")

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::world::{World, settings};
 
-fn as_user<T>(world: &World, role: Role, message: T) -> Request<T> {
+pub fn as_user<T>(world: &World, role: Role, message: T) -> Request<T> {
     let token = world.running.keys.user_token(Uuid::now_v7(), role);
     on_behalf_of(message, Some(&token), "test", None)
 }

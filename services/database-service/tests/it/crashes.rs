@@ -13,6 +13,7 @@ use database_service::domain::names::ExternalId;
 use database_service::domain::pool::{Observed, PoolStatus};
 use database_service::error::Error;
 use database_service::failpoint::{self, FailPoint};
+use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -72,6 +73,29 @@ impl Lives {
         assert!(matches!(checked.status, PoolStatus::Active), "{}", checked.last_error);
     }
 
+    /// Another password, as the worker's steps ask for it. The credentials of the moment are valid before and after each.
+    async fn rotate(&mut self, instance: &'static str, server: &PoolServer) {
+        let (id, rotation) = (ExternalId::try_new(instance).unwrap(), Uuid::now_v7());
+        self.log_in(&id, server).await;
+        let begun = id.clone();
+        self.call(move |app| {
+            let id = begun.clone();
+            async move { app.begin_rotation(rotation, &id).await }
+        })
+        .await;
+        self.log_in(&id, server).await;
+        self.call(move |app| async move { app.switch_rotation(rotation).await }).await;
+        self.log_in(&id, server).await;
+        self.call(move |app| async move { app.retire_rotation(rotation).await }).await;
+        self.log_in(&id, server).await;
+    }
+
+    async fn log_in(&self, instance: &ExternalId, server: &PoolServer) {
+        let found = self.world.app.credentials(instance).await.unwrap();
+        let (user, password) = (&found.allocation.db_user, found.password.expose_secret());
+        server.try_connect(user, password, &found.allocation.db_name).await.unwrap();
+    }
+
     async fn release(&mut self, instance: &'static str, mode: ReleaseMode) {
         let id = ExternalId::try_new(instance).unwrap();
         self.call(move |app| {
@@ -95,15 +119,17 @@ async fn consistent(pool: &PgPool, servers: &[&PoolServer]) {
     if servers.is_empty() {
         return;
     }
-    let rows: Vec<String> =
-        sqlx::query_scalar("SELECT db_name FROM allocations WHERE state <> 'purged' ORDER BY 1")
-            .fetch_all(pool)
-            .await
-            .unwrap();
-    for (what, sql) in [
-        ("databases", "SELECT datname::text FROM pg_database WHERE datname LIKE 'odoo\\_%'"),
-        ("roles", "SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'odoo\\_%'"),
+    for (what, column, sql) in [
+        ("databases", "db_name", "SELECT datname::text FROM pg_database WHERE datname LIKE 'odoo\\_%'"),
+        ("roles", "db_user", "SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'odoo\\_%'"),
     ] {
+        let rows: Vec<String> = sqlx::query_scalar(
+            "SELECT CASE $1 WHEN 'db_name' THEN db_name ELSE db_user END FROM allocations WHERE state <> 'purged' ORDER BY 1",
+        )
+        .bind(column)
+        .fetch_all(pool)
+        .await
+        .unwrap();
         let mut found: Vec<String> = Vec::new();
         for server in servers {
             found.extend(
@@ -141,6 +167,12 @@ async fn life(lives: &mut Lives, shared: &mut PoolServer, own: &mut PoolServer) 
             async move { app.reclaim(&id).await }
         })
         .await;
+    consistent(&lives.world.pool, &[shared]).await;
+    lives.rotate("shared-one", shared).await;
+    consistent(&lives.world.pool, &[shared]).await;
+    let server = Uuid::parse_str(&spec.id).unwrap();
+    lives.call(move |app| async move { app.change_pool_password(server).await }).await;
+    shared.trust(&lives.world.pool_password(&spec).await);
     consistent(&lives.world.pool, &[shared]).await;
     lives.release("shared-one", ReleaseMode::Purge).await;
     consistent(&lives.world.pool, &[shared]).await;

@@ -4,6 +4,7 @@
 
 mod admin;
 mod allocation;
+mod attacks;
 mod crashes;
 mod growth;
 mod isolation;
@@ -11,6 +12,7 @@ mod moves;
 mod operators;
 mod pool_server;
 mod release;
+mod rotations;
 mod schema;
 mod storms;
 mod world;

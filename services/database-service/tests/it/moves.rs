@@ -306,3 +306,31 @@ async fn a_database_moves_back_onto_the_server_that_keeps_its_former_self(pool: 
     scene.world.allocations().release(request).await.unwrap();
     assert_eq!(scene.holds().await, (0, 0));
 }
+
+/// DBS-32, DBS-33: a database whose password was changed has another role, and moves all the same; a move and a rotation never meet.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_database_moves_after_its_password_was_changed(pool: PgPool) {
+    let scene = Scene::new(&pool).await;
+    let instance = database_service::app::external_id("instance_id", "i").unwrap();
+    let app = &scene.world.app;
+    let rotation = Uuid::now_v7();
+    app.begin_rotation(rotation, &instance).await.unwrap();
+    assert_eq!(reason(&scene.reserve(Uuid::now_v7(), "").await.unwrap_err()), "rotation_in_progress");
+    app.switch_rotation(rotation).await.unwrap();
+    app.retire_rotation(rotation).await.unwrap();
+    let id = Uuid::now_v7();
+    scene.reserve(id, "").await.unwrap();
+    let refused = app.begin_rotation(Uuid::now_v7(), &instance).await.unwrap_err();
+    assert_eq!(refused.reason(), "move_in_progress");
+
+    copy(&scene.begin(id).await.unwrap());
+    scene.verify(id).await.unwrap();
+    scene.switch(id).await.unwrap();
+
+    scene.tenant(&scene.second).await.unwrap();
+    assert!(scene.tenant(&scene.first).await.is_err(), "the source is closed");
+    assert_eq!(scene.holds().await, (1, 1));
+    let request = ReleaseRequest { instance_id: "i".into(), mode: "purge".into(), reason: String::new() };
+    scene.world.allocations().release(request).await.unwrap();
+    assert_eq!(scene.holds().await, (0, 0));
+}

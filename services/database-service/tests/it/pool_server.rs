@@ -90,6 +90,11 @@ impl PoolServer {
         self.password = password.clone();
     }
 
+    /// The administrator got this password from the service.
+    pub fn trust(&mut self, password: &SecretString) {
+        self.password = password.clone();
+    }
+
     /// Ends the process, as a lost pod would.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -2,6 +2,7 @@
 
 use contracts::database::v1::GetCredentialsRequest;
 use database_service::domain::AllocationState;
+use database_service::domain::RotationState;
 use database_service::domain::TaskState;
 use database_service::domain::placement::PlanTier;
 use database_service::domain::pool::{Fill, HealthStatus, Observed, PoolEvent, PoolStatus, ServerType};
@@ -37,6 +38,8 @@ async fn checks_name_the_words_of_the_enums(pool: PgPool) {
     assert_eq!(words(&pool, "allocations", "state").await, of(&all));
     let all: Vec<_> = TaskState::ALL.iter().map(|word| word.as_str()).collect();
     assert_eq!(words(&pool, "tasks", "state").await, of(&all));
+    let all: Vec<_> = RotationState::ALL.iter().map(|word| word.as_str()).collect();
+    assert_eq!(words(&pool, "rotations", "state").await, of(&all));
     let all: Vec<_> = PlanTier::ALL.iter().map(|word| word.as_str()).collect();
     assert_eq!(words(&pool, "allocations", "plan_tier").await, of(&all));
 }

@@ -63,7 +63,11 @@ pub fn settings(max_instances: i32) -> Settings {
 impl World {
     /// Without background work: the test does it by hand.
     pub async fn still(pool: &PgPool, settings: Settings) -> Self {
-        let vault = Vault::try_new(&SecretString::from(DATA_KEY)).unwrap();
+        Self::with_vault(pool, settings, Vault::try_new(&SecretString::from(DATA_KEY)).unwrap()).await
+    }
+
+    /// The same with other keys.
+    pub async fn with_vault(pool: &PgPool, settings: Settings, vault: Vault) -> Self {
         let app = App::new(pool, vault, settings, ServiceMetrics::default());
         let running =
             test_kit::grpc::serve(DATABASE, grpc::POLICIES, &Keyring::new(), grpc::routes(&app)).await;

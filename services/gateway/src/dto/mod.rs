@@ -19,6 +19,7 @@ pub mod orders;
 pub mod paging;
 pub mod paying;
 pub mod profile;
+pub mod rotations;
 pub mod scalars;
 pub mod user;
 

@@ -109,6 +109,7 @@ async fn every_method_for_users_is_called_by_a_route() {
         include_str!("../../src/routes/instance/monitoring.rs"),
         include_str!("../../src/routes/database/moves.rs"),
         include_str!("../../src/routes/database/pools.rs"),
+        include_str!("../../src/routes/database/rotations.rs"),
         include_str!("../../src/routes/database/tasks.rs"),
         include_str!("../../src/routes/database/allocations.rs"),
         include_str!("../../src/routes/billing.rs"),

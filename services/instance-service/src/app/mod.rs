@@ -11,6 +11,7 @@ pub mod monitor;
 pub mod move_database;
 pub mod operate;
 pub mod reactivate;
+pub mod rotate_password;
 pub mod subscriptions;
 pub mod update;
 pub mod usage;

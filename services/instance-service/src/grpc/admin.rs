@@ -14,6 +14,7 @@ use crate::app::act::check_reason;
 use crate::app::admin;
 use crate::app::monitor::{self, Command, Reconciled};
 use crate::app::move_database::{self, Target};
+use crate::app::rotate_password;
 use crate::app::who::Who;
 
 /// The service.
@@ -73,6 +74,17 @@ impl InstanceAdminService for Api {
         };
         let operation = move_database::begin(&self.0, &who, id("instance", &instance_id)?, &target).await?;
         Ok(Response::new(wire::MoveDatabaseResponse { operation_id: operation.to_string() }))
+    }
+
+    async fn rotate_password(
+        &self,
+        request: Request<wire::RotatePasswordRequest>,
+    ) -> Result<Response<wire::RotatePasswordResponse>, Status> {
+        let who = who(&request)?;
+        let wire::RotatePasswordRequest { instance_id, reason } = request.into_inner();
+        let reason = check_reason(Some(&reason))?;
+        let operation = rotate_password::begin(&self.0, &who, id("instance", &instance_id)?, reason).await?;
+        Ok(Response::new(wire::RotatePasswordResponse { operation_id: operation.to_string() }))
     }
 
     async fn get_instance_stats(

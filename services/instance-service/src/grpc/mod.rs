@@ -68,6 +68,7 @@ pub const POLICIES: &[MethodPolicy] = &[
     },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/RetryInstance", allow: OPERATORS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/MoveDatabase", allow: MOVERS },
+    MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/RotatePassword", allow: MOVERS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/GetInstanceStats", allow: OPERATORS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/ListOrphans", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.instance.v1.InstanceAdminService/PurgeExpired", allow: ADMINS },

@@ -150,14 +150,14 @@ fn conclusion<'a>(
     }
 }
 
-/// DBS-33: a move that failed and was wholly taken back leaves the instance as it was; the operation alone tells of it.
+/// DBS-32, DBS-33: a move or rotation that failed and was wholly taken back leaves the instance as it was; the operation alone tells of it.
 fn is_as_before(operation: &Claimed, ending: Ending<'_>) -> bool {
-    operation.kind == OperationKind::MoveDatabase
+    matches!(operation.kind, OperationKind::MoveDatabase | OperationKind::RotatePassword)
         && matches!(ending, Ending::Failure(_))
         && operation.steps.iter().all(|step| !step.detail.starts_with(NOT_REMOVED))
 }
 
-/// How long a moved instance was off: from its stop until it answered again.
+/// How long an instance was off for it: from its stop until it answered again.
 fn downtime(operation: &Claimed, now: OffsetDateTime) -> Option<i64> {
     let stop = operation.steps.iter().find(|step| step.name == "stop")?.started_at?;
     Some((now - stop).whole_seconds())
@@ -176,7 +176,7 @@ async fn timeline(
 ) -> sqlx::Result<()> {
     let kind = operation.kind;
     let (word, message) = match ending {
-        Ending::Success if kind == OperationKind::MoveDatabase => {
+        Ending::Success if matches!(kind, OperationKind::MoveDatabase | OperationKind::RotatePassword) => {
             let off = downtime(operation, now).unwrap_or(0);
             let message = format!("{}; the instance was off for {off} s", definition.success.message);
             (definition.success.event.to_owned(), message)

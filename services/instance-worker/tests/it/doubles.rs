@@ -7,6 +7,7 @@ use contracts::billing::v1 as billing;
 use contracts::billing::v1::order_service_server::{OrderService, OrderServiceServer};
 use contracts::database::v1 as database;
 use contracts::database::v1::allocation_service_server::{AllocationService, AllocationServiceServer};
+use contracts::database::v1::credential_service_server::{CredentialService, CredentialServiceServer};
 use contracts::database::v1::pool_work_service_server::{PoolWorkService, PoolWorkServiceServer};
 use contracts::services;
 use instance_worker::peers::Peers;
@@ -27,6 +28,10 @@ static DATABASE: &[MethodPolicy] = &[
     by_worker("/saasodoo.database.v1.AllocationService/GetCredentials"),
     by_worker("/saasodoo.database.v1.AllocationService/Release"),
     by_worker("/saasodoo.database.v1.AllocationService/Reclaim"),
+    by_worker("/saasodoo.database.v1.CredentialService/BeginRotation"),
+    by_worker("/saasodoo.database.v1.CredentialService/SwitchRotation"),
+    by_worker("/saasodoo.database.v1.CredentialService/RetireRotation"),
+    by_worker("/saasodoo.database.v1.CredentialService/AbortRotation"),
     by_worker("/saasodoo.database.v1.PoolWorkService/ListPoolSpecs"),
     by_worker("/saasodoo.database.v1.PoolWorkService/GetPoolSecret"),
     by_worker("/saasodoo.database.v1.PoolWorkService/ReportPool"),
@@ -59,6 +64,10 @@ pub struct Known {
     pub calls: HashMap<&'static str, usize>,
     /// Reports of contact.
     pub contacts: usize,
+    /// Rotations by their id: the instance, and the last word about them.
+    pub rotations: HashMap<String, (String, &'static str)>,
+    /// Why no password can be changed.
+    pub no_rotation: bool,
 }
 
 /// The doubles.
@@ -73,6 +82,7 @@ impl Doubles {
         let keys = Keyring::new();
         let billing = Routes::new(OrderServiceServer::new(self.clone()));
         let database = Routes::new(AllocationServiceServer::new(self.clone()))
+            .add_service(CredentialServiceServer::new(self.clone()))
             .add_service(PoolWorkServiceServer::new(self.clone()));
         let billing = serve(services::BILLING, BILLING, &keys, billing).await;
         let database = serve(services::DATABASE, DATABASE, &keys, database).await;
@@ -177,9 +187,13 @@ impl AllocationService for Doubles {
         if !self.with(|known| known.allocated.contains(&id)) {
             return Err(Refusal::not_found("allocation").into());
         }
+        let changed = self.with(|known| {
+            let mut rotations = known.rotations.values();
+            rotations.any(|(instance, word)| *instance == id && matches!(*word, "switched" | "retired"))
+        });
         Ok(Response::new(database::GetCredentialsResponse {
             allocation: Some(allocation(&id)),
-            password: format!("password-of-{id}"),
+            password: if changed { format!("new-password-of-{id}") } else { format!("password-of-{id}") },
         }))
     }
     async fn release(
@@ -214,6 +228,67 @@ impl AllocationService for Doubles {
             return Err(Refusal::not_found("allocation").into());
         }
         Ok(Response::new(database::ReclaimResponse { allocation: Some(allocation(&id)) }))
+    }
+}
+
+impl Doubles {
+    /// A rotation takes a step; gives its instance.
+    fn rotation(&self, id: &str, from: &[&str], to: &'static str) -> Result<String, Status> {
+        self.with(|known| {
+            let Some((instance, word)) = known.rotations.get_mut(id) else {
+                return Err(Refusal::not_found("rotation").into());
+            };
+            if *word != to && !from.contains(word) {
+                return Err(Status::failed_precondition(format!("it is {word}")));
+            }
+            *word = to;
+            Ok(instance.clone())
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl CredentialService for Doubles {
+    async fn begin_rotation(
+        &self,
+        request: Request<database::BeginRotationRequest>,
+    ) -> Result<Response<database::BeginRotationResponse>, Status> {
+        self.called("BeginRotation")?;
+        let request = request.into_inner();
+        if self.with(|known| known.no_rotation) {
+            return Err(Status::failed_precondition("not now"));
+        }
+        self.with(|known| {
+            known.rotations.entry(request.rotation_id).or_insert((request.instance_id, "ready"));
+        });
+        Ok(Response::new(database::BeginRotationResponse {}))
+    }
+    async fn switch_rotation(
+        &self,
+        request: Request<database::SwitchRotationRequest>,
+    ) -> Result<Response<database::SwitchRotationResponse>, Status> {
+        self.called("SwitchRotation")?;
+        let id = self.rotation(&request.into_inner().rotation_id, &["ready"], "switched")?;
+        Ok(Response::new(database::SwitchRotationResponse { allocation: Some(allocation(&id)) }))
+    }
+    async fn retire_rotation(
+        &self,
+        request: Request<database::RetireRotationRequest>,
+    ) -> Result<Response<database::RetireRotationResponse>, Status> {
+        self.called("RetireRotation")?;
+        self.rotation(&request.into_inner().rotation_id, &["switched"], "retired")?;
+        Ok(Response::new(database::RetireRotationResponse {}))
+    }
+    async fn abort_rotation(
+        &self,
+        request: Request<database::AbortRotationRequest>,
+    ) -> Result<Response<database::AbortRotationResponse>, Status> {
+        self.called("AbortRotation")?;
+        let status = match self.rotation(&request.into_inner().rotation_id, &["ready"], "aborted") {
+            Ok(_) => "aborted",
+            Err(_) => "absent",
+        };
+        Ok(Response::new(database::AbortRotationResponse { status: status.into() }))
     }
 }
 

@@ -138,3 +138,38 @@ async fn a_terminated_instance_keeps_its_data_comes_back_and_can_be_purged(datab
     assert_eq!(stack.doubles.with(|known| known.purged.clone()), [id.to_string()]);
     stack.end().await;
 }
+
+/// DBS-32: the Secret has the new password before another pod starts; the old one is retired while none runs; a rotation that is refused changes
+/// nothing.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_password_is_rotated_with_one_new_pod(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let id = stack.running_instance().await;
+    let password = async || {
+        let secret = stack.objects::<Secret>(id).await.remove(0);
+        String::from_utf8(secret.data.unwrap()["database-password"].0.clone()).unwrap()
+    };
+    let first = stack.objects::<Pod>(id).await.remove(0).uid();
+
+    stack.doubles.with(|known| known.no_rotation = true);
+    let kind = OperationKind::RotatePassword;
+    let refused = stack.ask(id, kind, Status::Maintenance, DesiredState::Running).await;
+    stack.ends(refused, OperationState::Failed).await;
+    assert_eq!(stack.row(id).await.status, Status::Running, "as it was");
+    assert_eq!(password().await, format!("password-of-{id}"));
+    assert_eq!(stack.objects::<Pod>(id).await.remove(0).uid(), first, "nothing was restarted");
+    stack.doubles.with(|known| known.no_rotation = false);
+
+    let rotate = stack.ask(id, kind, Status::Maintenance, DesiredState::Running).await;
+    let ended = stack.ends(rotate, OperationState::Succeeded).await;
+
+    assert!(ended.steps.iter().all(|step| step.state == StepState::Succeeded), "{:?}", ended.steps);
+    assert_eq!(stack.row(id).await.status, Status::Running);
+    assert_eq!(password().await, format!("new-password-of-{id}"));
+    let word = stack.doubles.with(|known| known.rotations[&rotate.to_string()].1);
+    assert_eq!(word, "retired");
+    let pods = stack.objects::<Pod>(id).await;
+    assert!(pods.len() == 1 && pods[0].uid() != first, "one pod, another one");
+    assert!(stack.timeline(id).await.contains(&"password_rotated".to_owned()));
+    stack.end().await;
+}

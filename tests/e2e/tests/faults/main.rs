@@ -7,3 +7,4 @@ mod kills;
 mod ladder;
 mod outages;
 mod pods;
+mod rotations;

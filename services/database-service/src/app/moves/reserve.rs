@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::secrets::generate_password;
 use crate::store::allocations::{self, Allocation};
 use crate::store::moves::{self, Move};
+use crate::store::rotations;
 use crate::store::servers::{self, Server};
 use crate::store::waiting;
 
@@ -80,6 +81,9 @@ impl App {
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
         movable(&allocation)?;
         allocations::lock_work(&mut tx, allocation.id).await?;
+        if rotations::open(&mut tx, allocation.id).await?.is_some() {
+            return Err(Error::RotationInProgress);
+        }
         let known = moves::of_allocation(&mut tx, allocation.id).await?;
         if let Some(mine) = moves::find(&mut tx, id).await? {
             let servers =

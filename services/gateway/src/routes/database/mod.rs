@@ -3,6 +3,7 @@
 mod allocations;
 mod moves;
 mod pools;
+mod rotations;
 mod tasks;
 
 use utoipa_axum::routes;
@@ -12,7 +13,6 @@ use crate::api::Api;
 
 /// Adds the routes.
 pub fn add(api: Api) -> Api {
-    let admin = "/database/api/database/admin";
     api.add(AdminOrService, routes!(pools::list_pools))
         .add(AdminOrService, routes!(pools::get_pool))
         .add(AdminOrService, routes!(pools::provision_pool))
@@ -31,10 +31,6 @@ pub fn add(api: Api) -> Api {
         .add(AdminOrService, routes!(allocations::release))
         .add(AdminOrService, routes!(moves::move_database))
         .add(AdminOrService, routes!(moves::drain_pool))
-        .later(
-            AdminOrService,
-            "post",
-            &format!("{admin}/allocations/{{instance_id}}/rotate"),
-            "Change a password.",
-        )
+        .add(AdminOrService, routes!(rotations::rotate_password))
+        .add(AdminOrService, routes!(rotations::rotate_pool))
 }

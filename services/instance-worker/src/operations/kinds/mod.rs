@@ -5,6 +5,7 @@ mod create;
 mod move_database;
 mod purge;
 mod restart;
+mod rotate_password;
 mod start;
 mod stop;
 mod suspend;
@@ -92,6 +93,7 @@ pub fn definition(kind: OperationKind) -> Option<&'static Definition> {
         OperationKind::Purge => Some(&purge::DEFINITION),
         OperationKind::ApplyResources => Some(&apply_resources::DEFINITION),
         OperationKind::MoveDatabase => Some(&move_database::DEFINITION),
+        OperationKind::RotatePassword => Some(&rotate_password::DEFINITION),
         OperationKind::Upgrade | OperationKind::Backup | OperationKind::Restore => None,
     }
 }

@@ -4,6 +4,7 @@ mod billing;
 mod database;
 mod moving;
 mod pods;
+mod rotating;
 mod route;
 mod secret;
 mod volume;
@@ -70,6 +71,12 @@ pub enum Do {
     VerifyCopy,
     /// The copy is the database from now on; row and Secret say so.
     SwitchDatabase,
+    /// A second role beside the one in use.
+    BeginRotation,
+    /// The second one is given out from now on; the Secret says so.
+    SwitchRotation,
+    /// The first one goes.
+    RetireRotation,
 }
 
 /// How an effect is taken back.
@@ -101,6 +108,8 @@ pub enum Undo {
     StartAgain,
     /// Row and Secret as database-service has it.
     SettleDatabase,
+    /// No second role, unless it is the one that is given out.
+    AbortRotation,
 }
 
 /// Runs an effect.
@@ -133,6 +142,9 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::CopyDatabase => moving::copy(context).await,
         Do::VerifyCopy => moving::verify(context).await,
         Do::SwitchDatabase => moving::switch(context).await,
+        Do::BeginRotation => rotating::begin(context).await,
+        Do::SwitchRotation => rotating::switch(context).await,
+        Do::RetireRotation => rotating::retire(context).await,
         Do::FinalBackup => Ok(Outcome::Skipped("backups are not available yet")),
     }
 }
@@ -156,6 +168,7 @@ pub async fn undo(effect: Undo, context: &mut Context<'_>) -> Result<Outcome, Fa
         Undo::DeleteCopyJob => moving::delete_job(context).await,
         Undo::StartAgain => moving::start_again(context).await,
         Undo::SettleDatabase => moving::settle(context).await,
+        Undo::AbortRotation => rotating::abort(context).await,
         Undo::RouteOff => route::apply(context, false).await,
     }
 }

@@ -1,0 +1,179 @@
+//! Two roles for one database while its password changes (DBS-32). The second is a member of the first, so that it may do everything at once; when
+//! nobody uses the first any more, all that it owns becomes the second's and it is dropped. At rest a database has one role, which owns it all.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::provision::{self, Tenant, mark_of, role_mark};
+use super::statement::Statement;
+use super::{Target, TenantError, Tenants};
+use crate::secrets::scram_verifier;
+
+/// Longest wait for a session.
+const CONNECT: Duration = Duration::from_secs(10);
+
+impl Tenants {
+    /// Makes the second role, or completes it, and proves that it can log in and has the rights of `first`. May be repeated.
+    pub async fn add_login(
+        &self,
+        target: &Target,
+        database: &str,
+        first: &str,
+        second: &Tenant,
+    ) -> Result<(), TenantError> {
+        let mut conn = self.admin(target).acquire().await?;
+        provision::role(&mut conn, second).await?;
+        self.fail.at("rotate.login_made");
+        Statement::new("GRANT ")
+            .identifier(first)
+            .sql(" TO ")
+            .identifier(&second.name)
+            .execute(&mut *conn)
+            .await?;
+        drop(conn);
+        let as_second =
+            Target { user: second.name.clone(), password: second.password.clone(), ..target.clone() };
+        let mut session = connect(&as_second, database).await?;
+        let usable: bool = sqlx::query_scalar(
+            "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()",
+        )
+        .fetch_one(&mut session)
+        .await?;
+        session.close().await?;
+        if usable {
+            Ok(())
+        } else {
+            Err(TenantError::Internal(anyhow::anyhow!("{} has no rights in {database}", second.name)))
+        }
+    }
+
+    /// Does the server take this password?
+    pub async fn signs_in(target: &Target) -> bool {
+        match connect(target, "postgres").await {
+            Ok(session) => session.close().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Another password for the administrator; only its verifier travels.
+    pub async fn set_admin_password(
+        &self,
+        target: &Target,
+        password: &SecretString,
+    ) -> Result<(), TenantError> {
+        Statement::new("ALTER ROLE ")
+            .identifier(&target.user)
+            .sql(" PASSWORD ")
+            .literal(&scram_verifier(password)?)
+            .execute(&self.admin(target))
+            .await?;
+        Ok(())
+    }
+
+    /// Sessions of a role.
+    pub async fn sessions_of(&self, target: &Target, role: &str) -> Result<i64, TenantError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = $1")
+            .bind(role)
+            .fetch_one(&self.admin(target))
+            .await?)
+    }
+
+    /// Ends the sessions of `old`, gives all that it owns in its database to `new`, and drops it. May be repeated.
+    pub async fn retire_login(
+        &self,
+        target: &Target,
+        allocation: Uuid,
+        database: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(), TenantError> {
+        let mut conn = self.admin(target).acquire().await?;
+        match role_mark(&mut conn, old).await? {
+            None => return Ok(()),
+            Some(mark) if mark == mark_of(allocation) => {}
+            Some(_) => return Err(TenantError::NameTaken(old.to_owned())),
+        }
+        close(&mut conn, old).await?;
+        let mut inside = connect(target, database).await?;
+        Statement::new("REASSIGN OWNED BY ")
+            .identifier(old)
+            .sql(" TO ")
+            .identifier(new)
+            .execute(&mut inside)
+            .await?;
+        inside.close().await?;
+        self.fail.at("rotate.handed_over");
+        drop_role(target, &mut conn, old).await
+    }
+
+    /// Drops a role that was made for nothing. Never one that owns a database.
+    pub async fn drop_login(&self, target: &Target, allocation: Uuid, role: &str) -> Result<(), TenantError> {
+        let mut conn = self.admin(target).acquire().await?;
+        match role_mark(&mut conn, role).await? {
+            None => return Ok(()),
+            Some(mark) if mark == mark_of(allocation) => {}
+            Some(_) => return Err(TenantError::NameTaken(role.to_owned())),
+        }
+        let owns: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE pg_get_userbyid(datdba) = $1)")
+                .bind(role)
+                .fetch_one(&mut *conn)
+                .await?;
+        if owns {
+            return Err(TenantError::Internal(anyhow::anyhow!("{role} owns a database and stays")));
+        }
+        close(&mut conn, role).await?;
+        drop_role(target, &mut conn, role).await
+    }
+}
+
+/// Nobody logs in as this role any more, and nobody is.
+pub(super) async fn close(conn: &mut PgConnection, role: &str) -> sqlx::Result<()> {
+    Statement::new("ALTER ROLE ").identifier(role).sql(" NOLOGIN").execute(&mut *conn).await?;
+    sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1")
+        .bind(role)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Drops a role together with what it left in any database: large objects in `postgres`, and rights that another tenant granted it, which would
+/// keep it alive for ever.
+pub(super) async fn drop_role(
+    target: &Target,
+    conn: &mut PgConnection,
+    role: &str,
+) -> Result<(), TenantError> {
+    let left: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+         WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_authid WHERE rolname = $1) AND d.datallowconn",
+    )
+    .bind(role)
+    .fetch_all(&mut *conn)
+    .await?;
+    for database in left {
+        let mut inside = connect(target, &database).await?;
+        Statement::new("DROP OWNED BY ").identifier(role).execute(&mut inside).await?;
+        inside.close().await?;
+    }
+    // Rights on databases and other shared objects.
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_authid WHERE rolname = $1)")
+        .bind(role)
+        .fetch_one(&mut *conn)
+        .await?;
+    if exists {
+        Statement::new("DROP OWNED BY ").identifier(role).execute(&mut *conn).await?;
+    }
+    Statement::new("DROP ROLE IF EXISTS ").identifier(role).execute(&mut *conn).await?;
+    Ok(())
+}
+
+async fn connect(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+    let options = target.options(database);
+    Ok(tokio::time::timeout(CONNECT, PgConnection::connect_with(&options))
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??)
+}
