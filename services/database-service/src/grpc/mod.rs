@@ -44,6 +44,7 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/VerifyCopy", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/SwitchMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/AbortMove", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/FinishMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/PreviewMove", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/ListPoolSpecs", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.PoolWorkService/GetPoolSecret", allow: WORKER_ONLY },

@@ -10,6 +10,9 @@ use super::{Target, TenantError, Tenants};
 /// Its name; tenants' databases begin with `odoo_`.
 pub(super) const TEMPLATE: &str = "platform_template";
 
+/// Key of the lock of the one who makes it.
+const MAKING: i64 = 0x5341_4153_4454_504c;
+
 impl Tenants {
     /// Makes it. One that was left half made by a crash is made anew: only the last statement makes it a template.
     pub(super) async fn make_template(&self, target: &Target) -> Result<(), TenantError> {
@@ -17,29 +20,40 @@ impl Tenants {
         if is_ready(&mut conn).await? {
             return Ok(());
         }
-        Statement::new("DROP DATABASE IF EXISTS ")
-            .identifier(TEMPLATE)
-            .sql(" WITH (FORCE)")
-            .execute(&mut *conn)
-            .await?;
-        Statement::new("CREATE DATABASE ")
-            .identifier(TEMPLATE)
-            .sql(" TEMPLATE template0 ENCODING 'UTF8'")
-            .execute(&mut *conn)
-            .await?;
-        extensions(target, TEMPLATE).await?;
-        Statement::new("REVOKE ALL ON DATABASE ")
-            .identifier(TEMPLATE)
-            .sql(" FROM PUBLIC")
-            .execute(&mut *conn)
-            .await?;
-        Statement::new("ALTER DATABASE ")
-            .identifier(TEMPLATE)
-            .sql(" WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")
-            .execute(&mut *conn)
-            .await?;
-        Ok(())
+        // Two checks of a server may come here at once: the second one finds it made.
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(MAKING).execute(&mut *conn).await?;
+        let made = make(&mut conn, target).await;
+        sqlx::query("SELECT pg_advisory_unlock($1)").bind(MAKING).execute(&mut *conn).await?;
+        made
     }
+}
+
+async fn make(conn: &mut PgConnection, target: &Target) -> Result<(), TenantError> {
+    if is_ready(conn).await? {
+        return Ok(());
+    }
+    Statement::new("DROP DATABASE IF EXISTS ")
+        .identifier(TEMPLATE)
+        .sql(" WITH (FORCE)")
+        .execute(&mut *conn)
+        .await?;
+    Statement::new("CREATE DATABASE ")
+        .identifier(TEMPLATE)
+        .sql(" TEMPLATE template0 ENCODING 'UTF8'")
+        .execute(&mut *conn)
+        .await?;
+    extensions(target, TEMPLATE).await?;
+    Statement::new("REVOKE ALL ON DATABASE ")
+        .identifier(TEMPLATE)
+        .sql(" FROM PUBLIC")
+        .execute(&mut *conn)
+        .await?;
+    Statement::new("ALTER DATABASE ")
+        .identifier(TEMPLATE)
+        .sql(" WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")
+        .execute(&mut *conn)
+        .await?;
+    Ok(())
 }
 
 /// Is it whole? Servers of before have none.

@@ -5,10 +5,13 @@
 mod admin;
 mod allocation;
 mod crashes;
+mod full_volume;
 mod growth;
 mod isolation;
+mod move_crashes;
 mod moves;
 mod operators;
+mod outages;
 mod pool_server;
 mod release;
 mod schema;

@@ -21,8 +21,24 @@ pub struct Target {
     pub dedicated: bool,
     /// Tier of the database from now on (`starter` … `enterprise`); `None`: as it is.
     pub tier: Option<String>,
+    /// The drain that it is part of.
+    pub drain: Option<Uuid>,
     /// For the audit log.
     pub reason: String,
+}
+
+/// What the worker reads.
+fn parameters(target: &Target) -> serde_json::Value {
+    let mut parameters = json!({
+        "target_pool": target.pool,
+        "dedicated": target.dedicated,
+        "plan_tier": target.tier,
+        "reason": target.reason,
+    });
+    if let Some(drain) = target.drain {
+        parameters["drain"] = json!(drain);
+    }
+    parameters
 }
 
 /// Queues the operation; its id.
@@ -45,12 +61,7 @@ pub async fn begin(app: &App, who: &Who, id: Uuid, target: &Target) -> Result<Uu
         let new = NewOperation {
             kind: OperationKind::MoveDatabase,
             requested_by: who.actor.clone(),
-            parameters: json!({
-                "target_pool": target.pool,
-                "dedicated": target.dedicated,
-                "plan_tier": target.tier,
-                "reason": target.reason,
-            }),
+            parameters: parameters(target),
             request_id: who.request_id.clone(),
             can_be_taken_back: true,
         };

@@ -31,6 +31,8 @@ pub fn add(api: Api) -> Api {
         .add(AdminOrService, routes!(allocations::release))
         .add(AdminOrService, routes!(moves::move_database))
         .add(AdminOrService, routes!(moves::drain_pool))
+        .add(AdminOrService, routes!(moves::get_drain))
+        .add(AdminOrService, routes!(moves::stop_drain))
         .later(
             AdminOrService,
             "post",
