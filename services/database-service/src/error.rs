@@ -69,6 +69,9 @@ pub enum Error {
     /// DBS-33: the copy is not the same as its source.
     #[error("the copy differs from its source: {0}")]
     CopyDiffers(String),
+    /// Nothing more can be written on a server: its volume is full.
+    #[error("the volume of {0} is full")]
+    VolumeFull(String),
     /// The state does not allow it.
     #[error("{0}")]
     InvalidState(String),
@@ -116,6 +119,7 @@ impl Error {
             Self::MoveInProgress => "move_in_progress",
             Self::RotationInProgress => "rotation_in_progress",
             Self::CopyDiffers(_) => "copy_differs",
+            Self::VolumeFull(_) => "pool_volume_full",
             Self::InvalidState(_) => "invalid_state",
             Self::Conflict => "conflict",
             Self::Server { .. } => "unavailable",
@@ -168,6 +172,7 @@ impl From<Error> for Status {
             | Error::MoveInProgress
             | Error::RotationInProgress
             | Error::CopyDiffers(_) => refuse(Code::FailedPrecondition).into(),
+            Error::VolumeFull(_) => refuse(Code::Unavailable).with_retry_after(Duration::from_secs(5)).into(),
             Error::Conflict => refuse(Code::Aborted).into(),
             Error::Server { cause, .. } => {
                 tracing::warn!(error = format!("{cause:#}"), "a tenants' server failed");

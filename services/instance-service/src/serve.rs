@@ -48,6 +48,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     process.spawn("follow", wakeups.run(pool.clone()));
     process.spawn("sweep", sweep::run(app.clone(), stop.clone()));
+    process.spawn("drains", sweep::drains(app.clone(), stop.clone()));
 
     let broker = Broker::new(&config.rabbit, INSTANCE);
     process.spawn("relay", Relay::new(&pool, &broker, &metrics).run(stop.clone()));

@@ -11,11 +11,14 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::act::{self, Wish};
 use crate::app::who::Who;
-use crate::app::{move_database, subscriptions};
+use crate::app::{drain, move_database, subscriptions};
 use crate::error::Error;
 
 /// Pause between sweeps.
 const PAUSE: Duration = Duration::from_mins(1);
+/// Pause between rounds of drains, while one is open and else. Beginning one makes a round of its own.
+const DRAINING: Duration = Duration::from_secs(2);
+const NOT_DRAINING: Duration = Duration::from_secs(15);
 /// Rows of each kind in one sweep.
 const BATCH: i64 = 100;
 
@@ -35,6 +38,28 @@ pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Rounds of the drains of pools, until the process stops. Often while one is open, so that the next tenant follows soon.
+pub async fn drains(app: App, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        let pause = match drain::round(&app, runtime::clock::now()).await {
+            Ok(true) => DRAINING,
+            Ok(false) => NOT_DRAINING,
+            Err(error) => {
+                tracing::warn!(
+                    reason = error.reason(),
+                    error = format!("{error:#}"),
+                    "a round of the drains failed"
+                );
+                NOT_DRAINING
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

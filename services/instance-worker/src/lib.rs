@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod config;
 pub mod consumer;
+pub mod failpoint;
 pub mod grpc;
 pub mod objects;
 pub mod operations;

@@ -245,6 +245,18 @@ impl Peers {
         .ok_or(Error::Broken { service: services::DATABASE, missing: "an allocation" })
     }
 
+    /// How long the instance of a moved database was off.
+    pub async fn finish_move(&self, id: Uuid, off_seconds: u32) -> Result<(), Error> {
+        let request = database::FinishMoveRequest { move_id: id.to_string(), off_seconds };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.finish_move(request).await }
+        })
+        .await
+        .map(drop)
+        .map_err(failed(services::DATABASE))
+    }
+
     /// Gives a move up; what was switched stays.
     pub async fn abort_move(&self, id: Uuid) -> Result<(), Error> {
         let request = database::AbortMoveRequest { move_id: id.to_string() };

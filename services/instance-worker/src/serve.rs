@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use crate::cluster::{self, Cluster, Connection};
 use crate::config::Config;
 use crate::consumer::{self, OperationRequested, PoolNews};
+use crate::failpoint::FailPoint;
 use crate::grpc::{Handlers, POLICIES};
 use crate::operations::{self, Engine, Tuning, Wake, listen};
 use crate::peers::Peers;
@@ -77,6 +78,7 @@ fn worker(config: &Config, process: &Process, pool: &sqlx::PgPool) -> anyhow::Re
         addressing: config.cluster.cluster_addressing,
         http_check: config.odoo.odoo_http_check,
         retention: Duration::from_secs(u64::from(config.engine.retention_days) * 24 * 3600),
+        fail: FailPoint::abort_at(config.engine.worker_fail_point.as_deref()),
     })
 }
 
@@ -95,7 +97,6 @@ fn spawn_engine(process: &Process, config: &Config, worker: &Worker, wakes: &Wak
         concurrency: usize::from(config.engine.worker_concurrency),
         lease: Duration::from_secs(u64::from(config.engine.worker_lease_seconds)),
         sweep: Duration::from_secs(config.engine.worker_sweep_seconds.max(1)),
-        fail_point: config.engine.worker_fail_point.clone(),
     };
     let metrics = operations::Metrics::new(process.metrics());
     let engine = Engine::new(worker.clone(), tuning, wakes.operations.clone(), metrics);

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use crate::cluster::Cluster;
 use crate::config::Addressing;
+use crate::failpoint::FailPoint;
 use crate::objects::Settings;
 use crate::peers::Peers;
 
@@ -27,4 +28,6 @@ pub struct Worker {
     pub http_check: bool,
     /// How long data is kept after a terminate.
     pub retention: Duration,
+    /// Where a test lets the process die.
+    pub fail: FailPoint,
 }

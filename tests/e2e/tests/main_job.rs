@@ -242,3 +242,66 @@ async fn logs_carry_the_request_id_and_no_secret() -> anyhow::Result<()> {
     ensure!(files >= 7, "only {files} log files of services in {:?}", stack.logs);
     Ok(())
 }
+
+/// BIL-03, DBS-10, DBS-11, DBS-34, INS-26: a plan with a server of its own, from the order to the end. The server is made for it, is nobody else's, is kept
+/// with the database after the termination, and goes when the database does; its volume claim stays some days more.
+#[tokio::test]
+async fn a_premium_plan_runs_on_a_database_server_of_its_own() -> anyhow::Result<()> {
+    let stack = Stack::load()?;
+    let (ada, admin) = (Customer::sign_up(&stack, "premium").await?, Customer::admin(&stack).await?);
+    let order = json!({"name": "Premium", "plan": "premium-monthly", "trial": false});
+    let made = ada.post("/instance/instances", order).await?.expect(201)?;
+    let id = made["id"].as_str().context("id")?;
+    let running = ada.until(id, "running").await?;
+    ensure!(running["db_type"] == "dedicated", "{running}");
+    let subdomain = running["subdomain"].as_str().context("subdomain")?;
+    ensure!(matches!(visit(&stack, subdomain).await?, 200 | 302 | 303));
+
+    let base = "/database/api/database";
+    let allocation = admin.get(&format!("{base}/allocations/{id}")).await?.expect(200)?;
+    let server = allocation["db_server_name"].as_str().context("server")?;
+    ensure!(
+        server.starts_with("postgres-dedicated-") && allocation["plan_tier"] == "premium",
+        "{allocation}"
+    );
+    let pool = async || admin.get(&format!("{base}/admin/pools/{server}")).await?.expect(200);
+    let seen = pool().await?;
+    ensure!(seen["current_instances"] == 1 && seen["max_instances"] == 1, "{seen}");
+    ensure!(seen["status"] == "full" && seen["server_type"] == "dedicated", "{seen}");
+    let label = [
+        "get",
+        "statefulset",
+        "-n",
+        "saasodoo",
+        "-l",
+        &format!("saasodoo.io/instance-id={id}"),
+        "-o",
+        "name",
+    ];
+    ensure!(kubectl::run(&stack, &label).await?.contains(server), "no StatefulSet with the instance's label");
+    let database = allocation["db_name"].as_str().context("db_name")?;
+    let pod = format!("{server}-0");
+    let query = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
+    let psql =
+        ["exec", "-n", "saasodoo", &pod, "--", "psql", "-U", "pool_admin", "-d", "postgres", "-Atc", &query];
+    kubectl::run(&stack, &psql).await?;
+
+    let end = json!({"confirm": subdomain});
+    ada.post(&format!("/instance/instances/{id}/terminate"), end).await?.expect(202)?;
+    ada.until(id, "terminated").await?;
+    let kept = admin.get(&format!("{base}/allocations/{id}")).await?.expect(200)?;
+    ensure!(kept["status"] == "released" && kept["purge_after"].is_string(), "{kept}");
+    ensure!(pool().await?["current_instances"] == 1, "kept with its server");
+
+    let purge = json!({"instance_id": id, "mode": "purge", "reason": "the test is over"});
+    admin.post(&format!("{base}/release"), purge).await?.expect(202)?;
+    eventually("the server is gone", Duration::from_mins(3), || async {
+        let pool = admin.get(&format!("{base}/admin/pools/{server}")).await.ok()?.expect(200).ok()?;
+        (pool["status"] == "deprovisioned").then_some(())
+    })
+    .await;
+    ensure!(kubectl::run(&stack, &label).await?.trim().is_empty(), "the StatefulSet is still there");
+    let claim = format!("data-{server}-0");
+    kubectl::run(&stack, &["get", "pvc", &claim, "-n", "saasodoo", "-o", "name"]).await?;
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! All SQL of database `instance`. Functions take a connection, so that a use case is one transaction; none of them commits.
 
 pub mod audit;
+pub mod drains;
 pub mod events;
 pub mod idempotency;
 pub mod instances;

@@ -59,8 +59,10 @@ impl App {
         instance: &ExternalId,
         reason: &str,
     ) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        store::audit::add(&mut conn, by, action, instance.as_str(), reason).await?;
+        // On the disk at the latest with what it tells of, whose transaction comes later in the same log.
+        let mut tx = self.pool.begin_with(store::QUICK).await?;
+        store::audit::add(&mut tx, by, action, instance.as_str(), reason).await?;
+        tx.commit().await?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{App, external_id, tenant_error};
 use crate::domain::AllocationState;
 use crate::domain::names::{ExternalId, TenantName};
 use crate::domain::placement::PlanTier;
-use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
+use crate::domain::pool::{HealthStatus, PoolEvent, PoolStatus, ServerType, UNHEALTHY_AFTER};
 use crate::error::Error;
 use crate::metrics::Outcome as Label;
 use crate::secrets::generate_password;
@@ -206,7 +206,8 @@ impl App {
     /// Role and database on the server, then the second transaction. Repeating it changes nothing.
     pub async fn finish(&self, id: Uuid) -> Result<(), Error> {
         let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
-        let mut tx = self.pool.begin().await?;
+        // Its end may be lost with the machine: then the row says `allocating`, and the next call or the sweep finds everything made.
+        let mut tx = self.pool.begin_with(store::QUICK).await?;
         allocations::lock_work(&mut tx, id).await?;
         let allocation = allocations::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
         match allocation.state {
@@ -230,6 +231,12 @@ impl App {
                 tracing::error!(instance.id = allocation.instance_id, error = %error, "foreign database found");
                 tx.rollback().await?;
                 self.give_slot_back(&allocation).await?;
+                Err(error)
+            }
+            Err(error @ Error::VolumeFull(_)) => {
+                tracing::error!(instance.id = allocation.instance_id, error = %error, "a tenant finds no space");
+                tx.rollback().await?;
+                self.leave_full_server(id).await?;
                 Err(error)
             }
             Err(error) => {
@@ -258,6 +265,32 @@ impl App {
                 super::server_error(&server.name, anyhow::anyhow!("not done within {REMOTE_DEADLINE:?}"))
             })?
             .map_err(|error| tenant_error(&server.name, error))
+    }
+
+    /// The server takes nobody more until a check finds space again, so that the next try goes elsewhere; nothing of the tenant stays there.
+    async fn leave_full_server(&self, id: Uuid) -> Result<(), Error> {
+        let now = runtime::clock::now();
+        let mut tx = self.pool.begin().await?;
+        allocations::lock_work(&mut tx, id).await?;
+        let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
+        if allocation.state != AllocationState::Allocating {
+            return Ok(());
+        }
+        let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let target = self.target(&mut tx, &server).await?;
+        let dropped = self.tenants.drop_tenant(&target, id, &allocation.db_name).await;
+        let Some(mut server) = servers::lock(&mut tx, server.id).await? else { return Ok(()) };
+        server.failures = UNHEALTHY_AFTER;
+        server.health = HealthStatus::Unhealthy;
+        "its volume is full".clone_into(&mut server.last_error);
+        // What could not be dropped keeps its slot; the sweep goes on with it.
+        if dropped.is_ok() && allocations::delete_unmade(&mut tx, id).await? {
+            server.fill.current -= 1;
+            server.apply(PoolEvent::FillChanged, now)?;
+        }
+        servers::save(&mut tx, &server).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     async fn give_slot_back(&self, allocation: &Allocation) -> Result<(), Error> {

@@ -149,6 +149,9 @@ fn server_error(server: &str, cause: anyhow::Error) -> Error {
 fn tenant_error(server: &str, error: TenantError) -> Error {
     match error {
         TenantError::NameTaken(name) => Error::NameTaken(name),
+        TenantError::Server(cause) if crate::tenants::is_disk_full(&cause) => {
+            Error::VolumeFull(server.to_owned())
+        }
         TenantError::Server(cause) => server_error(server, cause.into()),
         TenantError::Internal(cause) => Error::Internal(cause),
     }

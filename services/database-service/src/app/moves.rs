@@ -87,7 +87,9 @@ impl App {
             .prepare_anew(&place, &tenant)
             .await
             .map_err(|error| tenant_error(&target.name, error))?;
+        self.fail.at("move.target_made");
         tx.commit().await?;
+        self.fail.at("move.copy_begun");
         let end = |server, user: &str, password| End {
             server,
             name: allocation.db_name.clone(),
@@ -115,10 +117,10 @@ impl App {
             return Ok(false);
         }
         let app = self.clone();
+        let comparing = Comparing(self.clone(), id);
         let work = async move {
-            let outcome = app.compare(&found, &allocation.db_name).await;
-            app.verifying.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            outcome
+            let _comparing = comparing;
+            app.compare(&found, &allocation.db_name).await
         };
         let task = tokio::spawn(work.in_current_span());
         match tokio::time::timeout(PATIENCE, task).await {
@@ -143,6 +145,7 @@ impl App {
             moves::note_failure(&mut conn, found.id, &[DIFFERS, &difference].concat(), now).await?;
             return Err(Error::CopyDiffers(difference));
         }
+        self.fail.at("move.compared");
         tracing::info!(r#move.id = %found.id, tables = here.tables.len(), rows = here.rows(), "a copy is the same as its source");
         if moves::advance(&mut conn, found.id, &[MoveState::Copying], MoveState::Verified, now).await? {
             Ok(())
@@ -180,7 +183,9 @@ impl App {
             for server in &mut locked {
                 servers::save(&mut tx, server).await?;
             }
+            self.fail.at("move.before_switch");
             tx.commit().await?;
+            self.fail.at("move.switched");
             tracing::info!(instance.id = allocation.instance_id, r#move.id = %id, "a database was moved");
             self.clean_up_moves(vec![id]).await;
         }
@@ -199,12 +204,20 @@ impl App {
         let from = [MoveState::Reserved, MoveState::Copying, MoveState::Verified, MoveState::Aborting];
         if moves::advance(&mut conn, id, &from, MoveState::Aborting, now).await? {
             drop(conn);
+            self.fail.at("move.aborting");
             self.drop_leftover(id).await?;
             return Ok("aborted");
         }
         drop(conn);
         let now_is = self.move_and_allocation(found.id).await?.0.state;
         Ok(if matches!(now_is, MoveState::Switched | MoveState::Dropped) { "switched" } else { "aborted" })
+    }
+
+    /// Notes how long the instance was off, for the estimates of later moves.
+    pub async fn finish_move(&self, id: Uuid, off_seconds: u32) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let seconds = i32::try_from(off_seconds).unwrap_or(i32::MAX);
+        if moves::note_off(&mut conn, id, seconds).await? { Ok(()) } else { Err(Error::NotFound("move")) }
     }
 
     /// The fill of a server changed by a move.
@@ -217,6 +230,15 @@ impl App {
         let mut server = servers::lock(conn, id).await?.ok_or(Error::Conflict)?;
         server.apply(PoolEvent::FillChanged, now)?;
         Ok(servers::save(conn, &server).await?)
+    }
+}
+
+/// A comparison that goes on; however it ends, another may begin.
+struct Comparing(App, Uuid);
+
+impl Drop for Comparing {
+    fn drop(&mut self) {
+        self.0.verifying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::App;
 use crate::domain::pool::{HealthStatus, Observed, PoolEvent, PoolStatus};
-use crate::domain::tuning;
+use crate::domain::{VOLUME_KEPT_DAYS, tuning};
 use crate::error::Error;
 use crate::store;
 use crate::store::servers::{self, Server};
@@ -47,10 +47,12 @@ pub struct Report {
 }
 
 impl App {
-    /// All servers that should have objects, and those that should lose them.
+    /// All servers that should have objects, those that should lose them, and those whose volumes were kept long enough.
     pub async fn pool_specs(&self) -> Result<Vec<Spec>, Error> {
         let mut conn = self.pool.acquire().await?;
-        let servers = servers::managed(&mut conn).await?;
+        let mut servers = servers::managed(&mut conn).await?;
+        let kept_since = runtime::clock::now() - time::Duration::days(VOLUME_KEPT_DAYS);
+        servers.extend(servers::with_old_volumes(&mut conn, kept_since).await?);
         let mut hashes = store::secrets::server_hashes(&mut conn).await?;
         let specs = servers.into_iter().map(|server| {
             let secret_hash = hashes.remove(&server.id).unwrap_or_default();
@@ -93,6 +95,17 @@ impl App {
         if server.status == PoolStatus::Deprovisioned {
             self.tenants.forget(server.id);
         }
+        Ok(server.status)
+    }
+
+    /// The volume of a removed server is gone: nothing is left of it.
+    pub async fn report_no_volume(&self, id: Uuid) -> Result<PoolStatus, Error> {
+        let mut tx = self.pool.begin().await?;
+        let server = servers::lock(&mut tx, id).await?.ok_or(Error::NotFound("pool"))?;
+        if servers::volume_removed(&mut tx, id, runtime::clock::now()).await? {
+            tracing::info!(server = server.name, "the volume of a removed server is gone");
+        }
+        tx.commit().await?;
         Ok(server.status)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod cleanup;
+pub mod estimate;
 pub mod forecast;
 pub mod growth;
 pub mod names;
@@ -154,23 +155,5 @@ impl MoveState {
 /// Days that the source of a moved database is kept.
 pub const SOURCE_KEPT_DAYS: i64 = 7;
 
-/// How long an instance is off for a move of so many bytes: stop, start, and copying, comparing at a rate that small servers reach.
-pub fn estimated_downtime_seconds(size_bytes: i64) -> u32 {
-    const STOP_AND_START: i64 = 30;
-    const BYTES_PER_SECOND: i64 = 8 * 1024 * 1024;
-    u32::try_from(STOP_AND_START + size_bytes.max(0) / BYTES_PER_SECOND).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// DBS-33
-    #[test]
-    fn the_estimate_grows_with_the_size_and_never_overflows() {
-        assert_eq!(estimated_downtime_seconds(0), 30);
-        assert_eq!(estimated_downtime_seconds(1 << 30), 158);
-        assert_eq!(estimated_downtime_seconds(-1), 30);
-        assert_eq!(estimated_downtime_seconds(i64::MAX), u32::MAX);
-    }
-}
+/// Days that the volume of a removed pool is kept.
+pub const VOLUME_KEPT_DAYS: i64 = 7;

@@ -13,8 +13,8 @@ use crate::app::allocate::{RETRY_AFTER, Wanted};
 use crate::app::dedicated::Dedicated;
 use crate::app::pools::{Change, Provision};
 use crate::app::{App, By, external_id};
+use crate::domain::TaskKind;
 use crate::domain::pool::ServerType;
-use crate::domain::{TaskKind, estimated_downtime_seconds};
 use crate::error::Error;
 
 pub(super) struct Api(pub(super) App);
@@ -237,7 +237,8 @@ impl DatabaseAdminService for Api {
             source_pool: preview.source,
             target_pool: preview.target,
             size_bytes: u64::try_from(preview.size_bytes).unwrap_or(0),
-            estimated_downtime_seconds: estimated_downtime_seconds(preview.size_bytes),
+            estimated_downtime_seconds: preview.estimate.seconds,
+            estimated_from_moves: preview.estimate.from_moves,
         }))
     }
 

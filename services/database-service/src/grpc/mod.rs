@@ -46,6 +46,7 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/VerifyCopy", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/SwitchMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/AbortMove", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/FinishMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.DatabaseAdminService/PreviewMove", allow: ADMINS },
     MethodPolicy { method: "/saasodoo.database.v1.CredentialService/BeginRotation", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.CredentialService/SwitchRotation", allow: WORKER_ONLY },

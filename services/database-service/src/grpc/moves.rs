@@ -2,8 +2,9 @@
 
 use contracts::database::v1::move_service_server::MoveService;
 use contracts::database::v1::{
-    AbortMoveRequest, AbortMoveResponse, BeginCopyRequest, BeginCopyResponse, CopyEnd, ReserveMoveRequest,
-    ReserveMoveResponse, SwitchMoveRequest, SwitchMoveResponse, VerifyCopyRequest, VerifyCopyResponse,
+    AbortMoveRequest, AbortMoveResponse, BeginCopyRequest, BeginCopyResponse, CopyEnd, FinishMoveRequest,
+    FinishMoveResponse, ReserveMoveRequest, ReserveMoveResponse, SwitchMoveRequest, SwitchMoveResponse,
+    VerifyCopyRequest, VerifyCopyResponse,
 };
 use contracts::scalars::timestamp;
 use secrecy::ExposeSecret as _;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 use super::{allocation_message, unsigned};
 use crate::app::moves::{End, Reserved, Wish};
 use crate::app::{App, external_id};
-use crate::domain::estimated_downtime_seconds;
 use crate::error::Error;
 
 pub(super) struct Api(pub(super) App);
@@ -52,7 +52,7 @@ impl MoveService for Api {
                 source_pool: held.source,
                 target_pool: held.target,
                 size_bytes: u64::try_from(held.size_bytes).unwrap_or(0),
-                estimated_downtime_seconds: estimated_downtime_seconds(held.size_bytes),
+                estimated_downtime_seconds: held.estimate.seconds,
             },
             Reserved::Provisioning => {
                 ReserveMoveResponse { status: "provisioning".into(), ..ReserveMoveResponse::default() }
@@ -99,5 +99,14 @@ impl MoveService for Api {
     ) -> Result<Response<AbortMoveResponse>, Status> {
         let status = self.0.abort_move(id(&request.get_ref().move_id)?).await?;
         Ok(Response::new(AbortMoveResponse { status: status.into() }))
+    }
+
+    async fn finish_move(
+        &self,
+        request: Request<FinishMoveRequest>,
+    ) -> Result<Response<FinishMoveResponse>, Status> {
+        let FinishMoveRequest { move_id, off_seconds } = request.into_inner();
+        self.0.finish_move(id(&move_id)?, off_seconds).await?;
+        Ok(Response::new(FinishMoveResponse {}))
     }
 }

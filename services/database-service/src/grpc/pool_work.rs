@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::pool_work::{Address, Report, Spec};
-use crate::domain::pool::Observed;
+use crate::domain::pool::{Observed, PoolStatus};
 use crate::error::Error;
 
 /// Longest message of the worker that is kept.
@@ -47,7 +47,12 @@ impl PoolWorkService for Api {
         &self,
         request: Request<ReportPoolRequest>,
     ) -> Result<Response<ReportPoolResponse>, Status> {
-        let status = self.0.report(&parse(request.into_inner())?).await?;
+        let request = request.into_inner();
+        let status = if request.observed == "volume_removed" {
+            self.0.report_no_volume(pool_id(&request.pool_id)?).await?
+        } else {
+            self.0.report(&parse(request)?).await?
+        };
         Ok(Response::new(ReportPoolResponse { status: status.to_string() }))
     }
 
@@ -72,7 +77,13 @@ fn spec_message(spec: Spec) -> PoolSpec {
         id: server.id.to_string(),
         name: server.name,
         server_type: server.server_type.to_string(),
-        desired: if server.status.wants_objects() { "present" } else { "absent" }.into(),
+        desired: match server.status {
+            // Listed only when the volume was kept long enough.
+            PoolStatus::Deprovisioned => "no_volume",
+            status if status.wants_objects() => "present",
+            _ => "absent",
+        }
+        .into(),
         image: server.image,
         storage: server.resources.storage,
         cpu_request: server.resources.cpu_request,
@@ -93,7 +104,7 @@ fn parse(request: ReportPoolRequest) -> Result<Report, Error> {
         Ok(Observed::Nothing) | Err(_) => {
             return Err(Error::Invalid {
                 field: "observed",
-                message: "must be applied, ready, not_ready, removed or failed",
+                message: "must be applied, ready, not_ready, removed, failed or volume_removed",
             });
         }
         Ok(observed) => observed,

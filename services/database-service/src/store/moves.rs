@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::decode;
 use crate::domain::MoveState;
+use crate::domain::estimate::Measured;
 use crate::domain::placement::PlanTier;
 use crate::secrets::Sealed;
 
@@ -228,6 +229,29 @@ pub async fn note_failure(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// How long the instance of a switched move was off.
+pub async fn note_off(conn: &mut PgConnection, id: Uuid, seconds: i32) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE moves SET off_seconds = $2 WHERE id = $1 AND switched_at IS NOT NULL",
+        id,
+        seconds
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What the last moves took.
+pub async fn measured(conn: &mut PgConnection) -> sqlx::Result<Vec<Measured>> {
+    sqlx::query_as!(
+        Measured,
+        r#"SELECT size_bytes AS bytes, off_seconds::bigint AS "seconds!" FROM moves WHERE off_seconds IS NOT NULL
+           ORDER BY switched_at DESC LIMIT 30"#
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// The allocation is on the target, with the tier of the move.

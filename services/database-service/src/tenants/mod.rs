@@ -86,6 +86,11 @@ pub enum TenantError {
     Internal(#[from] anyhow::Error),
 }
 
+/// Nothing more can be written on its volume.
+pub fn is_disk_full(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("53100"))
+}
+
 type Cached = ((String, u16, String), PgPool);
 
 /// Connections to all servers, kept for a minute of idleness.

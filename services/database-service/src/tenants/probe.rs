@@ -179,6 +179,8 @@ async fn disk(conn: &mut PgConnection) -> sqlx::Result<Disk> {
     .await?;
     let volume = match df(conn).await {
         Ok(found) => found,
+        // Not even the answer of `df` can be written.
+        Err(error) if super::is_disk_full(&error) => Some((0, 1)),
         Err(error) => {
             tracing::debug!(error = %error, "a server cannot tell its free space");
             None

@@ -100,16 +100,17 @@ async fn prepare_once(
     fail: &FailPoint,
 ) -> Result<(), TenantError> {
     let mut conn = admin.acquire().await?;
-    role(&mut conn, tenant).await?;
-    fail.at("allocate.role_made");
     let name = tenant.name.as_str();
+    let found = look(&mut conn, name).await?;
+    write_role(&mut conn, tenant, found.mark.as_deref()).await?;
+    fail.at("allocate.role_made");
     // A database that is there already may be without its extensions: it was made by another version, or by hand.
     let mut is_whole = false;
-    match database_owner(&mut conn, name).await? {
+    match found.owner {
         Some(owner) if owner == name => {}
         Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
         None => {
-            is_whole = template::is_ready(&mut conn).await?;
+            is_whole = found.template;
             Statement::new("CREATE DATABASE ")
                 .identifier(name)
                 .sql(" TEMPLATE ")
@@ -136,37 +137,63 @@ async fn prepare_once(
 
 /// Role with flags, limits and password, and the mark that it is ours.
 pub(super) async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(), TenantError> {
+    let mark = role_mark(conn, tenant.name.as_str()).await?;
+    write_role(conn, tenant, mark.as_deref()).await
+}
+
+/// Role with flags, limits and password, and the mark that it is ours. One message, which is one transaction: the role is there with its mark and
+/// limits, or not at all. It need not wait for the disk: the making of the database, or the next change of it, does, and what comes later in the
+/// log keeps what came before.
+async fn write_role(conn: &mut PgConnection, tenant: &Tenant, mark: Option<&str>) -> Result<(), TenantError> {
     let name = tenant.name.as_str();
     let verifier = scram_verifier(&tenant.password)?;
-    let mut tx = conn.begin().await?;
-    let verb = match role_mark(&mut tx, name).await? {
-        None => "CREATE ROLE ",
-        Some(mark) if mark == mark_of(tenant.allocation) => "ALTER ROLE ",
+    let ours = mark_of(tenant.allocation);
+    let verb = match mark {
+        None => "; CREATE ROLE ",
+        Some(mark) if mark == ours => "; ALTER ROLE ",
         Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
     };
-    Statement::new(verb)
+    let mut message = Statement::new("SET LOCAL synchronous_commit = off")
+        .sql(verb)
         .identifier(name)
         .sql(" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT ")
         .sql(tenant.limits.connections)
         .sql(" PASSWORD ")
         .literal(&verifier)
-        .execute(&mut *tx)
-        .await?;
-    Statement::new("COMMENT ON ROLE ")
+        .sql("; COMMENT ON ROLE ")
         .identifier(name)
         .sql(" IS ")
-        .literal(&mark_of(tenant.allocation))
-        .execute(&mut *tx)
-        .await?;
+        .literal(&ours);
     for (setting, value) in [
         (" SET temp_file_limit = ", tenant.limits.temp_file_limit),
         (" SET statement_timeout = ", tenant.limits.statement_timeout),
         (" SET idle_in_transaction_session_timeout = ", tenant.limits.idle_in_transaction_session_timeout),
     ] {
-        Statement::new("ALTER ROLE ").identifier(name).sql(setting).literal(value).execute(&mut *tx).await?;
+        message = message.sql("; ALTER ROLE ").identifier(name).sql(setting).literal(value);
     }
-    tx.commit().await?;
+    message.execute(conn).await?;
     Ok(())
+}
+
+/// What is there under a tenant's name, and whether the server has a template.
+struct Found {
+    mark: Option<String>,
+    owner: Option<String>,
+    template: bool,
+}
+
+/// In one question.
+async fn look(conn: &mut PgConnection, name: &str) -> sqlx::Result<Found> {
+    let (mark, owner, template) = sqlx::query_as(
+        "SELECT (SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = $1),
+                (SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1),
+                EXISTS (SELECT FROM pg_database WHERE datname = $2 AND datistemplate AND NOT datallowconn)",
+    )
+    .bind(name)
+    .bind(template::TEMPLATE)
+    .fetch_one(conn)
+    .await?;
+    Ok(Found { mark, owner, template })
 }
 
 /// Extensions that the server has, made in the tenant's database by the administrator.

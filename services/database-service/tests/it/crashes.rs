@@ -21,17 +21,17 @@ use crate::pool_server::PoolServer;
 use crate::world::{World, settings};
 
 /// A process that dies once, and the one that comes after it.
-struct Lives {
-    world: World,
-    dying: App,
-    dead: bool,
+pub struct Lives {
+    pub world: World,
+    pub dying: App,
+    pub dead: bool,
     /// After the death nobody calls again: the sweep has to do it.
-    forgotten: bool,
+    pub forgotten: bool,
 }
 
 impl Lives {
     /// Calls the use case; when the process dies in it, the next process does what its clients or its sweep do.
-    async fn call<T: Send + 'static, F>(&mut self, work: impl Fn(App) -> F) -> T
+    pub async fn call<T: Send + 'static, F>(&mut self, work: impl Fn(App) -> F) -> T
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
@@ -43,10 +43,10 @@ impl Lives {
             Ok(Err(error)) => panic!("{error:?}"),
         }
         if self.forgotten {
-            sqlx::query("UPDATE allocations SET updated_at = now() - interval '5 minutes'")
-                .execute(&self.world.pool)
-                .await
-                .unwrap();
+            for table in ["allocations", "moves"] {
+                let old = format!("UPDATE {table} SET updated_at = now() - interval '5 minutes'");
+                sqlx::raw_sql(sqlx::AssertSqlSafe(old)).execute(&self.world.pool).await.unwrap();
+            }
             self.world.app.sweep().await.unwrap();
             consistent(&self.world.pool, &[]).await;
         }
@@ -54,7 +54,7 @@ impl Lives {
     }
 
     /// Reports a server as the worker does, and lets it be checked.
-    async fn bring_up(&mut self, spec: &PoolSpec, server: &PoolServer) {
+    pub async fn bring_up(&mut self, spec: &PoolSpec, server: &PoolServer) {
         let id = Uuid::parse_str(&spec.id).unwrap();
         let at = ("127.0.0.1".to_owned(), i32::from(server.port()));
         let report = Report {
@@ -107,10 +107,10 @@ impl Lives {
 }
 
 /// Rows = counters, and rows = databases and roles on the given servers.
-async fn consistent(pool: &PgPool, servers: &[&PoolServer]) {
+pub async fn consistent(pool: &PgPool, servers: &[&PoolServer]) {
     let wrong: Vec<(String, i32, i64)> = sqlx::query_as(
-        "SELECT name, current_instances, (SELECT count(*) FROM allocations WHERE db_server_id = s.id AND state <> 'purged') FROM db_servers s
-         WHERE current_instances <> (SELECT count(*) FROM allocations WHERE db_server_id = s.id AND state <> 'purged')",
+        "SELECT * FROM (SELECT name, current_instances, (SELECT count(*) FROM allocations WHERE db_server_id = s.id AND state <> 'purged')
+                + (SELECT count(*) FROM moves WHERE holds_server_id = s.id) AS held FROM db_servers s) counted WHERE current_instances <> held",
     )
     .fetch_all(pool)
     .await
@@ -194,7 +194,7 @@ async fn life(lives: &mut Lives, shared: &mut PoolServer, own: &mut PoolServer) 
     assert_eq!(lives.world.statuses().await.len(), 2, "one pool and one server were ordered, not more");
 }
 
-async fn wipe(pool: &PgPool) {
+pub async fn wipe(pool: &PgPool) {
     sqlx::raw_sql("TRUNCATE waiting, allocation_secrets, allocations, server_secrets, tasks, db_servers, outbox CASCADE")
         .execute(pool)
         .await

@@ -120,7 +120,7 @@ async fn databases(server: &PoolServer) -> i64 {
 }
 
 /// The two containers of the job.
-fn copy(ends: &BeginCopyResponse) {
+pub fn copy(ends: &BeginCopyResponse) {
     let folder = tempfile::tempdir().unwrap();
     let dump = folder.path().join("dump").display().to_string();
     let run = |program: &str, end: &CopyEnd, args: &[&str]| {
@@ -138,9 +138,9 @@ fn copy(ends: &BeginCopyResponse) {
     };
     let (source, target) = (ends.source.as_ref().unwrap(), ends.target.as_ref().unwrap());
     let file = ["--file=", &dump].concat();
-    run("pg_dump", source, &["--format=custom", "--compress=1", &file, &source.database]);
+    run("pg_dump", source, &["--format=directory", "--jobs=4", "--compress=1", &file, &source.database]);
     let database = ["--dbname=", &target.database].concat();
-    run("pg_restore", target, &["--exit-on-error", "--single-transaction", &database, &dump]);
+    run("pg_restore", target, &["--exit-on-error", "--jobs=4", &database, &dump]);
 }
 
 fn reason(status: &Status) -> String {

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 /// A running server; it ends with this value.
 pub struct PoolServer {
+    // Before its folder: a volume goes before the place where it was.
+    volume: Option<Volume>,
     folder: TempDir,
     process: Option<Child>,
     port: u16,
@@ -26,8 +28,22 @@ pub struct PoolServer {
 impl PoolServer {
     /// Makes a cluster whose administrator has this password, and starts it with these lines of configuration.
     pub async fn start(password: &SecretString, config: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("pool").tempdir_in("/tmp").expect("a folder");
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
+        Self::start_in(place(), None, password, config).await
+    }
+
+    /// The same with a volume of so many MiB, which needs the rights of root: nothing without them.
+    pub async fn start_on_volume(mebibytes: u32, password: &SecretString, config: &str) -> Option<Self> {
+        let folder = place();
+        let volume = Volume::mount(folder.path(), mebibytes)?;
+        Some(Self::start_in(folder, Some(volume), password, config).await)
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        volume: Option<Volume>,
+        password: &SecretString,
+        config: &str,
+    ) -> Self {
         let secret = folder.path().join("password");
         std::fs::write(&secret, password.expose_secret()).expect("password file");
         let made = command("initdb")
@@ -56,7 +72,7 @@ impl PoolServer {
         let fixed = "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nshared_buffers = '32MB'\nfsync = off\n";
         let existing = std::fs::read_to_string(&file).expect("configuration");
         std::fs::write(&file, [existing.as_str(), "\n", &config, fixed].concat()).expect("configuration");
-        let mut this = Self { folder, process: None, port: free_port(), password: password.clone() };
+        let mut this = Self { volume, folder, process: None, port: free_port(), password: password.clone() };
         this.resume().await;
         this
     }
@@ -105,6 +121,17 @@ impl PoolServer {
         }
     }
 
+    /// Fills the volume up to so many KiB with a file, which its removal takes back.
+    pub fn fill_volume(&self, leave: usize) -> PathBuf {
+        let volume = self.volume.as_ref().expect("a volume of its own");
+        let ballast = volume.0.join("ballast");
+        let told = Command::new("df").args(["--output=avail", "-k"]).arg(&volume.0).output().expect("df");
+        let told = String::from_utf8(told.stdout).expect("text");
+        let free: usize = told.lines().last().and_then(|line| line.trim().parse().ok()).expect("a number");
+        std::fs::write(&ballast, vec![1; (free - leave) * 1024]).expect("ballast");
+        ballast
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -145,6 +172,29 @@ impl PoolServer {
 impl Drop for PoolServer {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+fn place() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("pool").tempdir_in("/tmp").expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
+    folder
+}
+
+/// A mounted file system in memory; it goes with this value.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn mount(folder: &Path, mebibytes: u32) -> Option<Self> {
+        let options = format!("size={mebibytes}m,mode=0777");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder).status();
+        done.is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 

@@ -2,9 +2,13 @@
 
 use contracts::database::v1::{
     AllocateRequest, AllocateResponse, Allocation, CheckPoolRequest, CheckPoolResponse, CleanupCandidate,
-    DatabaseTask, GetDatabaseTaskRequest, GetDatabaseTaskResponse, Pool, PoolCheck,
-    ProvisionDedicatedRequest, ProvisionDedicatedResponse, ProvisionPoolRequest, ProvisionPoolResponse,
-    ReleaseRequest, ReleaseResponse, StartDatabaseTaskRequest, StartDatabaseTaskResponse,
+    DatabaseTask, GetDatabaseTaskRequest, GetDatabaseTaskResponse, GetPoolRequest, GetPoolResponse, Pool,
+    PoolCheck, PreviewMoveRequest, PreviewMoveResponse, ProvisionDedicatedRequest,
+    ProvisionDedicatedResponse, ProvisionPoolRequest, ProvisionPoolResponse, ReleaseRequest, ReleaseResponse,
+    StartDatabaseTaskRequest, StartDatabaseTaskResponse, UpdatePoolRequest,
+};
+use contracts::instance::v1::{
+    Drain, DrainPoolRequest, DrainPoolResponse, MoveDatabaseRequest, MoveDatabaseResponse, NotMoved,
 };
 use runtime::grpc::Refusal;
 use runtime::identity::Role;
@@ -185,4 +189,63 @@ async fn tasks_are_begun_and_looked_at() {
         (&task["state"], &task["result"]["checked"], &task["error"]),
         (&json!("succeeded"), &json!(2), &json!(null))
     );
+}
+
+/// DBS-33: how long a move takes is shown first, when nothing happens yet; a drain puts its pool into maintenance and says how far it is.
+#[tokio::test]
+async fn a_move_is_estimated_first_and_a_pool_is_emptied() {
+    let world = World::start().await;
+    let admin = world.token(Role::Admin);
+    let instance = uuid::Uuid::now_v7();
+    world.fake.on(&rpc("PreviewMove"), |_: PreviewMoveRequest| {
+        Ok(PreviewMoveResponse {
+            source_pool: "postgres-pool-1".into(),
+            target_pool: "postgres-pool-2".into(),
+            size_bytes: 1 << 30,
+            estimated_downtime_seconds: 95,
+            estimated_from_moves: 7,
+        })
+    });
+    let begin = "saasodoo.instance.v1.InstanceAdminService/MoveDatabase";
+    world.fake.on(begin, |_: MoveDatabaseRequest| Ok(MoveDatabaseResponse { operation_id: "op".into() }));
+    let path = format!("{BASE}/admin/allocations/{instance}/move");
+    let wish = json!({"target_pool_id": "postgres-pool-2", "reason": "the pool is full", "dry_run": true});
+    let told = world.post(&path, &admin, &wish).await;
+    assert_eq!((told.status, &told.json()["estimated_downtime_seconds"]), (200, &json!(95)));
+    assert_eq!(
+        (&told.json()["estimated_from_moves"], &told.json()["operation_id"]),
+        (&json!(7), &json!(null))
+    );
+    assert!(world.fake.calls::<MoveDatabaseRequest>(begin).is_empty(), "nothing begins");
+    let begun = world.post(&path, &admin, &json!({"reason": "the pool is full"})).await;
+    assert_eq!((begun.status, &begun.json()["operation_id"]), (202, &json!("op")));
+    assert_eq!(begun.json()["estimated_downtime_seconds"], 95);
+
+    world.fake.on(&rpc("GetPool"), |_: GetPoolRequest| {
+        let pool = Pool {
+            id: "p".into(),
+            status: "active".into(),
+            server_type: "dedicated".into(),
+            ..Pool::default()
+        };
+        Ok(GetPoolResponse { pool: Some(pool), allocations: Vec::new() })
+    });
+    world.fake.on("saasodoo.instance.v1.InstanceAdminService/DrainPool", |request: DrainPoolRequest| {
+        let not_moved = vec![NotMoved { instance_id: "i".into(), reason: "copy_failed".into() }];
+        let drain = Drain { state: "open".into(), parallel: request.parallel, not_moved, ..Drain::default() };
+        Ok(DrainPoolResponse { drain: Some(drain) })
+    });
+    let path = format!("{BASE}/admin/pools/postgres-dedicated-1/drain");
+    assert_eq!(
+        world.post(&path, &admin, &json!({"reason": "upgrade", "parallel": 51})).await.fields(),
+        ["parallel"]
+    );
+    let begun = world.post(&path, &admin, &json!({"reason": "upgrade"})).await;
+    let body = begun.json();
+    assert_eq!((begun.status, &body["state"], &body["parallel"]), (202, &json!("open"), &json!(5)));
+    assert_eq!(body["not_moved"][0]["reason"], "copy_failed");
+    let changes = world.fake.calls::<UpdatePoolRequest>(&rpc("UpdatePool"));
+    assert_eq!(changes[0].1.status.as_deref(), Some("maintenance"));
+    let asked = world.fake.calls::<DrainPoolRequest>("saasodoo.instance.v1.InstanceAdminService/DrainPool");
+    assert!(asked[0].1.dedicated, "a dedicated tenant stays dedicated");
 }

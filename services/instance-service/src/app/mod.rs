@@ -5,6 +5,7 @@ pub mod admin;
 pub mod create;
 pub mod credentials;
 pub mod directory;
+pub mod drain;
 pub mod follow;
 pub mod look;
 pub mod monitor;

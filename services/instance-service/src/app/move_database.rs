@@ -21,6 +21,8 @@ pub struct Target {
     pub dedicated: bool,
     /// Tier of the database from now on (`starter` … `enterprise`); `None`: as it is.
     pub tier: Option<String>,
+    /// The drain that it is part of.
+    pub drain: Option<Uuid>,
     /// For the audit log.
     pub reason: String,
 }
@@ -33,17 +35,22 @@ impl Target {
             dedicated: db_type == "dedicated",
             tier: Some(db_tier.to_owned()),
             reason: "the plan changed".to_owned(),
+            drain: None,
         }
     }
 
     /// What the worker reads.
     pub(super) fn parameters(&self) -> serde_json::Value {
-        json!({
+        let mut parameters = json!({
             "target_pool": self.pool,
             "dedicated": self.dedicated,
             "plan_tier": self.tier,
             "reason": self.reason,
-        })
+        });
+        if let Some(drain) = self.drain {
+            parameters["drain"] = json!(drain);
+        }
+        parameters
     }
 }
 

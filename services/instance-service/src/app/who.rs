@@ -71,6 +71,11 @@ impl Who {
         }
     }
 
+    /// A drain that goes on for the one who began it.
+    pub fn drain(requested_by: &str, request_id: &str) -> Self {
+        Self::service(requested_by, ActorKind::Platform, request_id)
+    }
+
     /// Our own sweeps.
     pub fn platform() -> Self {
         Self::service(contracts::services::INSTANCE, ActorKind::Platform, "")

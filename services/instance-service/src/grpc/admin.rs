@@ -11,11 +11,11 @@ use tonic::{Request, Response, Status};
 use super::{convert, id};
 use crate::app::App;
 use crate::app::act::check_reason;
-use crate::app::admin;
 use crate::app::monitor::{self, Command, Reconciled};
 use crate::app::move_database::{self, Target};
 use crate::app::rotate_password;
 use crate::app::who::Who;
+use crate::app::{admin, drain};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -34,6 +34,26 @@ fn orphan(difference: ClusterDifference) -> wire::OrphanObject {
         namespace: difference.namespace,
         name: name.to_owned(),
         instance_id: difference.instance_id,
+    }
+}
+
+fn drained((drain, progress): drain::Seen) -> wire::Drain {
+    let count = |number: i64| u32::try_from(number).unwrap_or(0);
+    let not_moved = progress
+        .failed
+        .into_iter()
+        .map(|(instance, reason)| wire::NotMoved { instance_id: instance.to_string(), reason });
+    wire::Drain {
+        id: drain.id.to_string(),
+        pool_id: drain.pool_id.to_string(),
+        state: drain.state,
+        parallel: u32::try_from(drain.parallel).unwrap_or(0),
+        moved: count(progress.moved),
+        moving: u32::try_from(progress.moving.len()).unwrap_or(u32::MAX),
+        remaining: count(progress.remaining),
+        kept: count(progress.kept),
+        not_moved: not_moved.collect(),
+        operation_ids: progress.moving.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -70,6 +90,7 @@ impl InstanceAdminService for Api {
             pool: Some(target_pool).filter(|pool| !pool.is_empty()),
             dedicated,
             tier: None,
+            drain: None,
             reason: check_reason(Some(&reason))?.to_owned(),
         };
         let operation = move_database::begin(&self.0, &who, id("instance", &instance_id)?, &target).await?;
@@ -85,6 +106,35 @@ impl InstanceAdminService for Api {
         let reason = check_reason(Some(&reason))?;
         let operation = rotate_password::begin(&self.0, &who, id("instance", &instance_id)?, reason).await?;
         Ok(Response::new(wire::RotatePasswordResponse { operation_id: operation.to_string() }))
+    }
+
+    async fn drain_pool(
+        &self,
+        request: Request<wire::DrainPoolRequest>,
+    ) -> Result<Response<wire::DrainPoolResponse>, Status> {
+        let who = who(&request)?;
+        let wire::DrainPoolRequest { pool_id, parallel, dedicated, reason } = request.into_inner();
+        let wish = drain::Wish { pool: id("pool", &pool_id)?, parallel, dedicated, reason };
+        let seen = drain::begin(&self.0, &who, &wish).await?;
+        Ok(Response::new(wire::DrainPoolResponse { drain: Some(drained(seen)) }))
+    }
+
+    async fn get_drain(
+        &self,
+        request: Request<wire::GetDrainRequest>,
+    ) -> Result<Response<wire::GetDrainResponse>, Status> {
+        let seen = drain::see(&self.0, id("drain", &request.get_ref().pool_id)?).await?;
+        Ok(Response::new(wire::GetDrainResponse { drain: Some(drained(seen)) }))
+    }
+
+    async fn stop_drain(
+        &self,
+        request: Request<wire::StopDrainRequest>,
+    ) -> Result<Response<wire::StopDrainResponse>, Status> {
+        let who = who(&request)?;
+        let wire::StopDrainRequest { pool_id, reason } = request.into_inner();
+        let seen = drain::stop(&self.0, &who, id("drain", &pool_id)?, &reason).await?;
+        Ok(Response::new(wire::StopDrainResponse { drain: Some(drained(seen)) }))
     }
 
     async fn get_instance_stats(

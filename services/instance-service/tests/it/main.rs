@@ -5,6 +5,7 @@
 mod actions;
 mod admin;
 mod create;
+mod drains;
 mod fakes;
 mod http;
 mod messages;

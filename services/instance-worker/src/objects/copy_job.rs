@@ -1,5 +1,6 @@
-//! The job that copies a database to another server (DBS-33, K8S-25): dump into a folder of the pod, then restore in one transaction, so that a
-//! pod that is tried again finds an empty target. Programs with arguments, no shell; passwords come by reference only.
+//! The job that copies a database to another server (DBS-33, K8S-25): dump into a folder of the pod, then restore, both by several processes. A
+//! restore that broke off leaves parts behind, so that no pod is tried again: the worker makes a new job onto an empty target. Programs with
+//! arguments, no shell; passwords come by reference only.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ use super::{meta, quantity};
 const WORK: &str = "work";
 const WORK_PATH: &str = "/work";
 const DUMP: &str = "/work/dump";
+/// Processes that dump, and that restore: the instance is off meanwhile, so its connections are free.
+const JOBS: &str = "--jobs=4";
 /// Less than the time limit of the operation.
 const ACTIVE_SECONDS: i64 = 90 * 60;
 
@@ -165,7 +168,8 @@ pub fn job(copy: &Copy, name: &Name, settings: &Settings) -> Job {
         &[
             "pg_dump",
             "--no-password",
-            "--format=custom",
+            "--format=directory",
+            JOBS,
             "--compress=1",
             "--no-owner",
             "--no-privileges",
@@ -185,7 +189,7 @@ pub fn job(copy: &Copy, name: &Name, settings: &Settings) -> Job {
             "--no-privileges",
             "--no-comments",
             "--exit-on-error",
-            "--single-transaction",
+            JOBS,
         ],
         &[format!("--dbname={}", copy.target.database), DUMP.to_owned()],
     );
@@ -193,7 +197,7 @@ pub fn job(copy: &Copy, name: &Name, settings: &Settings) -> Job {
         metadata: copy.metadata(name, settings, None),
         spec: Some(JobSpec {
             ttl_seconds_after_finished: Some(300),
-            backoff_limit: Some(2),
+            backoff_limit: Some(0),
             active_deadline_seconds: Some(ACTIVE_SECONDS),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(copy.labels()), ..ObjectMeta::default() }),
@@ -279,7 +283,7 @@ fn container(
         ]),
         resources: Some(ResourceRequirements {
             requests: Some(amounts(100, 128)),
-            limits: Some(amounts(1000, 512)),
+            limits: Some(amounts(4000, 1024)),
             ..ResourceRequirements::default()
         }),
         volume_mounts: Some(vec![VolumeMount {
@@ -354,7 +358,7 @@ mod tests {
         let text = serde_json::to_string(&job).unwrap();
         assert!(!text.contains("old-password") && !text.contains("new-password"));
         let spec = job.spec.as_ref().unwrap();
-        assert_eq!((spec.ttl_seconds_after_finished, spec.backoff_limit), (Some(300), Some(2)));
+        assert_eq!((spec.ttl_seconds_after_finished, spec.backoff_limit), (Some(300), Some(0)));
         assert!(spec.active_deadline_seconds.is_some());
         let labels = spec.template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
         assert_eq!(labels[meta::APP], "odoo-job");

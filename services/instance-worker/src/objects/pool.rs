@@ -102,7 +102,7 @@ impl Pool {
         format!("{}.{}.svc.cluster.local", self.name, settings.platform)
     }
 
-    /// Name of the volume claim that the StatefulSet makes; it is never deleted by the worker.
+    /// Name of the volume claim that the StatefulSet makes; it goes some days after the pool, when database-service says so.
     pub fn claim_name(&self) -> String {
         format!("{DATA}-{}-0", self.name)
     }

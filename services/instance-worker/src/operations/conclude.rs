@@ -163,6 +163,17 @@ fn downtime(operation: &Claimed, now: OffsetDateTime) -> Option<i64> {
     Some((now - stop).whole_seconds())
 }
 
+/// For the estimates of later moves. Lost with the process: then one measurement is missing.
+async fn tell_downtime(runner: &Runner, operation: &Claimed) {
+    let ended =
+        operation.steps.iter().find(|step| step.name == "ready" && step.state == StepState::Succeeded);
+    let off = ended.and_then(|ready| downtime(operation, ready.finished_at?));
+    let Some(off) = off.and_then(|seconds| u32::try_from(seconds).ok()) else { return };
+    if let Err(error) = runner.worker.peers.finish_move(operation.id, off).await {
+        tracing::warn!(error = %error, "database-service did not take how long a move took");
+    }
+}
+
 fn has_begun(operation: &Claimed, name: &str) -> bool {
     operation.steps.iter().any(|step| step.name == name && step.state != StepState::Pending)
 }
@@ -279,6 +290,9 @@ pub(super) async fn unsupported(runner: &Runner, operation: &Claimed) -> anyhow:
 }
 
 async fn note(runner: &Runner, definition: &Definition, operation: &Claimed, ending: Ending<'_>) {
+    if matches!(ending, Ending::Success) && operation.kind == OperationKind::MoveDatabase {
+        tell_downtime(runner, operation).await;
+    }
     if let (Ending::Success, Some(note)) = (ending, definition.success.note) {
         let namespace = &runner.worker.settings.tenants;
         let message = definition.success.message;

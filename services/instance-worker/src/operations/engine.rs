@@ -28,8 +28,6 @@ pub struct Tuning {
     pub lease: Duration,
     /// Longest time between two looks at the queue.
     pub sweep: Duration,
-    /// `<kind>.<step>` of the tests.
-    pub fail_point: Option<String>,
 }
 
 /// The engine of one worker.
@@ -50,10 +48,9 @@ impl Engine {
     /// Nothing runs yet.
     pub fn new(worker: Worker, tuning: Tuning, wake: Wake, metrics: Metrics) -> Self {
         let owner: Arc<str> = tuning.owner.as_str().into();
-        let fail_point = tuning.fail_point.as_deref().map(Arc::from);
         Self {
             leases: Leases::new(Arc::clone(&owner), tuning.lease),
-            runner: Runner { worker, owner, metrics, fail_point },
+            runner: Runner { worker, owner, metrics },
             tuning,
             wake,
             tasks: TaskTracker::new(),

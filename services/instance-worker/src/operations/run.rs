@@ -56,8 +56,6 @@ pub(super) struct Runner {
     pub(super) worker: Worker,
     pub(super) owner: Arc<str>,
     pub(super) metrics: Metrics,
-    /// `<kind>.<step>` of the tests.
-    pub(super) fail_point: Option<Arc<str>>,
 }
 
 /// One run of one operation.
@@ -323,11 +321,8 @@ impl Run<'_> {
 
     /// The tests kill the process here: the effect is there, and nobody has written so.
     fn fail_point(&self, step: StepDefinition) {
-        let Some(point) = &self.runner.fail_point else { return };
-        let here = format!("{}.{}", self.operation.kind, step.name);
-        if **point == *here && self.operation.attempts == 1 {
-            tracing::warn!(fail_point = here, "fail point reached");
-            std::process::abort();
+        if self.operation.attempts == 1 {
+            self.runner.worker.fail.at(&format!("{}.{}", self.operation.kind, step.name));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Database pools (DBS-27): level-triggered. What database-service wants is compared with the cluster; what is seen is reported to it. The volume of a
-//! pool is never deleted here.
+//! pool goes some days after the pool, when database-service says so.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use contracts::database::v1::{PoolSpec, ReportPoolRequest};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -60,6 +60,7 @@ impl Pools {
         let name = spec.name.as_str();
         let outcome = match wanted(spec) {
             Ok(pool) if spec.desired == "absent" => self.remove(&pool).await,
+            Ok(pool) if spec.desired == "no_volume" => self.remove_volume(&pool).await,
             Ok(pool) => self.ensure(&pool, spec).await,
             Err(message) => {
                 tracing::error!(pool = name, message, "database-service wants a pool that cannot be made");
@@ -96,6 +97,7 @@ impl Pools {
         }
         match self.worker.peers.report_pool(report.clone()).await {
             Ok(()) => {
+                self.worker.fail.at("pool.reported");
                 if reported.get(&spec.id) != Some(&report) {
                     tracing::info!(pool = spec.name, observed = report.observed, "pool reported");
                 }
@@ -108,20 +110,24 @@ impl Pools {
     }
 
     async fn ensure(&self, pool: &Pool, spec: &PoolSpec) -> Result<ReportPoolRequest, Failed> {
-        let (cluster, settings) = (&self.worker.cluster, &self.worker.settings);
+        let (cluster, settings, fail) = (&self.worker.cluster, &self.worker.settings, &self.worker.fail);
         let owner = Owner::Pool(pool.name.as_str());
         let namespace = settings.platform.as_str();
         let existing: Option<StatefulSet> = cluster.get(namespace, pool.name.as_str()).await?;
         if existing.as_ref().is_none_or(|set| annotation(set, meta::SECRET_HASH) != Some(&pool.secret_hash)) {
             let password = self.worker.peers.pool_password(&spec.id).await?;
             cluster.apply_unseen(&pool::secret(pool, &password, settings)).await?;
+            fail.at("pool.secret");
         }
         cluster.apply(&pool::config_map(pool, settings), owner, LookAt::Server).await?;
+        fail.at("pool.config_map");
         cluster.apply(&pool::service(pool, settings), owner, LookAt::Server).await?;
+        fail.at("pool.service");
         let wanted = adapted(pool::stateful_set(pool, settings), existing.as_ref());
         if cluster.apply(&wanted, owner, LookAt::Server).await?.changed() {
             tracing::info!(pool = %pool.name, "pool applied");
         }
+        fail.at("pool.stateful_set");
         let pod: Option<Pod> = cluster.get(namespace, &pool.pod_name()).await?;
         Ok(self.seen(pool, pod.as_ref()))
     }
@@ -162,10 +168,28 @@ impl Pools {
         let (cluster, namespace) = (&self.worker.cluster, self.worker.settings.platform.as_str());
         let (name, owner) = (pool.name.as_str(), Owner::Pool(pool.name.as_str()));
         cluster.delete::<StatefulSet>(namespace, name, owner, None).await?;
+        self.worker.fail.at("pool.set_deleted");
         cluster.delete::<Service>(namespace, name, owner, None).await?;
         cluster.delete::<ConfigMap>(namespace, name, owner, None).await?;
         cluster.delete_unseen::<Secret>(namespace, name).await?;
+        self.worker.fail.at("pool.removed");
         Ok(ReportPoolRequest { observed: "removed".to_owned(), ..ReportPoolRequest::default() })
+    }
+
+    /// The volume too: the pool was removed some days ago. While anything still uses it, it stays.
+    async fn remove_volume(&self, pool: &Pool) -> Result<ReportPoolRequest, Failed> {
+        let (cluster, namespace) = (&self.worker.cluster, self.worker.settings.platform.as_str());
+        let owner = Owner::Pool(pool.name.as_str());
+        let set: Option<StatefulSet> = cluster.get(namespace, pool.name.as_str()).await?;
+        if set.is_some() {
+            return self.remove(pool).await;
+        }
+        let claim = pool.claim_name();
+        cluster.delete::<PersistentVolumeClaim>(namespace, &claim, owner, None).await?;
+        self.worker.fail.at("pool.volume_deleted");
+        let left: Option<PersistentVolumeClaim> = cluster.get(namespace, &claim).await?;
+        let observed = if left.is_some() { "removed" } else { "volume_removed" };
+        Ok(ReportPoolRequest { observed: observed.to_owned(), ..ReportPoolRequest::default() })
     }
 }
 

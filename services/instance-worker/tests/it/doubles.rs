@@ -8,6 +8,7 @@ use contracts::billing::v1::order_service_server::{OrderService, OrderServiceSer
 use contracts::database::v1 as database;
 use contracts::database::v1::allocation_service_server::{AllocationService, AllocationServiceServer};
 use contracts::database::v1::credential_service_server::{CredentialService, CredentialServiceServer};
+use contracts::database::v1::move_service_server::{MoveService, MoveServiceServer};
 use contracts::database::v1::pool_work_service_server::{PoolWorkService, PoolWorkServiceServer};
 use contracts::services;
 use instance_worker::peers::Peers;
@@ -32,6 +33,12 @@ static DATABASE: &[MethodPolicy] = &[
     by_worker("/saasodoo.database.v1.CredentialService/SwitchRotation"),
     by_worker("/saasodoo.database.v1.CredentialService/RetireRotation"),
     by_worker("/saasodoo.database.v1.CredentialService/AbortRotation"),
+    by_worker("/saasodoo.database.v1.MoveService/ReserveMove"),
+    by_worker("/saasodoo.database.v1.MoveService/BeginCopy"),
+    by_worker("/saasodoo.database.v1.MoveService/VerifyCopy"),
+    by_worker("/saasodoo.database.v1.MoveService/SwitchMove"),
+    by_worker("/saasodoo.database.v1.MoveService/AbortMove"),
+    by_worker("/saasodoo.database.v1.MoveService/FinishMove"),
     by_worker("/saasodoo.database.v1.PoolWorkService/ListPoolSpecs"),
     by_worker("/saasodoo.database.v1.PoolWorkService/GetPoolSecret"),
     by_worker("/saasodoo.database.v1.PoolWorkService/ReportPool"),
@@ -40,6 +47,20 @@ static DATABASE: &[MethodPolicy] = &[
 
 /// Where tenants' databases are in this test.
 pub const SERVER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00d1);
+
+/// Where moved ones are.
+pub const TARGET: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00d2);
+
+/// A move, as database-service has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// Whose.
+    pub instance: String,
+    /// reserved, copying, verified, switched, aborted.
+    pub state: &'static str,
+    /// How long the instance was off, once the worker told.
+    pub off: Option<u32>,
+}
 
 /// What the doubles know and were asked.
 #[derive(Debug, Default)]
@@ -58,6 +79,12 @@ pub struct Known {
     pub purged: Vec<String>,
     /// Pools that are wanted.
     pub pools: Vec<database::PoolSpec>,
+    /// Moves by id.
+    pub moves: HashMap<String, Move>,
+    /// Copies differ from their sources.
+    pub copies_differ: bool,
+    /// Instances whose database is on [`TARGET`].
+    pub moved: BTreeSet<String>,
     /// Reports by pool.
     pub reports: HashMap<String, Vec<database::ReportPoolRequest>>,
     /// Calls by method.
@@ -83,7 +110,8 @@ impl Doubles {
         let billing = Routes::new(OrderServiceServer::new(self.clone()));
         let database = Routes::new(AllocationServiceServer::new(self.clone()))
             .add_service(CredentialServiceServer::new(self.clone()))
-            .add_service(PoolWorkServiceServer::new(self.clone()));
+            .add_service(PoolWorkServiceServer::new(self.clone()))
+            .add_service(MoveServiceServer::new(self.clone()));
         let billing = serve(services::BILLING, BILLING, &keys, billing).await;
         let database = serve(services::DATABASE, DATABASE, &keys, database).await;
         Peers::over(billing.channel_as(services::WORKER), database.channel_as(services::WORKER))
@@ -120,6 +148,122 @@ fn allocation(instance: &str) -> database::Allocation {
         db_type: "shared".into(),
         state: "allocated".into(),
         ..database::Allocation::default()
+    }
+}
+
+impl Doubles {
+    /// Where the database of an instance is.
+    fn allocation(&self, instance: &str) -> database::Allocation {
+        let found = allocation(instance);
+        if !self.with(|known| known.moved.contains(instance)) {
+            return found;
+        }
+        database::Allocation {
+            db_server_id: TARGET.to_string(),
+            db_server_name: "postgres-pool-2".into(),
+            db_host: "127.0.0.2".into(),
+            ..found
+        }
+    }
+
+    /// Moves on, when it is in one of these states.
+    fn advance(&self, id: &str, from: &[&str], to: &'static str) -> Result<String, Status> {
+        self.with(|known| {
+            let found = known.moves.get_mut(id).ok_or_else(|| Status::from(Refusal::not_found("move")))?;
+            if !from.contains(&found.state) && found.state != to {
+                let refusal = Refusal::new(tonic::Code::FailedPrecondition, "invalid_state", found.state);
+                return Err(refusal.into());
+            }
+            found.state = to;
+            Ok(found.instance.clone())
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl MoveService for Doubles {
+    async fn reserve_move(
+        &self,
+        request: Request<database::ReserveMoveRequest>,
+    ) -> Result<Response<database::ReserveMoveResponse>, Status> {
+        self.called("ReserveMove")?;
+        let request = request.into_inner();
+        self.with(|known| {
+            let new = Move { instance: request.instance_id, state: "reserved", off: None };
+            known.moves.entry(request.move_id).or_insert(new);
+        });
+        Ok(Response::new(database::ReserveMoveResponse {
+            status: "reserved".into(),
+            source_pool: "postgres-pool-1".into(),
+            target_pool: "postgres-pool-2".into(),
+            ..database::ReserveMoveResponse::default()
+        }))
+    }
+    async fn begin_copy(
+        &self,
+        request: Request<database::BeginCopyRequest>,
+    ) -> Result<Response<database::BeginCopyResponse>, Status> {
+        self.called("BeginCopy")?;
+        let id = request.into_inner().move_id;
+        let instance = self.advance(&id, &["reserved", "copying", "verified"], "copying")?;
+        let end = |pool: Uuid, host: &str| database::CopyEnd {
+            pool_id: pool.to_string(),
+            host: host.into(),
+            port: 5432,
+            database: format!("odoo_{instance}"),
+            user: format!("odoo_{instance}"),
+            password: format!("password-at-{host}"),
+        };
+        Ok(Response::new(database::BeginCopyResponse {
+            source: Some(end(SERVER, "127.0.0.1")),
+            target: Some(end(TARGET, "127.0.0.2")),
+            image: "simulated/database:15".into(),
+        }))
+    }
+    async fn verify_copy(
+        &self,
+        request: Request<database::VerifyCopyRequest>,
+    ) -> Result<Response<database::VerifyCopyResponse>, Status> {
+        self.called("VerifyCopy")?;
+        if self.with(|known| known.copies_differ) {
+            let refusal = Refusal::new(tonic::Code::FailedPrecondition, "copy_differs", "table t");
+            return Err(refusal.into());
+        }
+        self.advance(&request.into_inner().move_id, &["copying", "switched"], "verified")?;
+        Ok(Response::new(database::VerifyCopyResponse { status: "verified".into() }))
+    }
+    async fn switch_move(
+        &self,
+        request: Request<database::SwitchMoveRequest>,
+    ) -> Result<Response<database::SwitchMoveResponse>, Status> {
+        self.called("SwitchMove")?;
+        let instance = self.advance(&request.into_inner().move_id, &["verified"], "switched")?;
+        self.with(|known| known.moved.insert(instance.clone()));
+        Ok(Response::new(database::SwitchMoveResponse {
+            allocation: Some(self.allocation(&instance)),
+            source_kept_until: None,
+        }))
+    }
+    async fn abort_move(
+        &self,
+        request: Request<database::AbortMoveRequest>,
+    ) -> Result<Response<database::AbortMoveResponse>, Status> {
+        self.called("AbortMove")?;
+        let id = request.into_inner().move_id;
+        self.advance(&id, &["reserved", "copying", "verified"], "aborted")?;
+        Ok(Response::new(database::AbortMoveResponse { status: "aborted".into() }))
+    }
+    async fn finish_move(
+        &self,
+        request: Request<database::FinishMoveRequest>,
+    ) -> Result<Response<database::FinishMoveResponse>, Status> {
+        let database::FinishMoveRequest { move_id, off_seconds } = request.into_inner();
+        self.with(|known| {
+            if let Some(found) = known.moves.get_mut(&move_id) {
+                found.off = Some(off_seconds);
+            }
+        });
+        Ok(Response::new(database::FinishMoveResponse {}))
     }
 }
 
@@ -174,7 +318,7 @@ impl AllocationService for Doubles {
         });
         Ok(Response::new(database::AllocateResponse {
             status: if room { "allocated" } else { "provisioning" }.into(),
-            allocation: room.then(|| allocation(&id)),
+            allocation: room.then(|| self.allocation(&id)),
             retry_after_seconds: 10,
         }))
     }
@@ -192,7 +336,7 @@ impl AllocationService for Doubles {
             rotations.any(|(instance, word)| *instance == id && matches!(*word, "switched" | "retired"))
         });
         Ok(Response::new(database::GetCredentialsResponse {
-            allocation: Some(allocation(&id)),
+            allocation: Some(self.allocation(&id)),
             password: if changed { format!("new-password-of-{id}") } else { format!("password-of-{id}") },
         }))
     }
@@ -227,7 +371,7 @@ impl AllocationService for Doubles {
         if !back {
             return Err(Refusal::not_found("allocation").into());
         }
-        Ok(Response::new(database::ReclaimResponse { allocation: Some(allocation(&id)) }))
+        Ok(Response::new(database::ReclaimResponse { allocation: Some(self.allocation(&id)) }))
     }
 }
 

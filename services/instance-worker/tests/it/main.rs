@@ -8,6 +8,8 @@ mod drift;
 mod leading;
 mod lifecycle;
 mod mock_api;
+mod moves;
+mod pool_crashes;
 mod questions;
 mod queue;
 mod stack;

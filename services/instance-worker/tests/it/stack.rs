@@ -12,6 +12,7 @@ use instance::store::operations::{self, NewOperation};
 use instance::store::{Scope, instances};
 use instance_worker::cluster::{self, Cluster, Connection, Source};
 use instance_worker::config::Addressing;
+use instance_worker::failpoint::FailPoint;
 use instance_worker::objects::Settings;
 use instance_worker::objects::catalogue::{Catalogue, Flavour};
 use instance_worker::operations::{Engine, Metrics, Tuning, Wake, listen};
@@ -137,7 +138,6 @@ impl Stack {
             concurrency,
             lease: Duration::from_secs(6),
             sweep: Duration::from_secs(5),
-            fail_point: None,
         };
         let engine = Engine::new(self.worker.clone(), tuning, wake.clone(), Metrics::new(&self.metrics));
         self.task(engine.run(stop.clone()));
@@ -318,6 +318,7 @@ pub async fn worker(database: &PgPool, client: Client, doubles: &Doubles, settin
         addressing: Addressing::PodIp,
         http_check: true,
         retention: Duration::from_hours(720),
+        fail: FailPoint::default(),
     }
 }
 

@@ -1,19 +1,26 @@
 //! The baseline: `CREATE ROLE` and `CREATE DATABASE` on the same server, by its administrator, over connections that are kept.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 use e2e::Stack;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use serde_json::Value;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use uuid::Uuid;
 
 use crate::provision::client;
 
 /// A pool's server as its administrator reaches it.
-pub struct Server(PgPool);
+pub struct Server {
+    pool: PgPool,
+    options: PgConnectOptions,
+    environment: [(&'static str, String); 4],
+}
 
 impl Server {
     /// With the password from the pool's Secret and the address that the platform shows.
@@ -24,20 +31,84 @@ impl Server {
         let data: BTreeMap<_, _> = secrets.get(name).await?.data.unwrap_or_default();
         let password = data.get("password").context("the Secret has no password")?;
         let port = pool["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("port")?;
+        let password = std::str::from_utf8(&password.0)?;
         let options = PgConnectOptions::new_without_pgpass()
             .host(text("host")?)
             .port(port)
             .username(text("admin_user")?)
-            .password(std::str::from_utf8(&password.0)?)
+            .password(password)
             .ssl_mode(PgSslMode::Prefer)
             .database("postgres");
-        Ok(Self(PgPoolOptions::new().max_connections(8).connect_with(options).await?))
+        let environment = [
+            ("PGHOST", text("host")?.to_owned()),
+            ("PGPORT", port.to_string()),
+            ("PGUSER", text("admin_user")?.to_owned()),
+            ("PGPASSWORD", password.to_owned()),
+        ];
+        let pool = PgPoolOptions::new().max_connections(8).connect_with(options.clone()).await?;
+        Ok(Self { pool, options, environment })
+    }
+
+    /// A table of so many MiB in a tenant's database, as the tenant's own. Text that hardly compresses, in rows of a KiB.
+    pub async fn fill(&self, database: &str, role: &str, mebibytes: u32) -> anyhow::Result<()> {
+        let mut session = PgConnection::connect_with(&self.options.clone().database(database)).await?;
+        // Names of databases and roles are ours: letters, digits and underscores.
+        for statement in [
+            "SET statement_timeout = 0".to_owned(),
+            "CREATE TABLE bench (id bigint PRIMARY KEY, body text)".to_owned(),
+            format!("ALTER TABLE bench OWNER TO {role}"),
+            format!(
+                "INSERT INTO bench SELECT n, (SELECT string_agg(md5(i::text || n::text), '') FROM generate_series(1, 30) i)
+                 FROM generate_series(1, {mebibytes} * 1024) n"
+            ),
+            "CHECKPOINT".to_owned(),
+        ] {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut session).await?;
+        }
+        session.close().await?;
+        Ok(())
+    }
+
+    /// Dump and restore into a database that is made for it, by the programs and arguments of a move's job.
+    pub fn copy_to(&self, database: &str, other: &Self, folder: &Path) -> anyhow::Result<()> {
+        let copy = format!("bare_{}", Uuid::now_v7().simple());
+        let dump = folder.join("dump").display().to_string();
+        let run = |program: &str, server: &Self, arguments: &[&str]| {
+            let done = Command::new(binaries().join(program))
+                .args(arguments)
+                .envs(server.environment.iter().map(|(name, value)| (*name, value.as_str())))
+                .status()?;
+            anyhow::ensure!(done.success(), "{program} failed");
+            anyhow::Ok(())
+        };
+        run(
+            "pg_dump",
+            self,
+            &[
+                "-w",
+                "-Fd",
+                "-j4",
+                "-Z1",
+                "--no-owner",
+                "--no-privileges",
+                "--no-comments",
+                "-f",
+                &dump,
+                database,
+            ],
+        )?;
+        run("createdb", other, &["-w", "-T", "template0", &copy])?;
+        run(
+            "pg_restore",
+            other,
+            &["-w", "-j4", "--no-owner", "--no-privileges", "--no-comments", "-e", "-d", &copy, &dump],
+        )
     }
 
     /// Both statements, with a name that nobody has.
     pub async fn make(&self) -> anyhow::Result<()> {
         let name = format!("bare_{}", Uuid::now_v7().simple());
-        let mut connection = self.0.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         for statement in [
             format!(
                 "CREATE ROLE {name} LOGIN PASSWORD 'SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU='"
@@ -49,4 +120,16 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Folder of the newest installed server.
+fn binaries() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|folder| folder.join("pg_dump").exists())
+        .collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| PathBuf::from("/usr/bin"))
 }

@@ -1,7 +1,8 @@
-//! `databases`: giving instances a database, against the two statements that it cannot do without, on the same server in the same run; and a
-//! health round over all pools.
+//! `databases`: giving instances a database, against the two statements that it cannot do without, on the same server in the same run; a
+//! health round over all pools; and a move of a large database.
 
 mod bare;
+mod moving;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -36,6 +37,9 @@ pub struct Settings {
     /// Pools that a health round looks at, at least; those that are missing are made
     #[arg(long, default_value_t = 3)]
     pools: usize,
+    /// Size in MiB of the database that is moved; 0: none is
+    #[arg(long, default_value_t = 1024)]
+    move_mib: u32,
 }
 
 /// Runs all parts.
@@ -81,6 +85,9 @@ pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> 
         own_pool(&admin, 1).await?;
     }
     round(&admin, &mut figures).await?;
+    if settings.move_mib > 0 {
+        moving::run(settings.move_mib, stack, &admin, &mut figures).await?;
+    }
     memory(stack, "after", &mut figures).await?;
     Ok(figures)
 }

@@ -69,6 +69,7 @@ impl App {
         let place = self.target(&mut tx, &server).await?;
         let closed = self.tenants.close_tenant(&place, &allocation.db_name).await;
         closed.map_err(|error| tenant_error(&server.name, error))?;
+        self.fail.at("move.source_closed");
         moves::mark_closed(&mut tx, left.id, now).await?;
         tx.commit().await?;
         Ok(())
@@ -112,6 +113,7 @@ impl App {
             let dropped = self.tenants.drop_copy(&target, allocation.id, &allocation.db_name).await;
             dropped.map_err(|error| tenant_error(&server.name, error))?;
         }
+        self.fail.at("move.leftover_dropped");
         // The server first, as everywhere: a slot is given and taken under its lock.
         servers::lock(&mut tx, place).await?.ok_or(Error::Conflict)?;
         if !moves::advance(&mut tx, id, &[from], to, now).await? {

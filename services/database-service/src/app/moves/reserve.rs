@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::super::{App, tenant_error};
 use super::movable;
 use crate::domain::MoveState;
+use crate::domain::estimate::{Estimate, estimate};
 use crate::domain::names::ExternalId;
 use crate::domain::placement::PlanTier;
 use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
@@ -47,6 +48,8 @@ pub struct Preview {
     pub target: String,
     /// Size of the database.
     pub size_bytes: i64,
+    /// How long the instance will be off.
+    pub estimate: Estimate,
 }
 
 impl App {
@@ -62,10 +65,12 @@ impl App {
             pool => self.named_target(&mut tx, &allocation, pool).await?.name,
         };
         let place = self.target(&mut tx, &source).await?;
+        let earlier = moves::measured(&mut tx).await?;
         tx.rollback().await?;
         let size = self.tenants.size(&place, &allocation.db_name).await;
         let size_bytes = size.map_err(|error| tenant_error(&source.name, error))?;
-        Ok(Preview { source: source.name, target, size_bytes })
+        let estimate = estimate(size_bytes, &earlier);
+        Ok(Preview { source: source.name, target, size_bytes, estimate })
     }
 
     /// Takes a slot on the target. A repeat finds it.
@@ -93,10 +98,12 @@ impl App {
                 return Err(Error::InvalidState("the move was given up".into()));
             }
             let size_bytes = mine.size_bytes;
+            let estimate = estimate(size_bytes, &moves::measured(&mut tx).await?);
             return Ok(Reserved::Held(Box::new(Preview {
                 source: source.name,
                 target: target.name,
                 size_bytes,
+                estimate,
             })));
         }
         if known.iter().any(|other| other.state != MoveState::Switched) {
@@ -113,17 +120,22 @@ impl App {
             self.drop_leftover(former).await?;
             return Ok(Reserved::Provisioning);
         }
+        // Before the growth is looked at: who has a slot waits no more.
+        waiting::remove(&mut tx, instance).await?;
         self.hold_slot(&mut tx, id, &allocation, target, wish, now).await?;
         let held = moves::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
         let source = servers::find(&mut tx, held.source).await?.ok_or(Error::Conflict)?;
         let target = servers::find(&mut tx, held.target).await?.ok_or(Error::Conflict)?;
-        waiting::remove(&mut tx, instance).await?;
+        let estimate = estimate(held.size_bytes, &moves::measured(&mut tx).await?);
+        self.fail.at("move.before_reserve");
         tx.commit().await?;
+        self.fail.at("move.reserved");
         tracing::info!(instance.id = allocation.instance_id, r#move.id = %id, target = target.name, "a slot for a moving database is held");
         Ok(Reserved::Held(Box::new(Preview {
             source: source.name,
             target: target.name,
             size_bytes: held.size_bytes,
+            estimate,
         })))
     }
 
@@ -209,10 +221,17 @@ impl App {
         }
         if wish.dedicated {
             servers::lock_growth(conn).await?;
-            return match servers::lock_dedicated(conn, instance).await? {
-                Some(server) if server.id == allocation.db_server_id => {
-                    Err(Error::InvalidState("the database is on its own server already".into()))
+            let source = servers::find(conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+            if source.server_type == ServerType::Dedicated {
+                if source.status != PoolStatus::Maintenance {
+                    return Err(Error::InvalidState(
+                        "the database is on its own server already; in maintenance that one is replaced"
+                            .into(),
+                    ));
                 }
+                servers::retire(conn, source.id).await?;
+            }
+            return match servers::lock_dedicated(conn, instance).await? {
                 Some(server) if matches!(server.status, PoolStatus::Active | PoolStatus::Full) => {
                     Ok(Some(server))
                 }

@@ -183,6 +183,42 @@ pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateT
     Ok(server)
 }
 
+/// Its tenant shall move to another server of its own.
+pub async fn retire(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE db_servers SET retiring = true WHERE id = $1 AND NOT retiring", id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Removed servers whose volumes were kept until now.
+pub async fn with_old_volumes(
+    conn: &mut PgConnection,
+    removed_before: OffsetDateTime,
+) -> sqlx::Result<Vec<Server>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT * FROM db_servers WHERE status = 'deprovisioned' AND volume_removed_at IS NULL AND status_since < $1 AND server_type <> 'platform'
+         ORDER BY status_since LIMIT 50",
+        removed_before
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Server::try_from).collect()
+}
+
+/// The volume of a removed server is gone.
+pub async fn volume_removed(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE db_servers SET volume_removed_at = $2 WHERE id = $1 AND status = 'deprovisioned' AND volume_removed_at IS NULL",
+        id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Wakes the leader's activation loop in whichever replica it runs.
 pub async fn wake_leader(conn: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_notify('pool_work', '')::text").fetch_one(conn).await?;

@@ -183,6 +183,10 @@ pub(super) struct Row {
     pub(super) connections: i32,
     pub(super) max_connections: i32,
     pub(super) check_latency_ms: Option<i32>,
+    #[expect(dead_code, reason = "looked at in SQL only")]
+    pub(super) retiring: bool,
+    #[expect(dead_code, reason = "for operators")]
+    pub(super) volume_removed_at: Option<OffsetDateTime>,
 }
 
 impl TryFrom<Row> for Server {

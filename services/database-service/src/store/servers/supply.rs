@@ -38,11 +38,11 @@ pub async fn lock_with_room(conn: &mut PgConnection) -> sqlx::Result<Option<Serv
     }
 }
 
-/// The dedicated server of a tenant, whatever its state, locked.
+/// The dedicated server of a tenant, whatever its state, locked. Not one that it shall leave.
 pub async fn lock_dedicated(conn: &mut PgConnection, instance: &ExternalId) -> sqlx::Result<Option<Server>> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT * FROM db_servers WHERE instance_id = $1 AND server_type = 'dedicated' AND status <> 'deprovisioned' FOR UPDATE",
+        "SELECT * FROM db_servers WHERE instance_id = $1 AND server_type = 'dedicated' AND status <> 'deprovisioned' AND NOT retiring FOR UPDATE",
         instance.as_str()
     )
     .fetch_optional(conn)

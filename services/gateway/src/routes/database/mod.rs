@@ -33,4 +33,6 @@ pub fn add(api: Api) -> Api {
         .add(AdminOrService, routes!(moves::drain_pool))
         .add(AdminOrService, routes!(rotations::rotate_password))
         .add(AdminOrService, routes!(rotations::rotate_pool))
+        .add(AdminOrService, routes!(moves::get_drain))
+        .add(AdminOrService, routes!(moves::stop_drain))
 }

@@ -22,6 +22,8 @@ const TARGET_DEADLINE: Duration = Duration::from_mins(20);
 const TARGET_POLL: Duration = Duration::from_secs(5);
 /// Jobs are not watched: a small database is copied within this.
 const JOB_POLL: Duration = Duration::from_millis(500);
+/// Tries of a copy; the instance is off meanwhile.
+const COPIES: u32 = 3;
 /// An instance that was started again after a move that failed must be ready within this.
 const BACK_DEADLINE: time::Duration = time::Duration::minutes(12);
 
@@ -87,7 +89,17 @@ pub(super) async fn copy(context: &mut Context<'_>) -> Result<Outcome, Failure> 
             Ok(Outcome::Done)
         }
         Progress::Failed(why) => {
-            Err(Failure::permanent("copy_failed", "the database could not be copied", why))
+            let tries = context.operation.steps.iter().find(|step| step.name == "copy");
+            if tries.is_some_and(|step| step.attempts >= COPIES) {
+                return Err(Failure::permanent("copy_failed", "the database could not be copied", why));
+            }
+            // Restored by parts, so that what is there of it must go first: the next try begins with an empty target.
+            delete_everything(context, &name).await?;
+            Err(Failure::Retry {
+                reason: "copy_failed",
+                message: "the database could not be copied",
+                internal: why,
+            })
         }
     }
 }
@@ -144,11 +156,15 @@ async fn delete_credentials(context: &Context<'_>, name: &Name) -> Result<(), Fa
     Ok(())
 }
 
-pub(super) async fn delete_job(context: &mut Context<'_>) -> Result<Outcome, Failure> {
-    let name = name(context)?;
+async fn delete_everything(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
     let owner = Owner::Job(context.instance.id);
     context.worker.cluster.delete::<Job>(context.namespace(), name.as_str(), owner, None).await?;
-    delete_credentials(context, &name).await?;
+    delete_credentials(context, name).await
+}
+
+pub(super) async fn delete_job(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let name = name(context)?;
+    delete_everything(context, &name).await?;
     Ok(Outcome::Done)
 }
 

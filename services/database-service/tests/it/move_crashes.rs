@@ -1,0 +1,202 @@
+//! The process dies at every place of `failpoint::MOVES`, once, while a tenant's database moves (REL-06, DBS-33). At the end always: allocation rows and
+//! held slots = databases on the servers = counters, the data is whole, and no orphan is left.
+
+use contracts::database::v1::{BeginCopyResponse, CopyEnd};
+use database_service::app::App;
+use database_service::app::allocate::{Outcome, Wanted};
+use database_service::app::moves::{End, Ends, Reserved, Wish};
+use database_service::domain::names::ExternalId;
+use database_service::failpoint::{self, FailPoint};
+use secrecy::ExposeSecret as _;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::crashes::{Lives, wipe};
+use crate::moves::copy;
+use crate::pool_server::PoolServer;
+use crate::world::{World, settings};
+
+fn end(end: &End) -> CopyEnd {
+    CopyEnd {
+        pool_id: end.server.id.to_string(),
+        host: end.server.host.clone(),
+        port: u32::try_from(end.server.port).unwrap(),
+        database: end.name.clone(),
+        user: end.user.clone(),
+        password: end.password.expose_secret().to_owned(),
+    }
+}
+
+fn copied(ends: &Ends) {
+    copy(&BeginCopyResponse {
+        source: Some(end(&ends.source)),
+        target: Some(end(&ends.target)),
+        image: String::new(),
+    });
+}
+
+/// The next process: whoever asked asks again, or nobody does and the sweep has to go on.
+async fn step<T: Send + 'static, F>(lives: &mut Lives, work: impl Fn(App) -> F) -> T
+where
+    F: Future<Output = Result<T, database_service::error::Error>> + Send + 'static,
+{
+    let was_dead = lives.dead;
+    let outcome = lives.call(work).await;
+    if lives.dead && !was_dead {
+        balanced(&lives.world.pool).await;
+    }
+    outcome
+}
+
+/// Counters = rows and held slots.
+async fn balanced(pool: &PgPool) {
+    let wrong: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM db_servers s WHERE current_instances <> (SELECT count(*) FROM allocations a WHERE a.db_server_id = s.id AND a.state <> 'purged')
+             + (SELECT count(*) FROM moves m WHERE m.holds_server_id = s.id)",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert!(wrong.is_empty(), "counters of {wrong:?} are not their rows");
+}
+
+/// Databases and roles of tenants.
+async fn made(server: &PoolServer) -> (i64, i64) {
+    sqlx::query_as(
+        "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'odoo\\_%'), (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'odoo\\_%')",
+    )
+    .fetch_one(&mut server.admin().await)
+    .await
+    .unwrap()
+}
+
+async fn rows(lives: &Lives, server: &PoolServer) -> i64 {
+    let request = contracts::database::v1::GetCredentialsRequest { instance_id: "mover".into() };
+    let found = lives.world.allocations().get_credentials(request).await.unwrap().into_inner();
+    let allocation = found.allocation.unwrap();
+    let mut tenant =
+        server.try_connect(&allocation.db_user, &found.password, &allocation.db_name).await.unwrap();
+    sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut tenant).await.unwrap()
+}
+
+async fn reserve(lives: &mut Lives, id: Uuid) -> Reserved {
+    let instance = ExternalId::try_new("mover").unwrap();
+    step(lives, move |app| {
+        let instance = instance.clone();
+        async move { app.reserve_move(id, &instance, &Wish::default()).await }
+    })
+    .await
+}
+
+/// As the worker does it: begin, copy, compare; from the beginning again when something is not as it should be.
+async fn copy_and_compare(lives: &mut Lives, id: Uuid) {
+    let ends = step(lives, move |app| async move { app.begin_copy(id).await }).await;
+    copied(&ends);
+    let mut asked = 0;
+    // On a busy machine it goes on in the background, as with a large one: asked again, as the worker does.
+    while !step(lives, move |app| async move { app.verify_copy(id).await }).await {
+        asked += 1;
+        assert!(asked < 600, "the comparison does not end");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+async fn sweep(lives: &mut Lives) {
+    sqlx::query("UPDATE moves SET updated_at = now() - interval '1 hour'")
+        .execute(&lives.world.pool)
+        .await
+        .unwrap();
+    step(lives, |app| async move { Ok(app.sweep().await?) }).await;
+}
+
+/// A tenant whose first move is given up, whose second one ends, and whose source is dropped in its time; the process dies once on the way.
+async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer) {
+    let wanted = Wanted::parse("mover", "customer", "starter", false).unwrap();
+    assert_eq!(lives.world.app.allocate(wanted.clone()).await.unwrap(), Outcome::Provisioning);
+    let spec = lives.world.specs().await.pop().unwrap();
+    first.adopt(&lives.world.pool_password(&spec).await).await;
+    lives.bring_up(&spec, first).await;
+    let Outcome::Allocated(allocation, _) = lives.world.app.allocate(wanted).await.unwrap() else {
+        panic!("no database")
+    };
+    sqlx::raw_sql(
+        "CREATE TABLE t AS SELECT n FROM generate_series(1, 300) n; ALTER TABLE t ADD PRIMARY KEY (n)",
+    )
+    .execute(&mut {
+        let request = contracts::database::v1::GetCredentialsRequest { instance_id: "mover".into() };
+        let found = lives.world.allocations().get_credentials(request).await.unwrap().into_inner();
+        first.try_connect(&allocation.db_user, &found.password, &allocation.db_name).await.unwrap()
+    })
+    .await
+    .unwrap();
+
+    let id = Uuid::now_v7();
+    assert_eq!(reserve(lives, id).await, Reserved::Provisioning, "no other pool is there yet");
+    let other = lives.world.specs().await.into_iter().find(|other| other.id != spec.id).unwrap();
+    second.adopt(&lives.world.pool_password(&other).await).await;
+    lives.bring_up(&other, second).await;
+
+    assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
+    copy_and_compare(lives, id).await;
+    assert_eq!(step(lives, move |app| async move { app.abort_move(id).await }).await, "aborted");
+    balanced(&lives.world.pool).await;
+    assert_eq!((made(first).await, made(second).await), ((1, 1), (0, 0)));
+    assert_eq!(rows(lives, first).await, 300, "as it was");
+
+    let id = Uuid::now_v7();
+    assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
+    copy_and_compare(lives, id).await;
+    let (_, server, _) = step(lives, move |app| async move { app.switch_move(id).await }).await;
+    assert_eq!(server.id.to_string(), other.id);
+    sweep(lives).await;
+    balanced(&lives.world.pool).await;
+    assert_eq!((made(first).await, made(second).await), ((1, 1), (1, 1)), "the source is kept");
+    let closed: bool = sqlx::query_scalar("SELECT closed_at IS NOT NULL FROM moves WHERE id = $1")
+        .bind(id)
+        .fetch_one(&lives.world.pool)
+        .await
+        .unwrap();
+    assert!(closed, "nobody logs in to the source any more");
+    assert_eq!(rows(lives, second).await, 300);
+
+    sqlx::query("UPDATE moves SET drop_after = now() - interval '1 minute' WHERE state = 'switched'")
+        .execute(&lives.world.pool)
+        .await
+        .unwrap();
+    sweep(lives).await;
+    balanced(&lives.world.pool).await;
+    assert_eq!((made(first).await, made(second).await), ((0, 0), (1, 1)));
+    assert_eq!(rows(lives, second).await, 300);
+    assert_eq!(lives.world.statuses().await.len(), 2, "no server more than it takes");
+    let purge = database_service::domain::ReleaseMode::Purge;
+    lives.world.app.release(&ExternalId::try_new("mover").unwrap(), purge).await.unwrap();
+    assert_eq!((made(first).await, made(second).await), ((0, 0), (0, 0)));
+}
+
+async fn die_everywhere(pool: PgPool, forgotten: bool) {
+    let (mut first, mut second) = {
+        let password = database_service::secrets::generate_password().unwrap();
+        let config = "max_connections = 100\n";
+        tokio::join!(PoolServer::start(&password, config), PoolServer::start(&password, config))
+    };
+    for place in failpoint::MOVES {
+        wipe(&pool).await;
+        let world = World::still(&pool, settings(1)).await;
+        let dying = world.app.clone().dying_at(FailPoint::new(place, || panic!("the process dies here")));
+        let mut lives = Lives { world, dying, dead: false, forgotten };
+        life(&mut lives, &mut first, &mut second).await;
+        assert!(lives.dead, "nothing died at {place}");
+    }
+}
+
+/// REL-06, DBS-33: the worker asks again.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_death_anywhere_in_a_move_is_mended_by_the_next_call(pool: PgPool) {
+    die_everywhere(pool, false).await;
+}
+
+/// REL-06, DBS-33: the sweep comes first, and the call finds what it left.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_death_anywhere_in_a_move_is_no_trouble_for_the_sweep(pool: PgPool) {
+    die_everywhere(pool, true).await;
+}
