@@ -11,6 +11,7 @@ pub mod engine;
 mod entitlement;
 pub mod hear;
 mod invoice_pdf;
+pub mod inbox;
 pub mod overview;
 pub mod pay;
 pub mod payments;
@@ -21,7 +22,9 @@ pub mod record;
 pub mod refund;
 pub mod report;
 mod standing;
+pub mod sync;
 mod take_back;
+pub mod told;
 mod trial;
 
 use sqlx::{PgConnection, PgPool};
@@ -72,6 +75,8 @@ pub struct Desk {
     pub clock: BillingClock,
     /// Where a test lets the process die.
     pub fail: FailPoint,
+    /// Wakes the inbox of hooks.
+    pub bell: inbox::Bell,
     /// Counters.
     pub metrics: BillingMetrics,
 }

@@ -12,12 +12,12 @@ use super::convert::amount;
 use super::customer::{invoices_of, user, with_lines};
 use super::{Api, convert};
 use crate::app::record::{self, By};
-use crate::app::{Desk, change, engine, refund};
+use crate::app::{Desk, change, engine, inbox, refund, sync, told};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
 use crate::error::Error;
 use crate::store::audit::{self, Audit};
-use crate::store::{clock, credits, customers, invoices, payments, subscriptions, tasks};
+use crate::store::{clock, credits, customers, invoices, payments, subscriptions, tasks, webhooks};
 
 /// Longest jump of the test clock, in seconds.
 const MOST: i64 = 10 * 366 * 86_400;
@@ -203,6 +203,10 @@ impl BillingAdminService for Api {
         let caller = user(&request)?.clone();
         let wanted = request.into_inner();
         let id = Uuid::parse_str(&wanted.subscription_id).map_err(|_| Error::NotFound("subscription"))?;
+        if !self.desk.provider.keeps_books_here() {
+            let text = "the trial is kept by the billing provider, which cannot extend it";
+            return Err(Error::Refused("invalid_state", text).into());
+        }
         if !(1..=30).contains(&wanted.days) {
             return Err(Error::Field { field: "days", message: "must be from 1 to 30" }.into());
         }
@@ -228,16 +232,27 @@ impl BillingAdminService for Api {
 
     async fn list_webhooks(
         &self,
-        _: Request<proto::ListWebhooksRequest>,
+        request: Request<proto::ListWebhooksRequest>,
     ) -> Result<Response<proto::ListWebhooksResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let asked = request.into_inner();
+        let page = Page::try_new(asked.page, asked.page_size)?;
+        let filter = webhooks::Filter { provider: asked.provider, state: asked.state };
+        let (rows, total) = webhooks::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        Ok(Response::new(proto::ListWebhooksResponse {
+            webhooks: rows.into_iter().map(convert::webhook).collect(),
+            total: u64::try_from(total).unwrap_or(0),
+        }))
     }
 
     async fn replay_webhook(
         &self,
-        _: Request<proto::ReplayWebhookRequest>,
+        request: Request<proto::ReplayWebhookRequest>,
     ) -> Result<Response<proto::ReplayWebhookResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let by = by(&request, &request.get_ref().reason)?;
+        let id = Uuid::parse_str(&request.get_ref().webhook_id).map_err(|_| Error::NotFound("webhook"))?;
+        let hook = inbox::replay(&self.desk, &by, id, runtime::clock::now()).await?;
+        let hook = hook.ok_or(Error::NotFound("webhook"))?;
+        Ok(Response::new(proto::ReplayWebhookResponse { webhook: Some(convert::webhook(hook)) }))
     }
 
     async fn reconcile(
@@ -261,12 +276,16 @@ impl BillingAdminService for Api {
             .ok()
             .filter(|seconds| (1..=MOST).contains(seconds))
             .ok_or(Error::Field { field: "advance", message: "must be from a second to ten years" })?;
+        // First the provider's: what fails there can be asked for again, while ours never goes back.
+        let theirs = self.desk.now().await + time::Duration::seconds(by);
+        told::move_clock(&self.desk, theirs).await?;
         let mut connection = self.desk.pool.acquire().await.map_err(Error::from)?;
         let offset =
             clock::advance(&mut connection, time::Duration::seconds(by)).await.map_err(Error::from)?;
         drop(connection);
         self.desk.clock.learn(offset);
         let now = self.desk.now().await;
+        sync::after_jump(&self.desk, now).await?;
         let steps = engine::run_due(&self.desk, now).await?;
         tracing::info!(seconds = by, steps, "the billing clock was moved");
         Ok(Response::new(proto::AdvanceClockResponse { now: Some(timestamp(now)) }))

@@ -10,6 +10,7 @@ mod conformance;
 mod crashes;
 mod customers;
 mod faults;
+mod mirror;
 mod orders;
 mod paper;
 mod paynow;

@@ -20,6 +20,7 @@ pub mod paying;
 pub mod profile;
 pub mod scalars;
 pub mod user;
+pub mod webhooks;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -3,6 +3,7 @@
 mod money;
 mod payments;
 mod paynow;
+mod webhooks;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -66,7 +67,10 @@ pub fn add(api: Api) -> Api {
         .add(Customer, routes!(paynow::status))
         .add(Customer, routes!(paynow::pay_test))
         .webhook(routes!(paynow::receive_paynow))
-        .add(Admin, routes!(paynow::refund_payment));
+        .add(Admin, routes!(paynow::refund_payment))
+        .webhook(routes!(webhooks::receive_killbill))
+        .add(Admin, routes!(webhooks::admin_webhooks))
+        .add(Admin, routes!(webhooks::replay_webhook));
     later(api)
 }
 
@@ -76,9 +80,6 @@ fn later(api: Api) -> Api {
     api.later(Customer, "post", &at("instances"), "Order an instance with its subscription.")
         .later(Customer, "post", &at("instances/reactivate"), "Bring an ended instance back.")
         .later(Customer, "post", &at("instances/{id}/reactivate"), "Bring an ended instance back.")
-        .later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
-        .later(Admin, "get", &at("admin/webhooks"), "Hooks that came in.")
-        .later(Admin, "post", &at("admin/webhooks/{id}/replay"), "Take a hook again.")
 }
 
 /// Plans are the same for everybody and may be kept for a while.
