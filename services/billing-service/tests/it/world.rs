@@ -378,7 +378,14 @@ impl World {
     pub(crate) async fn killbill_at(pool: &PgPool, policy: ProvisionPolicy, access: Access) -> Self {
         let provider =
             || KillBill::try_new(access.clone(), pool, None).unwrap().with_hook_tokens([HOOK_TOKEN.into()]);
-        let mut world = Self::build(pool, policy, Remote::new(), Guarded::new(provider()), Gateways::default().with(Pretend)).await;
+        let mut world = Self::build(
+            pool,
+            policy,
+            Remote::new(),
+            Guarded::new(provider()),
+            Gateways::default().with(Pretend),
+        )
+        .await;
         world.api_key.clone_from(&access.api_key);
         world.killbill = Some(provider());
         world
