@@ -6,6 +6,17 @@ use utoipa::ToSchema;
 
 use super::scalars::{Time, text, time};
 
+/// What the billing engine sends. It is kept as it comes; nothing of it is believed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KillbillHook {
+    #[serde(rename = "eventType")]
+    #[schema(example = "INVOICE_CREATION")]
+    pub event_type: String,
+    #[serde(rename = "accountId")]
+    #[schema(format = Uuid)]
+    pub account_id: String,
+}
+
 /// The hook is kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Received {

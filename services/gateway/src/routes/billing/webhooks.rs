@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::paging::{PageParams, listed};
-use crate::dto::webhooks::{OneWebhook, Received, Webhook, WebhookList};
+use crate::dto::webhooks::{KillbillHook, OneWebhook, Received, Webhook, WebhookList};
 use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, Query, Raw};
 use crate::problem::Problem;
@@ -34,7 +34,7 @@ pub(super) async fn store(
 }
 
 /// Hook of the billing engine. The last part of the path is its secret.
-#[utoipa::path(post, path = "/billing/api/billing/webhooks/killbill/{token}", request_body(content = String, content_type = "application/json", example = "{}"), responses((status = 200, body = Received)))]
+#[utoipa::path(post, path = "/billing/api/billing/webhooks/killbill/{token}", request_body = KillbillHook, responses((status = 200, body = Received)))]
 pub async fn receive_killbill(
     State(app): State<App>,
     context: Ctx,
