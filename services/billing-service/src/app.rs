@@ -12,6 +12,7 @@ pub mod downgrade;
 pub mod engine;
 mod entitlement;
 pub mod hear;
+pub mod inbox;
 mod invoice_pdf;
 pub mod overview;
 pub mod pay;
@@ -24,7 +25,9 @@ pub mod record;
 pub mod refund;
 pub mod report;
 mod standing;
+pub mod sync;
 mod take_back;
+pub mod told;
 mod trial;
 
 use sqlx::{PgConnection, PgPool};
@@ -73,6 +76,8 @@ pub struct Desk {
     pub stationery: Stationery,
     /// The time of billing.
     pub clock: BillingClock,
+    /// Wakes the inbox of hooks.
+    pub bell: inbox::Bell,
     /// Counters.
     pub metrics: BillingMetrics,
     /// Where a test lets the process die.

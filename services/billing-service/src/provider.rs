@@ -248,6 +248,14 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Gives a credit, once for its key.
     async fn credit(&self, credit: &NewCredit<'_>) -> Result<(), ProviderError>;
 
+    /// Asks no more for an invoice, by the provider's own id of it. Again: a success.
+    async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError>;
+
+    /// Moves the provider's clock, day by day, where it has one that can be moved: for tests.
+    async fn move_clock(&self, _: OffsetDateTime) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// The provider's state of a subscription; `None`: it does not know it.
     async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError>;
 
@@ -339,6 +347,16 @@ impl Guarded {
     /// See [`Provider::credit`].
     pub async fn credit(&self, credit: &NewCredit<'_>) -> Result<(), ProviderError> {
         in_time(self.0.credit(credit)).await
+    }
+
+    /// See [`Provider::write_off`].
+    pub async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError> {
+        in_time(self.0.write_off(provider_invoice_id)).await
+    }
+
+    /// See [`Provider::move_clock`]; as long as it takes, since every day of it is worked through.
+    pub async fn move_clock(&self, to: OffsetDateTime) -> Result<(), ProviderError> {
+        self.0.move_clock(to).await
     }
 
     /// See [`Provider::pull`].

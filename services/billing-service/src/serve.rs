@@ -60,6 +60,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     process.spawn("payments", app::poll::run(desk.clone(), look, stop.clone()));
     process.spawn("audit", app::audit::run(desk.clone(), config.audit_hour, stop.clone()));
     process.spawn("sweep", sweep::run(desk.clone(), pause, stop.clone()));
+    process.spawn("inbox", app::inbox::run(desk.clone(), stop.clone()));
 
     let server = Server::try_new(
         &config.common,
@@ -127,6 +128,7 @@ fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Resu
         stationery: config.invoicing.stationery()?,
         clock: BillingClock::default(),
         fail: config.paying.fail_point(config.common.environment)?,
+        bell: app::inbox::Bell::default(),
         metrics,
     })
 }

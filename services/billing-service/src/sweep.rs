@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Desk, Failed, cancel_order, complete, engine, reconcile, take_back, tell_provider};
+use crate::app::{Desk, Failed, cancel_order, complete, engine, reconcile, sync, take_back, tell_provider};
 use crate::error::Error;
 use crate::provider::ProviderError;
 use crate::store::orders::{self, Order, OrderState};
@@ -38,6 +38,8 @@ pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
             tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "order is not finished yet");
         }
     }
+    // Before what is due by itself: a payment that only the provider knows of ends a ladder.
+    sync::round(desk, now).await?;
     engine::run_due(desk, now).await?;
     if let Err(error) = reconcile::run_tasks(desk, now).await {
         tracing::warn!(error = format!("{error:#}"), "tasks wait");

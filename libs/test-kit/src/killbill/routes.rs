@@ -169,6 +169,7 @@ fn within(tenant: &mut Tenant, method: &str, segments: &[&str], call: &Call<'_>)
         ("POST", ["catalog", "xml"]) => tenants::upload(tenant, call),
         ("POST", ["accounts"]) => accounts::make(tenant, call),
         ("GET", ["accounts"]) => accounts::by_key(tenant, call),
+        ("GET", ["accounts", account]) => accounts::by_id(tenant, id(account), call),
         ("GET", ["accounts", account, "tags"]) => accounts::tags(tenant, id(account)),
         ("POST", ["accounts", account, "tags"]) => accounts::tag(tenant, id(account), call),
         ("POST", ["accounts", account, "paymentMethods"]) => accounts::method(tenant, id(account), call),

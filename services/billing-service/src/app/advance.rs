@@ -3,7 +3,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::{Desk, engine};
+use super::{Desk, engine, sync, told};
 use crate::error::Error;
 use crate::store::{clock, subscriptions};
 
@@ -18,11 +18,14 @@ pub async fn advance(desk: &Desk, by: Duration) -> Result<(OffsetDateTime, usize
         let now = desk.now().await;
         let reminder = subscriptions::next_reminder(&desk.pool, &desk.terms.reminder_days, now, aim).await?;
         let stop = reminder.map_or(aim, |at| (at + TOGETHER).min(aim));
+        // First the provider's: what fails there can be asked for again, while ours never goes back.
+        told::move_clock(desk, stop.max(now)).await?;
         let mut connection = desk.pool.acquire().await?;
         let offset = clock::advance(&mut connection, (stop - now).max(Duration::ZERO)).await?;
         drop(connection);
         desk.clock.learn(offset);
         let now = desk.now().await;
+        sync::after_jump(desk, now).await?;
         steps += engine::run_due(desk, now).await?;
         if stop >= aim {
             return Ok((now, steps));

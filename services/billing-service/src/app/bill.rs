@@ -136,6 +136,10 @@ pub async fn close(
     if !invoices::close(connection, invoice.id, status, reason).await? {
         return Ok(false);
     }
+    if invoice.provider == crate::store::mirror::KEEPER {
+        // The books are elsewhere.
+        return Ok(true);
+    }
     let entry = if status == InvoiceStatus::WrittenOff {
         Entry::new("write_off", format!("write-off:{}", invoice.id), invoice.customer_id, now).transfer(
             RECEIVABLE,

@@ -1,4 +1,5 @@
-//! Upgrade, downgrade, cancel, and their undo (BIL-21 to BIL-23). Rows first; a provider that keeps the books is told before, since it can refuse.
+//! Upgrade, downgrade, cancel, and their undo (BIL-21 to BIL-23). With the ledger one transaction; a provider that keeps the books is told by
+//! [`super::told`], and the rows follow its state.
 
 use contracts::events::topics;
 use messaging::outbox;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::bill::{bill, subscription_fact};
 use super::engine::{self, invoice};
 use super::payments::paid;
+use super::told::{self, Wish};
 use super::{Desk, charges};
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::ladder::LadderState;
@@ -20,7 +22,7 @@ use crate::error::Error;
 use crate::provider::{CancelWhen, PlanChange, ProviderError};
 use crate::store::invoices::Invoice;
 use crate::store::subscriptions::{self, PendingChange, Subscription};
-use crate::store::{credits, invoices, journal, plans};
+use crate::store::{credits, invoices, journal, mirror, plans};
 
 /// What an upgrade costs, and what became of it.
 #[derive(Debug, Clone)]
@@ -110,13 +112,19 @@ pub async fn upgrade(
         subscription: row.clone(),
     };
     if preview {
+        drop(tx);
+        if !desk.provider.keeps_books_here() {
+            quote.amount_due = preview_there(desk, &row, &quote.target).await?;
+        }
         return Ok(quote);
     }
     if row.pending.is_some() {
         return Err(Error::Refused("change_blocked", "another change waits already"));
     }
     if !desk.provider.keeps_books_here() {
-        tell_change(desk, &row, &quote.target, false).await?;
+        let wish = Wish::Change { plan: &quote.target, at_period_end: false };
+        let row = told::carry_out(desk, tx, &row, wish).await?;
+        return upgraded_there(desk, quote, row).await;
     }
     row.pending = Some(PendingChange {
         plan_name: quote.target.name.clone(),
@@ -148,6 +156,34 @@ pub async fn upgrade(
     desk.fail.at("upgrade.before_commit");
     tx.commit().await?;
     desk.fail.at("upgrade.ended");
+    Ok(quote)
+}
+
+/// What the provider says that the change would cost; nothing is held while it is asked.
+async fn preview_there(desk: &Desk, row: &Subscription, target: &Plan) -> Result<Money, Error> {
+    let change = PlanChange {
+        subscription_id: row.id,
+        plan_name: &target.name,
+        billing_period: target.billing_period,
+        price: target.price,
+        at_period_end: false,
+    };
+    let due = desk.provider.preview_change(&change).await.map_err(|error| away(&error))?;
+    Ok(Money::new(due.minor().max(0), due.currency()))
+}
+
+/// The quote of an upgrade that the provider made: its invoice may come a moment later.
+async fn upgraded_there(desk: &Desk, mut quote: Quote, row: Subscription) -> Result<Quote, Error> {
+    quote.status = if row.plan_name == quote.target.name { "applied" } else { "awaiting_payment" };
+    let waiting = row.pending.as_ref().and_then(|pending| pending.invoice_id);
+    quote.invoice = match waiting {
+        Some(id) => invoices::find(&desk.pool, id).await?,
+        None => mirror::newest_upgrade(&desk.pool, row.id).await?,
+    };
+    if let Some(invoice) = &quote.invoice {
+        quote.amount_due = invoice.total;
+    }
+    quote.subscription = row;
     Ok(quote)
 }
 
@@ -240,7 +276,7 @@ pub async fn cancel(
             Some(end) if row.in_trial() => CancelWhen::TrialEnd(end),
             Some(_) => CancelWhen::PeriodEnd,
         };
-        desk.provider.cancel(row.id, when).await.map_err(|error| away(&error))?;
+        return told::carry_out(desk, tx, &row, Wish::Cancel { when, reason }).await;
     }
     row.cancel_at = Some(end.unwrap_or(now));
     row.cancel_reason = Some(reason.to_owned());
@@ -275,7 +311,9 @@ pub async fn undo_cancel(
     if row.status == Status::Ended || row.cancel_at.is_none_or(|at| at <= now) {
         return Err(Error::Refused("nothing_to_undo", "no cancellation waits"));
     }
-    desk.provider.undo_cancel(row.id).await.map_err(|error| away(&error))?;
+    if !desk.provider.keeps_books_here() {
+        return told::carry_out(desk, tx, &row, Wish::UndoCancel).await;
+    }
     row.cancel_at = None;
     row.cancel_reason = None;
     if row.status == Status::Cancelling {
@@ -310,23 +348,7 @@ pub async fn extend_trial(
     Ok(row)
 }
 
-pub(super) async fn tell_change(
-    desk: &Desk,
-    row: &Subscription,
-    target: &Plan,
-    at_period_end: bool,
-) -> Result<(), Error> {
-    let change = PlanChange {
-        subscription_id: row.id,
-        plan_name: &target.name,
-        billing_period: target.billing_period,
-        price: target.price,
-        at_period_end,
-    };
-    desk.provider.change(&change).await.map_err(|error| away(&error))
-}
-
-pub(super) fn away(error: &ProviderError) -> Error {
+fn away(error: &ProviderError) -> Error {
     tracing::warn!(error = format!("{error:#}"), "the provider did not do it");
     Error::ProviderUnavailable
 }

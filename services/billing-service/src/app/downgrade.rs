@@ -3,7 +3,8 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::change::{away, changeable, own, plan_for_sale, tell_change};
+use super::change::{changeable, own, plan_for_sale};
+use super::told::{self, Wish};
 use super::{Desk, engine};
 use crate::domain::plan::Plan;
 use crate::error::Error;
@@ -104,7 +105,9 @@ pub async fn downgrade(
         None => {}
     }
     if !desk.provider.keeps_books_here() {
-        tell_change(desk, &row, &wanted, true).await?;
+        let wish = Wish::Change { plan: &wanted, at_period_end: true };
+        let row = told::carry_out(desk, tx, &row, wish).await?;
+        return Ok(descent(row, None));
     }
     row.pending = Some(PendingChange {
         plan_name: wanted.name.clone(),
@@ -132,7 +135,9 @@ pub async fn undo_downgrade(
     if row.pending.as_ref().is_none_or(|pending| pending.invoice_id.is_some()) {
         return Err(Error::Refused("nothing_to_undo", "no downgrade waits"));
     }
-    desk.provider.undo_change(row.id).await.map_err(|error| away(&error))?;
+    if !desk.provider.keeps_books_here() {
+        return told::carry_out(desk, tx, &row, Wish::UndoChange).await;
+    }
     row.pending = None;
     subscriptions::save(&mut tx, &row, now).await?;
     engine::changed(&mut tx, &row, "downgrade_undone", now).await?;

@@ -37,7 +37,8 @@ pub struct Overview {
 
 /// Of a customer; an account that was never opened is opened.
 pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
-    let account = account(desk, customer).await?;
+    let mut account = account(desk, customer).await?;
+    account.stale_since = super::sync::stale_since(desk, &account).await?;
     let currency: Currency =
         account.currency.parse().map_err(|error| Error::Internal(anyhow::Error::new(error)))?;
     let live = subscriptions::live(&desk.pool, customer).await?;

@@ -16,8 +16,9 @@ use crate::domain::payment::PaymentState;
 use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::store::invoices::Invoice;
+use crate::store::provider_calls::{self, CallKind};
 use crate::store::subscriptions::Subscription;
-use crate::store::{credits, invoices, journal, payments, plans, subscriptions};
+use crate::store::{credits, invoices, journal, mirror, payments, plans, subscriptions};
 
 /// What became of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +54,20 @@ pub async fn settle(
     let owed = if open { invoice.balance.minor().max(0) } else { 0 };
     let part = Money::new(payment.amount.minor().min(owed), invoice.currency());
     let rest = payment.amount.checked_add(part.checked_neg()?)?;
-    let till = accounts::payments(&payment.gateway);
-    let entry = Entry::new("payment", format!("payment:{}", payment.id), payment.customer_id, now)
-        .of_payment(payment.id)
-        .of_invoice(invoice.id)
-        .transfer(RECEIVABLE, till.as_str(), part)?
-        .transfer(CREDIT, till.as_str(), rest)?;
-    journal::post(connection, &entry).await?;
+    let kept_here = invoice.provider != mirror::KEEPER;
+    if kept_here {
+        let till = accounts::payments(&payment.gateway);
+        let entry = Entry::new("payment", format!("payment:{}", payment.id), payment.customer_id, now)
+            .of_payment(payment.id)
+            .of_invoice(invoice.id)
+            .transfer(RECEIVABLE, till.as_str(), part)?
+            .transfer(CREDIT, till.as_str(), rest)?;
+        journal::post(connection, &entry).await?;
+    } else {
+        tell(connection, &payment, part, rest).await?;
+    }
     payments::set_paid(connection, payment.id, now).await?;
-    if rest.minor() > 0 {
+    if kept_here && rest.minor() > 0 {
         let key = format!("overpaid:{}", payment.id);
         credits::give(connection, payment.customer_id, rest, "overpaid", "billing-service", &key, now)
             .await?;
@@ -77,9 +83,31 @@ pub async fn settle(
             paid(connection, desk, subscription, &invoice, now).await?;
         }
     }
+    if !kept_here {
+        desk.bell.ring();
+    }
     desk.metrics.paid();
     tracing::info!(payment.id = %payment.id, invoice.id = %invoice.id, "payment booked");
     Ok(Settled::Now)
+}
+
+/// The provider keeps the books of this invoice: it hears of the money, and of what was too much, until it has heard. The customer waits for neither.
+async fn tell(
+    connection: &mut PgConnection,
+    payment: &payments::Payment,
+    part: Money,
+    rest: Money,
+) -> Result<(), Error> {
+    let whose = payment.customer_id;
+    if part.minor() > 0 {
+        let (key, details) = (format!("payment:{}", payment.id), provider_calls::amount(part));
+        provider_calls::queue(connection, CallKind::Payment, whose, Some(payment.id), &key, &details).await?;
+    }
+    if rest.minor() > 0 {
+        let (key, details) = (format!("overpaid:{}", payment.id), provider_calls::amount(rest));
+        provider_calls::queue(connection, CallKind::Credit, whose, Some(payment.id), &key, &details).await?;
+    }
+    Ok(())
 }
 
 /// The invoice with its subscription, both locked in the order that everybody keeps.

@@ -9,7 +9,7 @@ use super::Desk;
 use super::audit::{audit, words};
 use crate::domain::audit::counts;
 use crate::error::Error;
-use crate::store::{journal, subscriptions, tasks};
+use crate::store::{journal, mirror, subscriptions, tasks};
 
 /// Subscriptions in one question.
 const BATCH: i64 = 200;
@@ -60,6 +60,10 @@ pub async fn audit_of(desk: &Desk, customer: Uuid) -> Result<Findings, Error> {
 /// Tasks that operators asked for.
 pub async fn run_tasks(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
     for task in tasks::queued(&desk.pool, 10).await? {
+        if !desk.provider.keeps_books_here() {
+            // Compared with the provider by the rounds that follow.
+            mirror::make_due(&desk.pool, task.customer_id).await?;
+        }
         let outcome = match task.customer_id {
             None => audit(desk, &format!("task:{}", task.id), runtime::clock::now())
                 .await

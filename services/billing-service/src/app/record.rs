@@ -1,5 +1,6 @@
 //! Money that operators handle by hand: a bank payment, a credit, a void invoice, a write-off (BIL-28, BIL-29). Each with reason and audit row.
 
+use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -12,7 +13,8 @@ use crate::error::Error;
 use crate::store::audit::{self, Audit};
 use crate::store::invoices::Invoice;
 use crate::store::payments::{self, NewPayment, Payment};
-use crate::store::{credits, invoices, journal};
+use crate::store::provider_calls::{self, CallKind};
+use crate::store::{credits, invoices, journal, mirror};
 
 /// Who does it, and why.
 #[derive(Debug, Clone)]
@@ -45,6 +47,17 @@ impl By {
             request_id: &self.request_id,
             details,
         }
+    }
+
+    /// The same about something that may have no customer.
+    pub(super) fn audit_of_hook<'a>(
+        &'a self,
+        action: &'a str,
+        customer: Option<Uuid>,
+        subject: Uuid,
+        details: serde_json::Value,
+    ) -> Audit<'a> {
+        Audit { customer_id: customer, ..self.audit(action, Uuid::nil(), subject, details) }
     }
 }
 
@@ -119,6 +132,9 @@ pub async fn give_credit(
 ) -> Result<Uuid, Error> {
     let mut tx = desk.pool.begin().await?;
     let key = format!("admin:{customer}:{key}");
+    if !desk.provider.keeps_books_here() {
+        return give_there(desk, tx, by, customer, amount, &key).await;
+    }
     let Some(id) = credits::give(&mut tx, customer, amount, &by.reason, &by.actor, &key, now).await? else {
         let (before, was) = credits::find_by_key(&mut *tx, &key).await?.ok_or(Error::Conflict)?;
         if was != amount {
@@ -134,6 +150,30 @@ pub async fn give_credit(
     Ok(id)
 }
 
+/// The provider owes it: the wish is kept, and told until it was heard.
+async fn give_there(
+    desk: &Desk,
+    mut tx: Transaction<'_, Postgres>,
+    by: &By,
+    customer: Uuid,
+    amount: Money,
+    key: &str,
+) -> Result<Uuid, Error> {
+    let details = provider_calls::amount(amount);
+    let given = provider_calls::queue(&mut tx, CallKind::Credit, customer, None, key, &details).await?;
+    let Some(id) = given else {
+        let before = provider_calls::find_by_key(&mut *tx, key).await?.ok_or(Error::Conflict)?;
+        if before.amount() != Some(amount) {
+            return Err(Error::Refused("idempotency_mismatch", "the key was used for another credit"));
+        }
+        return Ok(before.id);
+    };
+    audit::write(&mut tx, &by.audit("credit_given", customer, id, details)).await?;
+    tx.commit().await?;
+    desk.bell.ring();
+    Ok(id)
+}
+
 /// Takes an open invoice back or writes it off; a subscription that owes nothing else is cleared.
 pub async fn close_invoice(
     desk: &Desk,
@@ -144,6 +184,12 @@ pub async fn close_invoice(
 ) -> Result<Invoice, Error> {
     let mut tx = desk.pool.begin().await?;
     let (subscription, invoice) = lock(&mut tx, invoice).await?;
+    if invoice.provider == mirror::KEEPER && status == InvoiceStatus::Void {
+        return Err(Error::Refused(
+            "invalid_state",
+            "the invoice is kept by the billing provider: void it there",
+        ));
+    }
     if !bill::close(&mut tx, &invoice, status, &by.reason, now).await? {
         return Err(Error::Refused("invoice_not_open", "the invoice is not open"));
     }
@@ -153,7 +199,13 @@ pub async fn close_invoice(
     let action = if status == InvoiceStatus::Void { "invoice_voided" } else { "invoice_written_off" };
     let details = serde_json::json!({ "balance_minor": invoice.balance.minor() });
     audit::write(&mut tx, &by.audit(action, invoice.customer_id, invoice.id, details)).await?;
+    if invoice.provider == mirror::KEEPER {
+        let (key, nothing) = (format!("write-off:{}", invoice.id), serde_json::json!({}));
+        let kind = CallKind::WriteOff;
+        provider_calls::queue(&mut tx, kind, invoice.customer_id, Some(invoice.id), &key, &nothing).await?;
+    }
     let closed = invoices::find(&mut *tx, invoice.id).await?.ok_or(Error::NotFound("invoice"))?;
     tx.commit().await?;
+    desk.bell.ring();
     Ok(closed)
 }

@@ -15,7 +15,7 @@ use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::provider::CancelWhen;
 use crate::store::orders::{self, Order};
-use crate::store::{coupons, credits, customers, invoices, journal, subscriptions};
+use crate::store::{coupons, credits, customers, invoices, journal, mirror, subscriptions};
 
 /// Takes back the order of an instance that could not be stored. Unknown or taken back before: success.
 pub async fn cancel_order(
@@ -120,12 +120,20 @@ pub async fn end_subscription(
     Ok(())
 }
 
-/// The instance came back within its retention: so does its subscription.
+/// The instance came back within its retention: so does its subscription, unless a provider has ended it for good.
 pub async fn undelete(
     connection: &mut PgConnection,
     subscription: Uuid,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
+    let row = subscriptions::find(&mut *connection, subscription).await?;
+    if let Some(row) = row.filter(|row| row.provider == mirror::KEEPER) {
+        let order = mirror::order_of(&mut *connection, row.id, row.customer_id).await?;
+        if !order.is_some_and(|(_, _, due)| due) {
+            tracing::warn!(subscription.id = %subscription, "the provider ended the subscription for good: the instance needs a new one");
+            return Ok(());
+        }
+    }
     if let Some(back) = subscriptions::revive(connection, subscription, now).await? {
         orders::set_provider_cancel_due(&mut *connection, back.order_id, false, now).await?;
         announce(connection, topics::SUBSCRIPTION_RESUMED, &back, Some("undeleted"), now).await?;

@@ -13,12 +13,12 @@ use super::customer::{invoices_of, user, with_lines};
 use super::{Api, convert};
 use crate::app::advance::advance;
 use crate::app::record::{self, By};
-use crate::app::{Desk, change, refund};
+use crate::app::{Desk, change, inbox, refund};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
 use crate::error::Error;
 use crate::store::audit::{self, Audit};
-use crate::store::{credits, customers, invoices, payments, subscriptions, tasks};
+use crate::store::{credits, customers, invoices, payments, subscriptions, tasks, webhooks};
 
 /// Longest jump of the test clock, in seconds.
 const MOST: i64 = 10 * 366 * 86_400;
@@ -204,6 +204,10 @@ impl BillingAdminService for Api {
         let caller = user(&request)?.clone();
         let wanted = request.into_inner();
         let id = Uuid::parse_str(&wanted.subscription_id).map_err(|_| Error::NotFound("subscription"))?;
+        if !self.desk.provider.keeps_books_here() {
+            let text = "the trial is kept by the billing provider, which cannot extend it";
+            return Err(Error::Refused("invalid_state", text).into());
+        }
         if !(1..=30).contains(&wanted.days) {
             return Err(Error::Field { field: "days", message: "must be from 1 to 30" }.into());
         }
@@ -229,16 +233,27 @@ impl BillingAdminService for Api {
 
     async fn list_webhooks(
         &self,
-        _: Request<proto::ListWebhooksRequest>,
+        request: Request<proto::ListWebhooksRequest>,
     ) -> Result<Response<proto::ListWebhooksResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let asked = request.into_inner();
+        let page = Page::try_new(asked.page, asked.page_size)?;
+        let filter = webhooks::Filter { provider: asked.provider, state: asked.state };
+        let (rows, total) = webhooks::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        Ok(Response::new(proto::ListWebhooksResponse {
+            webhooks: rows.into_iter().map(convert::webhook).collect(),
+            total: u64::try_from(total).unwrap_or(0),
+        }))
     }
 
     async fn replay_webhook(
         &self,
-        _: Request<proto::ReplayWebhookRequest>,
+        request: Request<proto::ReplayWebhookRequest>,
     ) -> Result<Response<proto::ReplayWebhookResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let by = by(&request, &request.get_ref().reason)?;
+        let id = Uuid::parse_str(&request.get_ref().webhook_id).map_err(|_| Error::NotFound("webhook"))?;
+        let hook = inbox::replay(&self.desk, &by, id, runtime::clock::now()).await?;
+        let hook = hook.ok_or(Error::NotFound("webhook"))?;
+        Ok(Response::new(proto::ReplayWebhookResponse { webhook: Some(convert::webhook(hook)) }))
     }
 
     async fn reconcile(

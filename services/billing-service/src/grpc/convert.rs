@@ -13,6 +13,10 @@ use crate::store::customers::Account;
 use crate::store::invoices::Invoice;
 use crate::store::payments::Payment;
 use crate::store::subscriptions::Subscription;
+use crate::store::webhooks::Hook;
+
+/// Longest part of a hook's body that a list shows.
+const SHOWN: usize = 4_000;
 
 pub(super) fn uuid(field: &'static str, text: &str) -> Result<Uuid, Error> {
     Uuid::parse_str(text).map_err(|_| Error::Field { field, message: "must be a UUID" })
@@ -167,5 +171,24 @@ pub(super) fn payment(payment: Payment) -> proto::Payment {
         gateway_status: payment.gateway_status,
         redirect_url: payment.redirect_url,
         reason: payment.reason,
+    }
+}
+
+pub(super) fn webhook(hook: Hook) -> proto::Webhook {
+    proto::Webhook {
+        id: hook.id.to_string(),
+        received_at: Some(timestamp(hook.received_at)),
+        state: hook.state.as_str().into(),
+        deliveries: u32::try_from(hook.deliveries).unwrap_or(0),
+        attempts: u32::try_from(hook.attempts).unwrap_or(0),
+        processed_at: hook.processed_at.map(timestamp),
+        customer_id: hook.customer_id.map(|id| id.to_string()).unwrap_or_default(),
+        body: String::from_utf8_lossy(&hook.body)
+            .chars()
+            .filter(|char| *char != char::REPLACEMENT_CHARACTER)
+            .take(SHOWN)
+            .collect(),
+        provider: hook.provider,
+        outcome: hook.outcome,
     }
 }

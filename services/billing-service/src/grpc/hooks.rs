@@ -16,6 +16,7 @@ impl WebhookService for Api {
         request: Request<proto::ReceiveWebhookRequest>,
     ) -> Result<Response<proto::ReceiveWebhookResponse>, Status> {
         let hook = request.into_inner();
+        // Whoever cannot show that he is the sender learns nothing, and nothing of him is kept.
         if let Some(gateway) = self.desk.gateways.get(&hook.provider) {
             // What its sender did not sign is not kept: anybody could fill the table.
             if gateway.hear(&hook.body).is_none() {
@@ -33,6 +34,7 @@ impl WebhookService for Api {
         let id = webhooks::store(&self.desk.pool, &hook.provider, &hook.body, &hook.content_type).await;
         let id = id.map_err(Error::from)?;
         self.desk.fail.at("hook.stored");
+        self.desk.bell.ring();
         Ok(Response::new(proto::ReceiveWebhookResponse { webhook_id: id.to_string() }))
     }
 }

@@ -76,6 +76,10 @@ impl Provider for Ledger {
         Ok(())
     }
 
+    async fn write_off(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     async fn snapshot(&self, customer_id: Uuid) -> Result<Snapshot, ProviderError> {
         Ok(Snapshot { account_id: Some(customer_id.to_string()), ..Snapshot::default() })
     }

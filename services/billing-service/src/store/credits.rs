@@ -46,10 +46,14 @@ pub async fn find_by_key(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Opt
         .transpose()
 }
 
-/// What is left of a customer's credit in a currency.
+/// What is left of a customer's credit in a currency: as the provider says when it keeps the books, with what it was not told of yet.
 pub async fn left(db: impl PgExecutor<'_>, customer: Uuid, currency: &str) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
-        r#"SELECT coalesce(sum(remaining_minor), 0)::bigint AS "sum!" FROM credits WHERE customer_id = $1 AND currency = $2 AND remaining_minor > 0"#,
+        r#"SELECT coalesce(
+               (SELECT provider_credit_minor + coalesce((SELECT sum((details ->> 'amount_minor')::bigint) FROM provider_calls
+                                                         WHERE customer_id = $1 AND kind = 'credit' AND state = 'waiting'), 0)
+                FROM customers WHERE id = $1),
+               (SELECT sum(remaining_minor) FROM credits WHERE customer_id = $1 AND currency = $2 AND remaining_minor > 0), 0)::bigint AS "sum!""#,
         customer,
         currency,
     )

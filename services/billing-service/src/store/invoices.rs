@@ -328,10 +328,11 @@ pub async fn close(
     Ok(done.rows_affected() == 1)
 }
 
-/// Due date of the oldest debt of a subscription. Offers (quotes of upgrades) are no debts.
+/// Due date of the oldest debt of a subscription. Offers (quotes of upgrades) are no debts; with a provider that keeps the books there are no offers, an
+/// upgrade is made and owed.
 pub async fn oldest_due(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<Option<OffsetDateTime>> {
     sqlx::query_scalar!(
-        "SELECT min(due_at) FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND kind IN ('first', 'recurring', 'manual')",
+        "SELECT min(due_at) FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND (kind IN ('first', 'recurring', 'manual') OR (kind = 'upgrade' AND provider = 'killbill'))",
         subscription,
     )
     .fetch_one(db)
@@ -356,7 +357,7 @@ pub async fn oldest_debt(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::R
         r#"SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!", subtotal_minor::bigint AS "subtotal!",
                   tax_minor::bigint AS "tax!", total_minor::bigint AS "total!", balance_minor::bigint AS "balance!", buyer, note, corrects_id,
                   issued_at, due_at, paid_at, provider, provider_id
-           FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND kind IN ('first', 'recurring', 'manual')
+           FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND (kind IN ('first', 'recurring', 'manual') OR (kind = 'upgrade' AND provider = 'killbill'))
            ORDER BY due_at LIMIT 1"#,
         subscription,
     )

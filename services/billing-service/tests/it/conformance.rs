@@ -8,7 +8,7 @@ use billing_service::domain::catalogue::Catalogue;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::period::BillingPeriod;
 use billing_service::domain::subscription::{Beginning, ProvisionPolicy, begin};
-use billing_service::provider::killbill::{Access, When};
+use billing_service::provider::killbill::When;
 use billing_service::provider::{CancelWhen, KillBill, Ledger, NewSubscription, Provider, ProviderError};
 use billing_service::store::webhooks;
 use runtime::clock;
@@ -17,20 +17,11 @@ use test_kit::killbill::{FakeKillBill, Fault, Line, PASSWORD, USER};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use crate::mirror;
+use crate::world::{World, access};
+
 /// A real one makes invoices a moment after its answer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
-
-/// Two keys of one test never meet.
-fn access(url: &str, username: &str, password: &str) -> Access {
-    let key = Uuid::new_v4().simple().to_string();
-    Access {
-        url: url.to_owned(),
-        username: username.to_owned(),
-        password: password.into(),
-        api_key: format!("key-{key}"),
-        api_secret: format!("secret-{key}").into(),
-    }
-}
 
 fn usd(cents: i64) -> Money {
     Money::new(cents, Currency::USD)
@@ -251,6 +242,18 @@ async fn conformance_of_a_real_kill_bill(pool: PgPool) {
     // An earlier run may have moved it.
     let now = provider.clock().await.unwrap();
     all(&pool, &provider, now).await;
+
+    // A whole life with the service around it, at the time that the server has come to.
+    let access =
+        crate::world::access(&url, &variable("TEST_KILLBILL_USERNAME"), &variable("TEST_KILLBILL_PASSWORD"));
+    let world = World::killbill_at(&pool, ProvisionPolicy::OnInvoice, access).await;
+    let ahead = provider.clock().await.unwrap() - clock::now();
+    sqlx::query("UPDATE billing_clock SET offset_seconds = $1")
+        .bind(ahead.whole_seconds().max(0))
+        .execute(&pool)
+        .await
+        .unwrap();
+    mirror::same_facts(&mirror::lives(&world).await);
 }
 
 /// BIL-32: started twice, by two replicas at the same time and once more, there is one callback and one version of the catalogue; a changed

@@ -12,6 +12,7 @@ mod customers;
 mod deaths;
 mod faults;
 mod life;
+mod mirror;
 mod orders;
 mod paper;
 mod paynow;

@@ -15,9 +15,10 @@ use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
 use billing_service::pdf::Fonts;
 use billing_service::peers::Peers;
+use billing_service::provider::killbill::Access;
 use billing_service::provider::{
-    CancelWhen, Guarded, Ledger, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider,
-    ProviderError, Pulled, Snapshot,
+    CancelWhen, Guarded, KillBill, Ledger, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange,
+    Provider, ProviderError, Pulled, Snapshot,
 };
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
@@ -37,6 +38,7 @@ use sqlx::PgPool;
 use telemetry::metrics::Metrics;
 use test_kit::grpc::Running;
 use test_kit::identity::Keyring;
+use test_kit::killbill::{self as fake_killbill, FakeKillBill, Line};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -316,6 +318,10 @@ impl Provider for Remote {
         Ok(())
     }
 
+    async fn write_off(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     async fn snapshot(&self, _: Uuid) -> Result<Snapshot, ProviderError> {
         Ok(Snapshot::default())
     }
@@ -352,8 +358,14 @@ fn seller() -> Seller {
     }
 }
 
+/// The secret of the hooks' path.
+pub(crate) const HOOK_TOKEN: &str = "hook-token-of-the-tests";
+
 pub(crate) struct World {
     pub(crate) pool: PgPool,
+    /// Of Kill Bill: key of the tenant, and the provider itself.
+    pub(crate) api_key: String,
+    pub(crate) killbill: Option<KillBill>,
     pub(crate) directory: Directory,
     pub(crate) instances: Instances,
     pub(crate) remote: Remote,
@@ -380,6 +392,33 @@ impl World {
     /// The same with these payment gateways.
     pub(crate) async fn paying(pool: &PgPool, policy: ProvisionPolicy, gateways: Gateways) -> Self {
         Self::build(pool, policy, Remote::new(), Guarded::new(Ledger::new(pool)), gateways).await
+    }
+
+    /// With a fake Kill Bill.
+    pub(crate) async fn killbill(pool: &PgPool, policy: ProvisionPolicy, line: Line) -> (Self, FakeKillBill) {
+        let fake = FakeKillBill::start(line, runtime::clock::now()).await.unwrap();
+        (
+            Self::killbill_at(pool, policy, access(&fake.url, fake_killbill::USER, fake_killbill::PASSWORD))
+                .await,
+            fake,
+        )
+    }
+
+    /// With a Kill Bill that runs somewhere.
+    pub(crate) async fn killbill_at(pool: &PgPool, policy: ProvisionPolicy, access: Access) -> Self {
+        let provider =
+            || KillBill::try_new(access.clone(), pool, None).unwrap().with_hook_tokens([HOOK_TOKEN.into()]);
+        let mut world = Self::build(
+            pool,
+            policy,
+            Remote::new(),
+            Guarded::new(provider()),
+            Gateways::default().with(Pretend),
+        )
+        .await;
+        world.api_key.clone_from(&access.api_key);
+        world.killbill = Some(provider());
+        world
     }
 
     async fn build(
@@ -410,11 +449,21 @@ impl World {
             terms: app::Terms { test_clock: true, ..app::Terms::default() },
             stationery: app::Stationery { seller: seller(), fonts: Fonts::try_new(None).unwrap() },
             clock: app::BillingClock::default(),
+            bell: app::inbox::Bell::default(),
             metrics: BillingMetrics::new(&Metrics::new()),
             fail: FailPoint::default(),
         };
         let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
-        Self { pool: pool.clone(), directory, instances, remote, desk, api }
+        Self {
+            pool: pool.clone(),
+            api_key: String::new(),
+            killbill: None,
+            directory,
+            instances,
+            remote,
+            desk,
+            api,
+        }
     }
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Authenticated> {
@@ -483,5 +532,17 @@ impl World {
     /// Topics of all announcements so far, in order.
     pub(crate) async fn announced(&self) -> Vec<String> {
         sqlx::query_scalar("SELECT topic FROM outbox ORDER BY id").fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+/// A tenant of its own: two keys of one test never meet.
+pub(crate) fn access(url: &str, username: &str, password: &str) -> Access {
+    let key = Uuid::new_v4().simple().to_string();
+    Access {
+        url: url.to_owned(),
+        username: username.to_owned(),
+        password: password.into(),
+        api_key: format!("key-{key}"),
+        api_secret: format!("secret-{key}").into(),
     }
 }

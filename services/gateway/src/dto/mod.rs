@@ -22,6 +22,7 @@ pub mod profile;
 pub mod rotations;
 pub mod scalars;
 pub mod user;
+pub mod webhooks;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

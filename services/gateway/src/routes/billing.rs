@@ -4,6 +4,7 @@ mod money;
 mod orders;
 mod payments;
 mod paynow;
+mod webhooks;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -70,16 +71,10 @@ pub fn add(api: Api) -> Api {
         .add(Customer, routes!(paynow::status))
         .add(Customer, routes!(paynow::pay_test))
         .webhook(routes!(paynow::receive_paynow))
-        .add(Admin, routes!(paynow::refund_payment));
-    later(api)
-}
-
-/// Routes whose work comes later.
-fn later(api: Api) -> Api {
-    let at = |path: &str| format!("/billing/api/billing/{path}");
-    api.later(Public, "post", &at("webhooks/killbill/{token}"), "Hook of the billing engine.")
-        .later(Admin, "get", &at("admin/webhooks"), "Hooks that came in.")
-        .later(Admin, "post", &at("admin/webhooks/{id}/replay"), "Take a hook again.")
+        .add(Admin, routes!(paynow::refund_payment))
+        .webhook(routes!(webhooks::receive_killbill))
+        .add(Admin, routes!(webhooks::admin_webhooks))
+        .add(Admin, routes!(webhooks::replay_webhook))
 }
 
 /// Plans are the same for everybody and may be kept for a while.

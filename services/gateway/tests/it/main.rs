@@ -16,4 +16,5 @@ mod paying;
 mod problems;
 mod stream;
 mod users;
+mod webhooks;
 mod world;

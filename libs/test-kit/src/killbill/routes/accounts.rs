@@ -34,6 +34,17 @@ pub(super) fn by_key(tenant: &Tenant, call: &Call<'_>) -> Response {
     let Some(account) = tenant.accounts.iter().find(|account| account.key == key) else {
         return error(404, Some(3003), "Account does not exist for key");
     };
+    shown(account, call)
+}
+
+pub(super) fn by_id(tenant: &Tenant, id: Uuid, call: &Call<'_>) -> Response {
+    match tenant.accounts.iter().find(|account| account.id == id) {
+        Some(account) => shown(account, call),
+        None => error(404, Some(3002), "Account does not exist for id"),
+    }
+}
+
+fn shown(account: &Account, call: &Call<'_>) -> Response {
     let with_balance = call.query("accountWithBalanceAndCBA") == Some("true");
     // Nothing is `0E-9` there.
     let credit = if account.credit == 0 { Value::String("§0E-9§".into()) } else { amount(account.credit) };

@@ -20,7 +20,7 @@ use crate::provider::{
     CancelWhen, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider, ProviderError,
     Pulled, SnapshotInvoice, SnapshotPayment, SnapshotSubscription,
 };
-use crate::store::plans;
+use crate::store::{mirror, plans};
 
 /// The one thing that a hook is believed to hint at.
 #[derive(Deserialize)]
@@ -101,6 +101,16 @@ impl Provider for KillBill {
         self.give_credit(credit.customer_id, credit.key, credit.amount).await
     }
 
+    async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError> {
+        Self::ensure_ready(self).await?;
+        Self::write_off(self, super::accounts::parse(provider_invoice_id)?).await
+    }
+
+    async fn move_clock(&self, to: OffsetDateTime) -> Result<(), ProviderError> {
+        Self::ensure_ready(self).await?;
+        Self::move_clock(self, to).await
+    }
+
     async fn pull(&self, subscription_id: Uuid) -> Result<Option<Pulled>, ProviderError> {
         Self::ensure_ready(self).await?;
         let found = self.subscription_by_key(subscription_id).await?;
@@ -119,8 +129,13 @@ impl Provider for KillBill {
 
     /// The account of the hook decides, and only if it is one of our tenant's.
     async fn customer_of_hook(&self, body: &[u8]) -> Result<Option<Uuid>, ProviderError> {
-        Self::ensure_ready(self).await?;
         let Ok(Hook { account_id: Some(id) }) = serde_json::from_slice(body) else { return Ok(None) };
+        // Most are about accounts that we know: no call is needed for them.
+        let known = mirror::customer_of_account(&self.pool, &id.to_string()).await;
+        if let Some(customer) = known.map_err(|error| ProviderError::Unavailable(error.into()))? {
+            return Ok(Some(customer));
+        }
+        Self::ensure_ready(self).await?;
         match self.get::<Account>(&format!("/accounts/{id}"), &[]).await {
             Ok(account) => Ok(account.external_key.parse().ok()),
             // Another tenant's, or nobody's.

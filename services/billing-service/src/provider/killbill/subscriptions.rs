@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use super::KillBill;
 use super::accounts::parse;
+use super::catalog::period;
 use super::client::Body;
 use super::fault::{Fault, code};
 use super::model::Subscription;
 use super::values::Moment;
 use crate::provider::{NewSubscription, ProviderError};
+use crate::store::plans;
 
 /// Ended.
 const CANCELLED: &str = "CANCELLED";
@@ -165,8 +167,19 @@ impl KillBill {
             return Ok(());
         }
         let path = format!("/subscriptions/{}", found.subscription_id);
-        let query = [("billingPolicy", when.policy())];
-        let body = json!({"planName": plan}).to_string();
+        let mut query = vec![("billingPolicy", when.policy())];
+        let mut body = json!({"planName": plan});
+        let known = plans::find(&self.pool, plan, None).await;
+        if let (When::Now, Ok(Some(known))) = (when, known)
+            && let Some(object) = body.as_object_mut()
+        {
+            // With all of this the answer waits for the invoice, but not for ever.
+            object.insert("productName".into(), known.tier.as_str().into());
+            object.insert("billingPeriod".into(), period(known.billing_period).into());
+            object.insert("priceList".into(), "DEFAULT".into());
+            query.extend([("callCompletion", "true"), ("callTimeoutSec", "4")]);
+        }
+        let body = body.to_string();
         match self.client.call(Method::PUT, &path, &query, Body::Json(body)).await {
             Ok(_) => Ok(()),
             Err(fault) => {

@@ -1,0 +1,244 @@
+//! What a provider that keeps the books is told. No row is locked and no connection is held while it is asked: the wish is written and committed,
+//! the provider is called, and what became of it is read back from its state. A crash or a lost answer in between leaves the written wish, which the
+//! sweep settles: money is told again until it was heard, and for a wish of a customer the provider's state says whether it was done.
+
+use serde_json::json;
+use sqlx::{Postgres, Transaction};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{Desk, sync};
+use crate::domain::plan::Plan;
+use crate::error::Error;
+use crate::provider::{CancelWhen, NewCredit, OutsidePayment, PlanChange, ProviderError};
+use crate::store::provider_calls::{self, Call, CallKind};
+use crate::store::subscriptions::{self, Subscription};
+use crate::store::{invoices, payments};
+
+/// After this time nobody waits for the answer to a wish any more; longer than a call to the provider may take.
+const WISH: Duration = Duration::seconds(30);
+/// How long a claimed call is ours.
+const HOLD: Duration = Duration::seconds(60);
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::minutes(10);
+/// Calls in one round.
+const BATCH: i64 = 100;
+
+/// What a customer wants of a subscription.
+#[derive(Debug, Clone)]
+pub enum Wish<'a> {
+    /// Another plan, now or with the period.
+    Change {
+        /// Wanted.
+        plan: &'a Plan,
+        /// With the period; else now.
+        at_period_end: bool,
+    },
+    /// Not the plan that waits.
+    UndoChange,
+    /// The end.
+    Cancel {
+        /// When.
+        when: CancelWhen,
+        /// For the books.
+        reason: &'a str,
+    },
+    /// No end.
+    UndoCancel,
+}
+
+impl Wish<'_> {
+    fn kind(&self) -> CallKind {
+        match self {
+            Self::Change { .. } => CallKind::Change,
+            Self::UndoChange => CallKind::UndoChange,
+            Self::Cancel { .. } => CallKind::Cancel,
+            Self::UndoCancel => CallKind::UndoCancel,
+        }
+    }
+
+    fn details(&self) -> serde_json::Value {
+        match self {
+            Self::Change { plan, at_period_end } => {
+                json!({ "plan": plan.name, "at_period_end": at_period_end })
+            }
+            Self::Cancel { when, reason } => {
+                let when = if *when == CancelWhen::Now { "now" } else { "period_end" };
+                json!({ "when": when, "reason": reason })
+            }
+            Self::UndoChange | Self::UndoCancel => json!({}),
+        }
+    }
+
+    async fn tell(&self, desk: &Desk, row: &Subscription) -> Result<(), ProviderError> {
+        let provider = &desk.provider;
+        match self {
+            Self::Change { plan, at_period_end } => {
+                let change = PlanChange {
+                    subscription_id: row.id,
+                    plan_name: &plan.name,
+                    billing_period: plan.billing_period,
+                    price: plan.price,
+                    at_period_end: *at_period_end,
+                };
+                provider.change(&change).await
+            }
+            Self::UndoChange => provider.undo_change(row.id).await,
+            Self::Cancel { when, .. } => provider.cancel(row.id, *when).await,
+            Self::UndoCancel => provider.undo_cancel(row.id).await,
+        }
+    }
+}
+
+/// Carries out a wish that was checked in `tx`, which ends here: the wish is committed with it. The subscription as it stands afterwards.
+pub async fn carry_out(
+    desk: &Desk,
+    mut tx: Transaction<'_, Postgres>,
+    row: &Subscription,
+    wish: Wish<'_>,
+) -> Result<Subscription, Error> {
+    let check_at = runtime::clock::now() + WISH;
+    let (kind, details) = (wish.kind(), wish.details());
+    let id = provider_calls::wish(&mut tx, kind, row.customer_id, row.id, &details, check_at)
+        .await?
+        .ok_or(Error::Conflict)?;
+    tx.commit().await?;
+    match wish.tell(desk, row).await {
+        Ok(()) => {}
+        Err(ProviderError::Refused(text)) => {
+            tracing::warn!(subscription.id = %row.id, text, "the provider refused a wish");
+            provider_calls::close(&desk.pool, id, "refused", "refused").await?;
+            return Err(Error::Refused("change_blocked", "the billing provider refused the change"));
+        }
+        Err(error) => {
+            tracing::warn!(subscription.id = %row.id, error = format!("{error:#}"), "the provider did not answer a wish");
+            return Err(Error::ProviderUnavailable);
+        }
+    }
+    // It was done. When its state cannot be read now, the sweep reads it.
+    sync::customer(desk, row.customer_id, sync::Cause::Hook).await?;
+    provider_calls::close(&desk.pool, id, "done", "").await?;
+    subscriptions::find(&desk.pool, row.id).await?.ok_or(Error::NotFound("subscription"))
+}
+
+/// Tells what waits. How many calls were settled.
+pub async fn work(desk: &Desk) -> Result<usize, Error> {
+    let mut settled = 0;
+    let now = runtime::clock::now();
+    for call in provider_calls::claim(&desk.pool, now, HOLD, BATCH).await? {
+        let outcome = if call.kind.is_lasting() { tell(desk, &call).await } else { look(desk, &call).await };
+        match outcome {
+            Ok(()) => settled += 1,
+            Err(error) => {
+                tracing::warn!(call.id = %call.id, error = format!("{error:#}"), "the provider is told later");
+                provider_calls::postpone(&desk.pool, call.id, now + pause(call.attempts)).await?;
+            }
+        }
+    }
+    Ok(settled)
+}
+
+fn pause(attempts: i32) -> Duration {
+    let doubled = u32::try_from(attempts - 1).unwrap_or(0).min(10);
+    (Duration::seconds(2) * 2_i32.pow(doubled)).min(LONGEST_PAUSE)
+}
+
+/// A wish whose answer was lost: the provider's state says whether it was done. What was not done is dropped, since the customer heard of no success.
+async fn look(desk: &Desk, call: &Call) -> Result<(), Error> {
+    sync::customer(desk, call.customer_id, sync::Cause::Round).await?;
+    if provider_calls::close(&desk.pool, call.id, "dropped", "not done at the provider").await? {
+        desk.metrics.mended("wish_dropped");
+    }
+    Ok(())
+}
+
+async fn tell(desk: &Desk, call: &Call) -> Result<(), Error> {
+    let outcome = match call.kind {
+        CallKind::Payment => tell_payment(desk, call).await?,
+        CallKind::Credit => tell_credit(desk, call).await?,
+        _ => tell_write_off(desk, call).await?,
+    };
+    match outcome {
+        Ok(()) => {
+            provider_calls::close(&desk.pool, call.id, "done", "").await?;
+        }
+        Err(ProviderError::Refused(text)) => {
+            tracing::error!(call.id = %call.id, kind = call.kind.as_str(), text, "the provider refused money");
+            let mut tx = desk.pool.begin().await?;
+            // Paid by somebody else in the meantime: the money is here all the same, so the customer is owed it.
+            if let (CallKind::Payment, Some(amount)) = (call.kind, call.amount()) {
+                let key = format!("instead-of:{}", call.id);
+                let details = provider_calls::amount(amount);
+                provider_calls::queue(
+                    &mut tx,
+                    CallKind::Credit,
+                    call.customer_id,
+                    call.subject_id,
+                    &key,
+                    &details,
+                )
+                .await?;
+            }
+            provider_calls::close(&mut *tx, call.id, "refused", "refused").await?;
+            tx.commit().await?;
+            desk.metrics.mended("money_refused");
+        }
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "no answer");
+            return Err(Error::ProviderUnavailable);
+        }
+    }
+    sync::customer(desk, call.customer_id, sync::Cause::Hook).await?;
+    Ok(())
+}
+
+type Told = Result<(), ProviderError>;
+
+async fn tell_payment(desk: &Desk, call: &Call) -> Result<Told, Error> {
+    let id = call.subject_id.unwrap_or(Uuid::nil());
+    let payment = payments::find(&desk.pool, id).await?.ok_or(Error::NotFound("payment"))?;
+    let invoice = invoices::find(&desk.pool, payment.invoice_id).await?.ok_or(Error::NotFound("invoice"))?;
+    let told = OutsidePayment {
+        key: payment.id,
+        customer_id: payment.customer_id,
+        provider_invoice_id: &invoice.provider_id,
+        amount: call.amount().unwrap_or(payment.amount),
+    };
+    Ok(desk.provider.record_payment(&told).await.map(drop))
+}
+
+async fn tell_credit(desk: &Desk, call: &Call) -> Result<Told, Error> {
+    let Some(amount) = call.amount() else { return Ok(Err(ProviderError::Refused("no amount".into()))) };
+    let credit = NewCredit {
+        key: call.id,
+        customer_id: call.customer_id,
+        amount,
+        reason: call.text("reason").unwrap_or_default(),
+    };
+    Ok(desk.provider.credit(&credit).await)
+}
+
+async fn tell_write_off(desk: &Desk, call: &Call) -> Result<Told, Error> {
+    let id = call.subject_id.unwrap_or(Uuid::nil());
+    let invoice = invoices::find(&desk.pool, id).await?.ok_or(Error::NotFound("invoice"))?;
+    Ok(desk.provider.write_off(&invoice.provider_id).await)
+}
+
+/// Moves the provider's clock to billing's; for tests.
+pub async fn move_clock(desk: &Desk, to: OffsetDateTime) -> Result<(), Error> {
+    desk.provider.move_clock(to).await.map_err(|error| {
+        tracing::warn!(error = format!("{error:#}"), "the provider's clock cannot be moved");
+        Error::ProviderUnavailable
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bearable() {
+        assert_eq!(pause(1), Duration::seconds(2));
+        assert_eq!(pause(50), LONGEST_PAUSE);
+    }
+}
