@@ -38,6 +38,7 @@ async fn order_at(
         trial: Some(false),
         settings_json: String::new(),
         coupon: coupon.into(),
+        ..proto::PlaceOrderRequest::default()
     };
     Ok(world.orders().place_order(request).await?.into_inner())
 }

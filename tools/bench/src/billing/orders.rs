@@ -44,6 +44,7 @@ impl Desk {
             trial: Some(false),
             settings_json: r#"{"name": "Shop"}"#.into(),
             coupon: String::new(),
+            ..PlaceOrderRequest::default()
         };
         let answer = self.0.clone().place_order(wish).await?.into_inner();
         ensure!(answer.subscription.is_some(), "an order without a subscription");
