@@ -236,9 +236,9 @@ fn accepted(status: Status, kind: OperationKind, desired: DesiredState) -> Optio
         (
             OperationKind::Restore | OperationKind::MoveDatabase | OperationKind::RotatePassword,
             S::Running | S::Stopped | S::Error,
-        ) => Some(S::Maintenance),
+        )
         // A pool that is emptied for maintenance has suspended tenants too.
-        (OperationKind::MoveDatabase, S::Suspended) => Some(S::Maintenance),
+        | (OperationKind::MoveDatabase, S::Suspended) => Some(S::Maintenance),
         // Nothing is seen to move; the operation is shown beside the status.
         (OperationKind::Purge, S::Terminated)
         | (OperationKind::ApplyResources, S::Stopped | S::Suspended)

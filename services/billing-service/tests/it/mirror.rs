@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use billing_service::app::downgrade::{downgrade, undo_downgrade};
 use billing_service::app::record::{self, By};
 use billing_service::app::{change, inbox, sync, told};
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
@@ -214,13 +215,13 @@ async fn upgraded(world: &World) -> BTreeMap<String, i64> {
     life.pay(&offer).await;
 
     // Standard with another rhythm: a smaller step that waits for the period's end.
-    let refused = change::downgrade(desk, who, life.subscription, "basic-monthly", life.now().await).await;
-    assert_eq!(refused.unwrap_err().reason(), "storage_exceeds_plan");
-    let row = change::downgrade(desk, who, life.subscription, "standard-quarterly", life.now().await);
-    let row = row.await.unwrap();
+    let smaller = downgrade(desk, who, life.subscription, "basic-monthly", false, life.now().await).await;
+    assert_eq!(smaller.unwrap_err().reason(), "usage_unknown");
+    let row = downgrade(desk, who, life.subscription, "standard-quarterly", false, life.now().await);
+    let row = row.await.unwrap().subscription;
     assert_eq!(row.pending.as_ref().unwrap().plan_name, "standard-quarterly");
     assert_eq!(row.pending.unwrap().effective_at, row.current_period_end);
-    let row = change::undo_downgrade(desk, who, life.subscription, life.now().await).await.unwrap();
+    let row = undo_downgrade(desk, who, life.subscription, life.now().await).await.unwrap();
     assert_eq!((row.pending, row.plan_name.as_str()), (None, "standard-monthly"));
     life.facts().await
 }

@@ -1,8 +1,6 @@
 //! The database that tenants' databases are copied from: `template0` with the extensions that Odoo needs, made once on each server. Copying it
 //! saves each tenant a connection and the making of the extensions. Nobody can connect to it.
 
-use sqlx::PgConnection;
-
 use super::privacy::hide_others;
 use super::provision::extensions;
 use super::statement::Statement;
@@ -51,14 +49,4 @@ impl Tenants {
             .await?;
         Ok(())
     }
-}
-
-/// Is it whole? Servers of before have none.
-pub(super) async fn is_ready(conn: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1 AND datistemplate AND NOT datallowconn)",
-    )
-    .bind(TEMPLATE)
-    .fetch_one(conn)
-    .await
 }

@@ -31,8 +31,7 @@ use crate::routes::present;
 
 /// Adds the routes.
 pub fn add(api: Api) -> Api {
-    let api = api
-        .add(Public, routes!(list_plans))
+    api.add(Public, routes!(list_plans))
         .add(Public, routes!(get_plan))
         .add(Customer, routes!(get_trial_eligibility))
         .add(Customer, routes!(get_trial_eligibility_of))
