@@ -12,22 +12,28 @@ const TOGETHER: Duration = Duration::hours(1);
 
 /// Moves billing's time by `by` and does what is due. The time then, and how many steps were taken.
 pub async fn advance(desk: &Desk, by: Duration) -> Result<(OffsetDateTime, usize), Error> {
-    let aim = desk.now().await + by;
+    // Counted in the whole seconds that the offset is kept in: a jump in pieces goes exactly as far as one.
+    let mut left = Duration::seconds(by.whole_seconds());
     let mut steps = 0;
     loop {
         let now = desk.now().await;
+        let aim = now + left;
         let reminder = subscriptions::next_reminder(&desk.pool, &desk.terms.reminder_days, now, aim).await?;
-        let stop = reminder.map_or(aim, |at| (at + TOGETHER).min(aim));
+        let step = match reminder.map(|at| at + TOGETHER - now) {
+            Some(step) if step < left => Duration::seconds(step.whole_seconds()),
+            _ => left,
+        };
         // First the provider's: what fails there can be asked for again, while ours never goes back.
-        told::move_clock(desk, stop.max(now)).await?;
+        told::move_clock(desk, now + step).await?;
         let mut connection = desk.pool.acquire().await?;
-        let offset = clock::advance(&mut connection, (stop - now).max(Duration::ZERO)).await?;
+        let offset = clock::advance(&mut connection, step).await?;
         drop(connection);
         desk.clock.learn(offset);
+        left -= step;
         let now = desk.now().await;
         sync::after_jump(desk, now).await?;
         steps += engine::run_due(desk, now).await?;
-        if stop >= aim {
+        if left <= Duration::ZERO {
             return Ok((now, steps));
         }
     }

@@ -122,9 +122,9 @@ async fn a_wished_move_waits_for_its_moment_and_rests_after_a_failure(pool: PgPo
     assert_eq!(world.scalar::<i64>(WISHES, &instance.id).await, 0, "the operator has decided on the place");
 }
 
-/// INS-29: a suspended instance gets the limits at once and the move when it runs again.
+/// INS-29, DBS-33: the database of a suspended instance moves too, and the instance stays suspended.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
-async fn a_suspended_instance_moves_when_it_is_back(pool: PgPool) {
+async fn a_suspended_instance_moves_and_stays_suspended(pool: PgPool) {
     let world = World::start(pool).await;
     let owner = world.customer();
     let instance = placed(&world, &owner).await;
@@ -136,12 +136,12 @@ async fn a_suspended_instance_moves_when_it_is_back(pool: PgPool) {
     world.try_act(&admin, suspend).await.unwrap();
     world.finish(&instance.id).await;
     change(&world, &instance, "premium-monthly").await;
-    assert_eq!(operations(&world, &instance.id).await, ["create", "suspend", "apply_resources"]);
+    assert_eq!(operations(&world, &instance.id).await, ["create", "suspend", "move_database"]);
     world.finish(&instance.id).await;
-    world.act(&admin, &instance.id, "unsuspend").await;
-    world.finish(&instance.id).await;
+    let moved = world.get(&owner, &instance.id).await;
+    assert_eq!((moved.status.as_str(), moved.cpu_millis), ("suspended", 4000));
     sweep::once(&world.app).await.unwrap();
-    assert_eq!(operations(&world, &instance.id).await.last().unwrap(), "move_database");
+    assert_eq!(operations(&world, &instance.id).await.len(), 3, "nothing is left to do");
 }
 
 /// INS-17, INS-29: what the customer chose below the plan stays chosen, up and down.
