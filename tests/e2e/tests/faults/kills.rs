@@ -68,7 +68,7 @@ async fn run(
         "suspend" | "unsuspend" => hold(stack, &id, kind).await?,
         // As after the change of a plan.
         "apply_resources" => {
-            let limits = json!({"cpu_limit": "0.5"});
+            let limits = json!({"cpu_limit": 0.5});
             let path = format!("/instance/instances/{id}");
             ada.send(reqwest::Method::PATCH, &path, Some(limits)).await?.expect(202)?;
         }
