@@ -2,6 +2,7 @@
 //! `cargo xtask bench` builds with optimisation, starts a stack for it and stops it.
 
 mod billing;
+mod clock;
 mod databases;
 mod figures;
 mod provision;

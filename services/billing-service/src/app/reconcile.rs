@@ -1,7 +1,5 @@
 //! What operators order: the audit now, not at night, of everything or of one customer (BIL-33, BIL-37).
 
-use std::collections::HashSet;
-
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -13,6 +11,8 @@ use crate::store::{journal, mirror, subscriptions, tasks};
 
 /// Subscriptions in one question.
 const BATCH: i64 = 200;
+/// How long a task is its replica's.
+const HOLD: time::Duration = time::Duration::minutes(30);
 
 /// What a look at one customer found; all are 0 when all is well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub async fn audit_of(desk: &Desk, customer: Uuid) -> Result<Findings, Error> {
         differing: journal::receivable_differences_of(&desk.pool, customer).await?,
         without_instance: 0,
     };
-    let (mut after, mut seen) = (Uuid::nil(), HashSet::new());
+    let (mut after, mut looked_at) = (Uuid::nil(), 0_usize);
     loop {
         let ids = subscriptions::live_ids(&desk.pool, customer, after, BATCH).await?;
         let Some(last) = ids.last() else { break };
@@ -50,16 +50,18 @@ pub async fn audit_of(desk: &Desk, customer: Uuid) -> Result<Findings, Error> {
                     return Err(Error::PeerAway("instance-service"));
                 }
             }
-            seen.insert(id);
+            looked_at += 1;
         }
     }
-    tracing::info!(subscriptions = seen.len(), ?findings, "one customer looked at");
+    tracing::info!(subscriptions = looked_at, ?findings, "one customer looked at");
     Ok(findings)
 }
 
 /// Tasks that operators asked for.
 pub async fn run_tasks(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
-    for task in tasks::queued(&desk.pool, 10).await? {
+    loop {
+        let started = runtime::clock::now();
+        let Some(task) = tasks::claim(&desk.pool, started, started + HOLD).await? else { return Ok(()) };
         if !desk.provider.keeps_books_here() {
             // Compared with the provider by the rounds that follow.
             mirror::make_due(&desk.pool, task.customer_id).await?;
@@ -82,5 +84,4 @@ pub async fn run_tasks(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
         };
         tasks::finish(&desk.pool, task.id, state, outcome, now).await?;
     }
-    Ok(())
 }

@@ -139,33 +139,3 @@ fn controls_in_names_are_not_printed() {
 fn a_font_that_is_none_is_refused() {
     assert!(matches!(Fonts::try_new(Some(("f", b"no font".to_vec()))), Err(PdfError::Font(_))));
 }
-
-/// For people who want to look at them; the files land in `target/samples`.
-#[test]
-#[ignore = "writes samples to look at"]
-fn write_samples() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/samples");
-    std::fs::create_dir_all(&folder).unwrap();
-    let long = item(
-        "standard-monthly (monthly), with a description that is much longer than one line of the table can ever be",
-    );
-    let mut samples =
-        vec![("one", sample("Zoë Müller & Søn", vec![item("basic-monthly (monthly)"), long.clone()]))];
-    samples.push((
-        "many",
-        sample("한국 주식회사", (0..60).map(|n| item(&format!("position {n:03}"))).collect()),
-    ));
-    let mut note = sample(
-        "شركة النور",
-        vec![Item {
-            amount: "\u{2212}4.00".into(),
-            unit: "\u{2212}4.00".into(),
-            ..item("Credit for invoice INV-000001")
-        }],
-    );
-    (note.title, note.stamp) = ("Credit note", Some("PAID BACK"));
-    samples.push(("credit-note", note));
-    for (name, document) in samples {
-        std::fs::write(folder.join(format!("{name}.pdf")), printed(&document)).unwrap();
-    }
-}

@@ -1,12 +1,15 @@
-//! Subscriptions.
+//! Subscriptions: the row and its changes.
 
-use runtime::page::Page;
-use sqlx::{PgConnection, PgExecutor, PgPool};
+mod lists;
+mod reminders;
+
+use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::lists::{Filter, list, live, live_ids, live_of_customer, of_customer};
+pub use self::reminders::{next_reminder, remind, reminders};
 use super::{corrupt, number};
-use crate::domain::catalogue::Tier;
 use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
 use crate::domain::period::BillingPeriod;
@@ -235,52 +238,6 @@ pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Subs
     row.map(Subscription::try_from).transpose()
 }
 
-/// Of one customer, newest first, and the number of all.
-pub async fn of_customer(
-    pool: &PgPool,
-    customer: Uuid,
-    page: Page,
-) -> sqlx::Result<(Vec<Subscription>, i64)> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
-                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
-                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
-                  pending_invoice_id, cancel_reason, coupon
-           FROM subscriptions WHERE customer_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"#,
-        customer,
-        page.limit(),
-        page.offset(),
-    )
-    .fetch_all(pool)
-    .await?;
-    let total = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM subscriptions WHERE customer_id = $1"#,
-        customer
-    )
-    .fetch_one(pool)
-    .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Subscription::try_from).collect();
-    Ok((rows?, total))
-}
-
-/// State, tier and plan of each live subscription of a customer.
-pub async fn live_of_customer(
-    db: impl PgExecutor<'_>,
-    customer: Uuid,
-) -> sqlx::Result<Vec<(Status, Tier, String)>> {
-    let rows = sqlx::query!(
-        "SELECT s.status, p.tier, p.name FROM subscriptions s JOIN plans p ON p.name = s.plan_name
-         WHERE s.customer_id = $1 AND s.status <> 'ended' ORDER BY s.created_at",
-        customer,
-    )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter()
-        .map(|row| Ok((row.status.parse().map_err(corrupt)?, row.tier.parse().map_err(corrupt)?, row.name)))
-        .collect()
-}
-
 /// Ends it now. `None`: there is none, or it had ended.
 pub async fn end(
     connection: &mut PgConnection,
@@ -392,128 +349,4 @@ pub async fn set_next_due(connection: &mut PgConnection, id: Uuid, at: OffsetDat
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Trial reminders that were sent.
-pub async fn reminders(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!("SELECT kind FROM subscription_reminders WHERE subscription_id = $1", id)
-        .fetch_all(db)
-        .await
-}
-
-/// The first moment after `now` and up to `until` at which somebody is to be told that a trial ends.
-pub async fn next_reminder(
-    db: impl PgExecutor<'_>,
-    days: &[u16],
-    now: OffsetDateTime,
-    until: OffsetDateTime,
-) -> sqlx::Result<Option<OffsetDateTime>> {
-    let days: Vec<i32> = days.iter().map(|days| i32::from(*days)).collect();
-    sqlx::query_scalar!(
-        "SELECT min(s.trial_ends_at - make_interval(days => d.days)) FROM subscriptions s CROSS JOIN unnest($1::int[]) AS d (days)
-         WHERE s.status <> 'ended' AND s.trial_ends_at = s.current_period_end AND s.trial_ends_at > $2
-           AND s.trial_ends_at - make_interval(days => d.days) > $2 AND s.trial_ends_at - make_interval(days => d.days) <= $3
-           AND NOT EXISTS (SELECT FROM subscription_reminders r WHERE r.subscription_id = s.id AND r.kind = 'trial-' || d.days)",
-        &days,
-        now,
-        until,
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// Remembers a reminder. `false`: it was sent before.
-pub async fn remind(
-    connection: &mut PgConnection,
-    id: Uuid,
-    kind: &str,
-    now: OffsetDateTime,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
-        "INSERT INTO subscription_reminders (subscription_id, kind, sent_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        id,
-        kind,
-        now,
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// What an operator's list shows.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only of this customer.
-    pub customer_id: Option<Uuid>,
-    /// Only in this state.
-    pub status: Option<String>,
-    /// Only on this step.
-    pub ladder: Option<String>,
-}
-
-/// Newest first, and the number of all.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Subscription>, i64)> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
-                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
-                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
-                  pending_invoice_id, cancel_reason, coupon
-           FROM subscriptions
-           WHERE ($1::uuid IS NULL OR customer_id = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR ladder_state = $3)
-           ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5"#,
-        filter.customer_id,
-        filter.status,
-        filter.ladder,
-        page.limit(),
-        page.offset(),
-    )
-    .fetch_all(pool)
-    .await?;
-    let total = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM subscriptions
-           WHERE ($1::uuid IS NULL OR customer_id = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR ladder_state = $3)"#,
-        filter.customer_id,
-        filter.status,
-        filter.ladder,
-    )
-    .fetch_one(pool)
-    .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Subscription::try_from).collect();
-    Ok((rows?, total))
-}
-
-/// Live ones of a customer.
-pub async fn live(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Vec<Subscription>> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",
-                  currency AS "currency!", status, trial_ends_at, current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
-                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name, pending_entitlement_version, pending_effective_at,
-                  pending_invoice_id, cancel_reason, coupon
-           FROM subscriptions WHERE customer_id = $1 AND status <> 'ended' ORDER BY created_at DESC LIMIT 200"#,
-        customer,
-    )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter().map(Subscription::try_from).collect()
-}
-
-/// Live ones whose instance must exist, of one customer or of all: id after `after`, for the audit.
-pub async fn live_ids(
-    db: impl PgExecutor<'_>,
-    customer: Option<Uuid>,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "SELECT s.id FROM subscriptions s JOIN orders o ON o.id = s.order_id
-         WHERE s.status NOT IN ('ended', 'pending') AND o.confirmed_at IS NOT NULL AND s.id > $1 AND ($3::uuid IS NULL OR s.customer_id = $3)
-         ORDER BY s.id LIMIT $2",
-        after,
-        limit,
-        customer,
-    )
-    .fetch_all(db)
-    .await
 }

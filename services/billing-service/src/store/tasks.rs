@@ -35,14 +35,22 @@ pub async fn queue(
     Ok(id)
 }
 
-/// Those that wait, oldest first.
-pub async fn queued(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Task>> {
+/// Takes the oldest one that waits and that no other replica works on; a replica that dies loses it at `until` (real time).
+pub async fn claim(
+    db: impl PgExecutor<'_>,
+    now: OffsetDateTime,
+    until: OffsetDateTime,
+) -> sqlx::Result<Option<Task>> {
     sqlx::query_as!(
         Task,
-        "SELECT id, kind, customer_id FROM tasks WHERE state = 'queued' ORDER BY created_at LIMIT $1",
-        limit
+        "UPDATE tasks SET held_until = $2 WHERE id = (
+             SELECT id FROM tasks WHERE state = 'queued' AND (held_until IS NULL OR held_until <= $1)
+             ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING id, kind, customer_id",
+        now,
+        until,
     )
-    .fetch_all(db)
+    .fetch_optional(db)
     .await
 }
 

@@ -5,6 +5,7 @@ use billing_service::app::record::{self, By};
 use billing_service::domain::audit::{Finding, FindingKind};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
+use billing_service::store::tasks;
 use runtime::clock;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -202,4 +203,18 @@ async fn the_month_end_proof_finds_what_is_missing(pool: PgPool) {
     assert_eq!(differences().await, Vec::<String>::new());
     case.break_books("UPDATE payments SET amount_minor = amount_minor + 7").await;
     assert_eq!(differences().await, ["payments received through external"]);
+}
+
+/// BIL-37: what an operator ordered is done by one replica; when that dies, another does it.
+#[sqlx::test(migrations = "./migrations")]
+async fn an_ordered_task_is_one_replicas_until_it_dies(pool: PgPool) {
+    let now = clock::now();
+    let until = now + time::Duration::minutes(30);
+    let task = tasks::queue(&pool, "reconcile", None, "operator").await.unwrap();
+    let taken = tasks::claim(&pool, now, until).await.unwrap().expect("it waits");
+    assert_eq!(taken.id, task);
+    assert!(tasks::claim(&pool, now, until).await.unwrap().is_none(), "it is another replica's");
+    assert!(tasks::claim(&pool, until, until).await.unwrap().is_some(), "that replica died");
+    tasks::finish(&pool, task, "done", serde_json::json!({}), now).await.unwrap();
+    assert!(tasks::claim(&pool, until, until).await.unwrap().is_none(), "it is done");
 }

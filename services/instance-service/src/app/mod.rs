@@ -8,6 +8,7 @@ pub mod directory;
 pub mod drain;
 pub mod follow;
 pub mod look;
+mod maintenance;
 pub mod monitor;
 pub mod move_database;
 pub mod operate;

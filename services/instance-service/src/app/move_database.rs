@@ -2,12 +2,11 @@
 //! does it as operation `move_database`.
 
 use instance::domain::{ActorKind, OperationKind, decide_move};
-use instance::store::instances::Extra;
-use instance::store::operations::NewOperation;
-use instance::store::{Scope, audit, events, instances, operations, wishes};
+use instance::store::{Scope, instances, wishes};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::maintenance::{Work, queue};
 use super::who::Who;
 use super::{App, RACES, act};
 use crate::error::Error;
@@ -79,35 +78,19 @@ pub async fn begin(app: &App, who: &Who, id: Uuid, target: &Target) -> Result<Uu
         let now = runtime::clock::now();
         let mut tx = app.pool.begin().await?;
         let found = instances::find(&mut tx, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
-        let before = &found.instance;
-        let change = decide_move(before, act::active(&found), who.kind)?;
-        let extra = Extra {
-            suspended_reason: None,
-            purge_after: before.purge_after,
-            restarted_at: None,
-            billing_status: None,
-        };
-        if !instances::save_change(&mut tx, before, &change, &extra, now).await? {
-            continue;
-        }
-        let new = NewOperation {
+        let change = decide_move(&found.instance, act::active(&found), who.kind)?;
+        let work = Work {
             kind: OperationKind::MoveDatabase,
-            requested_by: who.actor.clone(),
             parameters: target.parameters(),
-            request_id: who.request_id.clone(),
-            can_be_taken_back: true,
+            text: "the database moves to another server",
+            reason: &target.reason,
         };
-        let operation = operations::insert(&mut tx, before, new, now).await?.id;
+        let Some(operation) = queue(&mut tx, who, &found, &change, work, now).await? else { continue };
         if who.kind == ActorKind::Admin {
             // An operator decides on the place: what the plan wished is settled with it.
             wishes::clear(&mut tx, id).await?;
         } else {
             wishes::begun(&mut tx, id, now).await?;
-        }
-        let text = "the database moves to another server";
-        events::add(&mut tx, id, "operation_requested", who.cause(), text, Some(operation), now).await?;
-        if who.is_audited_for(before.customer_id) {
-            audit::add(&mut tx, &who.entry("move_database", Some(id), &target.reason)).await?;
         }
         tx.commit().await?;
         return Ok(operation);

@@ -5,14 +5,14 @@ mod orders;
 mod runs;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use e2e::Stack;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use crate::clock::{many, timed};
 use crate::figures::{Figures, percentile, say};
 
 /// Longest wait for a run.
@@ -61,8 +61,9 @@ pub async fn run(settings: &Settings, stack: &Stack, file: &Path) -> anyhow::Res
     figures.add("order over bare, p50", ratio, "×", None);
 
     say("orders, in parallel");
-    let (whole, times) = many(settings, || desk.order()).await?;
-    let (bare_whole, bare_times) = many(settings, || bare::order(&books)).await?;
+    let (whole, times) = many(settings.parallel, settings.concurrency, || desk.order()).await?;
+    let (bare_whole, bare_times) =
+        many(settings.parallel, settings.concurrency, || bare::order(&books)).await?;
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let count = settings.parallel as f64;
     figures.add("orders", count / whole.as_secs_f64(), "1/s", None);
@@ -81,26 +82,6 @@ pub async fn run(settings: &Settings, stack: &Stack, file: &Path) -> anyhow::Res
 async fn books(stack: &Stack) -> anyhow::Result<PgPool> {
     let options: PgConnectOptions = stack.database_url.parse().context("database_url of the stack")?;
     Ok(PgPoolOptions::new().max_connections(16).connect_with(options.database("billing")).await?)
-}
-
-async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<Duration> {
-    let start = Instant::now();
-    work.await?;
-    Ok(start.elapsed())
-}
-
-/// All of it in parallel: the whole time, and the time of each.
-async fn many<F>(settings: &Settings, work: impl Fn() -> F) -> anyhow::Result<(Duration, Vec<Duration>)>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let start = Instant::now();
-    let times = stream::iter(0..settings.parallel)
-        .map(|_| timed(work()))
-        .buffer_unordered(settings.concurrency)
-        .try_collect()
-        .await?;
-    Ok((start.elapsed(), times))
 }
 
 /// Figures of books that are wrong would say nothing.

@@ -4,17 +4,16 @@
 mod bare;
 mod moving;
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use e2e::{Customer, Stack};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::clock::{many, timed};
 use crate::figures::{Figures, percentile, say};
 use crate::provision::memory;
 
@@ -70,8 +69,8 @@ pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> 
     figures.add("allocation over bare, p50", ratio, "×", Some("≤ 1.15"));
 
     say("in parallel");
-    let (ours, our_times) = many(settings, || allocate(&admin)).await?;
-    let (theirs, their_times) = many(settings, || server.make()).await?;
+    let (ours, our_times) = many(settings.parallel, settings.concurrency, || allocate(&admin)).await?;
+    let (theirs, their_times) = many(settings.parallel, settings.concurrency, || server.make()).await?;
     #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
     let count = settings.parallel as f64;
     figures.add("allocations", count / ours.as_secs_f64(), "1/s", None);
@@ -90,26 +89,6 @@ pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> 
     }
     memory(stack, "after", &mut figures).await?;
     Ok(figures)
-}
-
-async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<Duration> {
-    let start = Instant::now();
-    work.await?;
-    Ok(start.elapsed())
-}
-
-/// All of it in parallel: the whole time, and the time of each.
-async fn many<F>(settings: &Settings, work: impl Fn() -> F) -> anyhow::Result<(Duration, Vec<Duration>)>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let start = Instant::now();
-    let times = stream::iter(0..settings.parallel)
-        .map(|_| timed(work()))
-        .buffer_unordered(settings.concurrency)
-        .try_collect()
-        .await?;
-    Ok((start.elapsed(), times))
 }
 
 async fn allocate(admin: &Customer) -> anyhow::Result<()> {
