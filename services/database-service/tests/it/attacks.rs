@@ -363,7 +363,7 @@ async fn neighbours_are_hidden_and_an_odoo_like_workload_and_a_dump_pass(pool: P
     }
     for command in ["\\du", "\\dt+", "\\dn+", "\\df", "\\l", "\\dx", "\\conninfo"] {
         let shown = tool("psql", &["-d", &scene.a.name, "-c", command]);
-        // ADR 21: names of databases are what stays visible.
+        // ADR 17: names of databases are what stays visible.
         assert!(command == "\\l" || !shown.contains(&scene.b.name), "{command}: {shown}");
     }
 }
