@@ -96,6 +96,9 @@ impl TryFrom<Row> for Claimed {
 
 /// Claims up to `limit` operations that are due and free. A customer with fewer running ones goes first, then age (REL-14). An operation
 /// waits while another one of its instance is still held by a worker.
+///
+/// Each part is computed once and the rows to lock are found by their key, whatever the planner believes of the table's size: during a burst its
+/// statistics are those of an empty table. Four times the limit are looked at, for those that another worker locks at this moment.
 pub async fn claim(
     connection: &mut PgConnection,
     owner: &str,
@@ -104,25 +107,31 @@ pub async fn claim(
 ) -> sqlx::Result<Vec<Claimed>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"WITH due AS (
+        r#"WITH held AS MATERIALIZED (
+               SELECT o.instance_id, i.customer_id FROM operations o JOIN instances i ON i.id = o.instance_id
+               WHERE o.lease_owner IS NOT NULL AND o.lease_until >= now()
+           ), busy AS MATERIALIZED (
+               SELECT customer_id, count(*) AS running FROM held GROUP BY customer_id
+           ), due AS MATERIALIZED (
                SELECT o.id, i.customer_id, o.created_at
                FROM operations o JOIN instances i ON i.id = o.instance_id
                WHERE o.state IN ('queued', 'running') AND o.not_before <= now()
                  AND (o.lease_until IS NULL OR o.lease_until < now())
-           ), ranked AS (
+                 AND NOT EXISTS (SELECT FROM held WHERE held.instance_id = o.instance_id)
+           ), candidates AS MATERIALIZED (
                SELECT due.id, due.created_at,
                       row_number() OVER (PARTITION BY due.customer_id ORDER BY due.created_at, due.id)
-                      + (SELECT count(*) FROM operations r JOIN instances ri ON ri.id = r.instance_id
-                         WHERE r.lease_owner IS NOT NULL AND r.lease_until >= now() AND ri.customer_id = due.customer_id) AS turn
-               FROM due
+                      + coalesce(busy.running, 0) AS turn
+               FROM due LEFT JOIN busy ON busy.customer_id = due.customer_id
+               ORDER BY turn, due.created_at
+               LIMIT 4 * $3::bigint
            ), chosen AS (
                SELECT o.id, o.started_at IS NULL AS first_claim, o.parked_for IS NOT NULL AS resumed
-               FROM operations o JOIN ranked ON ranked.id = o.id
-               WHERE o.state IN ('queued', 'running') AND o.not_before <= now()
+               FROM operations o JOIN candidates ON candidates.id = o.id
+               WHERE o.id = ANY (ARRAY(SELECT id FROM candidates))
+                 AND o.state IN ('queued', 'running') AND o.not_before <= now()
                  AND (o.lease_until IS NULL OR o.lease_until < now())
-                 AND NOT EXISTS (SELECT FROM operations other WHERE other.instance_id = o.instance_id AND other.id <> o.id
-                                 AND other.lease_owner IS NOT NULL AND other.lease_until >= now())
-               ORDER BY ranked.turn, ranked.created_at
+               ORDER BY candidates.turn, candidates.created_at
                LIMIT $3
                FOR UPDATE OF o SKIP LOCKED
            )

@@ -12,6 +12,12 @@ use crate::domain::checks::{self, Check, Disk};
 /// Longest check.
 const DEADLINE: Duration = Duration::from_secs(8);
 
+/// Advisory lock of the server under which its rights are prepared.
+const PREPARATION: i64 = 1;
+
+/// Advisory lock of the server under which the probe's table is made.
+const FIRST_CHECK: i64 = 2;
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProbeResult {
@@ -86,7 +92,8 @@ impl Tenants {
         }
         // One at a time; the lock ends with its session, however this ends.
         let mut guard = admin.acquire().await.map_err(|error| safe_text(&error))?.detach();
-        sqlx::query("SELECT pg_advisory_lock(1)")
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(PREPARATION)
             .execute(&mut guard)
             .await
             .map_err(|error| safe_text(&error))?;
@@ -146,10 +153,14 @@ async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
     let exists: bool =
         sqlx::query_scalar("SELECT to_regclass('platform.probe') IS NOT NULL").fetch_one(&mut *conn).await?;
     if !exists {
-        sqlx::query("CREATE SCHEMA IF NOT EXISTS platform").execute(&mut *conn).await?;
+        // `IF NOT EXISTS` alone does not keep two first checks at once from failing over each other.
+        let mut tx = conn.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(FIRST_CHECK).execute(&mut *tx).await?;
+        sqlx::query("CREATE SCHEMA IF NOT EXISTS platform").execute(&mut *tx).await?;
         sqlx::query("CREATE TABLE IF NOT EXISTS platform.probe (id integer PRIMARY KEY, token uuid NOT NULL, at timestamptz NOT NULL)")
-            .execute(&mut *conn)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
     }
     let token = Uuid::now_v7();
     // One transaction: another check of the same server waits for the row and does not change it in between.

@@ -415,3 +415,22 @@ async fn slow_tenants_are_seen(pool: PgPool) {
     assert!(of(&quiet.db_name).size_bytes > 1_000_000);
     assert_eq!(of("odoo_stranger").instance_id, "");
 }
+
+/// DBS-17, DBS-19: the round, an administrator and the first look at a new pool may come at the same moment; each makes what is missing.
+#[sqlx::test(migrations = "./migrations")]
+async fn first_checks_at_once_do_not_fail_over_each_other(pool: PgPool) {
+    let world = World::still(&pool, settings(50)).await;
+    world.allocate("instance-1", "customer-1", "starter").await.unwrap();
+    let spec = world.specs().await.pop().unwrap();
+    let server = world.build(&spec).await;
+    world.report(&spec.id, "applied", None).await;
+    world.report(&spec.id, "ready", Some(&server)).await;
+    let id = Uuid::parse_str(&spec.id).unwrap();
+
+    let checked = futures::future::join_all((0..5).map(|_| world.app.check(id))).await;
+
+    for server in checked {
+        let server = server.unwrap();
+        assert_eq!((server.status.as_str(), server.last_error.as_str()), ("active", ""));
+    }
+}

@@ -42,6 +42,38 @@ async fn customers_take_turns(database: PgPool) {
     assert_eq!(customers, wanted);
 }
 
+/// REL-14: what a claim reads grows as the queue does, also while the planner knows nothing of a table that a burst has filled.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_claim_reads_each_waiting_operation_once(database: PgPool) {
+    const WAITING: i64 = 400;
+    let mut tx = database.begin().await.unwrap();
+    for _ in 0..WAITING {
+        let row = instance::domain::Instance { customer_id: Uuid::now_v7(), ..instance_row("t") };
+        instances::insert(&mut tx, &row).await.unwrap();
+        queued(&mut tx, &row).await;
+    }
+    tx.commit().await.unwrap();
+    let mut tx = database.begin().await.unwrap();
+    // The worst that the planner can choose.
+    sqlx::raw_sql(
+        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+
+    let claimed = lease::claim(&mut tx, "w", 30.0, 8).await.unwrap();
+
+    assert_eq!(claimed.len(), 8);
+    let read: i64 = sqlx::query_scalar(
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_xact_user_tables WHERE relname IN ('operations', 'instances')",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap();
+    assert!(read <= 8 * WAITING, "{read} rows read for {WAITING} operations");
+}
+
 async fn queued(connection: &mut sqlx::PgConnection, row: &instance::domain::Instance) -> Uuid {
     let new = operations::NewOperation {
         kind: OperationKind::Create,
