@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 /// All of them, in the order of a tenant's life. `tests/it/crashes.rs` dies once at each.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 27] = [
     "order.before_commit",
+    "certificate.before_commit",
     "check.before_note",
     "check.before_commit",
     "dedicated.before_task",

@@ -4,6 +4,7 @@
 //! an event; the worker answers by `PoolWorkService`.
 
 pub mod app;
+pub mod certificates;
 pub mod config;
 pub mod domain;
 pub mod error;

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use telemetry::metrics::Metrics;
 
 use crate::domain::pool::HealthStatus;
+use crate::store::certificates::Wanted;
 use crate::store::servers::Server;
 
 /// One label: how it ended.
@@ -45,6 +46,8 @@ pub struct ServiceMetrics {
     healthy: Family<PoolLabel, Gauge>,
     disk_free: Family<PoolLabel, Share>,
     connections: Family<PoolLabel, Share>,
+    certificate_served: Family<PoolLabel, Gauge>,
+    certificate_end: Family<PoolLabel, Gauge>,
     leads: Gauge,
 }
 
@@ -87,6 +90,16 @@ impl ServiceMetrics {
                 this.connections.clone(),
             );
             registry.register(
+                "database_server_certificate_served",
+                "1 while the server serves the certificate that it shall",
+                this.certificate_served.clone(),
+            );
+            registry.register(
+                "database_server_certificate_not_after_seconds",
+                "End of the certificate that the server shall serve, in Unix time; it is renewed 30 days before",
+                this.certificate_end.clone(),
+            );
+            registry.register(
                 "database_background_leader",
                 "1 in the replica that does the background work",
                 this.leads.clone(),
@@ -97,7 +110,7 @@ impl ServiceMetrics {
 
     /// What the leader sees of all servers now.
     pub fn show(&self, servers: &[Server], pending: i64) {
-        self.clear();
+        self.clear_pools();
         self.leads.set(1);
         self.pending.set(pending);
         for server in servers {
@@ -114,10 +127,31 @@ impl ServiceMetrics {
         }
     }
 
+    /// What the leader knows of all certificates now.
+    pub fn show_certificates(&self, servers: &[Server], certificates: &[Wanted]) {
+        self.certificate_served.clear();
+        self.certificate_end.clear();
+        for certificate in certificates {
+            let Some(server) = servers.iter().find(|server| server.id == certificate.server) else {
+                continue;
+            };
+            let label = PoolLabel { pool: server.name.clone(), server_type: server.server_type.to_string() };
+            let good = certificate.served == certificate.fingerprint;
+            self.certificate_served.get_or_create(&label).set(good.into());
+            self.certificate_end.get_or_create(&label).set(certificate.not_after.unix_timestamp());
+        }
+    }
+
     /// This replica does not lead: it tells nothing of pools.
     pub fn clear(&self) {
         self.leads.set(0);
         self.pending.set(0);
+        self.clear_pools();
+        self.certificate_served.clear();
+        self.certificate_end.clear();
+    }
+
+    fn clear_pools(&self) {
         self.fill.clear();
         self.failures.clear();
         self.healthy.clear();

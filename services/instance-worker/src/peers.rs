@@ -16,6 +16,8 @@ use secrecy::SecretString;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::objects::pool;
+
 /// Longest wait for one call.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -350,8 +352,8 @@ impl Peers {
         .map_err(failed(services::DATABASE))
     }
 
-    /// The password of a pool's administrator.
-    pub async fn pool_password(&self, pool: &str) -> Result<SecretString, Error> {
+    /// What the Secret of a pool holds.
+    pub async fn pool_secret(&self, pool: &str) -> Result<pool::Content, Error> {
         let request = database::GetPoolSecretRequest { pool_id: pool.to_owned() };
         let answer = retry_unavailable(|| {
             let (mut client, request) = (self.pools.clone(), request.clone());
@@ -363,7 +365,15 @@ impl Peers {
         if answer.admin_password.is_empty() {
             return Err(Error::Broken { service: services::DATABASE, missing: "a password" });
         }
-        Ok(SecretString::from(answer.admin_password))
+        if answer.tls_certificate.is_empty() || answer.tls_private_key.is_empty() {
+            return Err(Error::Broken { service: services::DATABASE, missing: "a certificate" });
+        }
+        Ok(pool::Content {
+            password: SecretString::from(answer.admin_password),
+            certificate: answer.tls_certificate,
+            key: SecretString::from(answer.tls_private_key),
+            authorities: answer.ca_certificates,
+        })
     }
 
     /// What was seen of a pool.

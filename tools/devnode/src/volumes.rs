@@ -6,7 +6,7 @@ pub mod provisioner;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -56,12 +56,15 @@ pub async fn fetch(client: &Client, namespace: &str, references: &References) ->
     Ok(sources)
 }
 
-/// Makes all volumes of a pod; gives the folder of each by its name.
+/// Makes all volumes of a pod, or brings the files of its Secrets and ConfigMaps to what these hold now; gives the folder of each volume by its name.
+///
+/// `group` stands for the pod's `fsGroup` on this machine: files that are not for all are for it.
 pub async fn prepare(
     client: &Client,
     pod: &Pod,
     ip: Ipv4Addr,
     pod_dir: &Path,
+    group: Option<u32>,
 ) -> Result<BTreeMap<String, PathBuf>, Error> {
     let namespace = pod.namespace().unwrap_or_default();
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
@@ -82,7 +85,7 @@ pub async fn prepare(
             make_folder(&folder)?;
             let tokens = tokens(client, pod, volume).await?;
             let entries = files::entries(pod, ip, volume, &sources, &tokens).map_err(Error::Missing)?;
-            write(&folder, &entries)?;
+            write(&folder, &entries, group)?;
             folder
         };
         folders.insert(volume.name.clone(), folder);
@@ -171,15 +174,33 @@ fn make_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error| Error::Io(format!("cannot make {}", folder.display()), error))
 }
 
-fn write(folder: &Path, entries: &[Entry]) -> Result<(), Error> {
+/// Does anything in the volumes of a pod follow the API?
+pub fn can_change(pod: &Pod) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    volumes.into_iter().flatten().any(|volume| volume.secret.is_some() || volume.config_map.is_some())
+}
+
+fn write(folder: &Path, entries: &[Entry], group: Option<u32>) -> Result<(), Error> {
     for entry in entries {
         let file = folder.join(&entry.path);
+        if fs::read(&file).is_ok_and(|present| present == entry.content) {
+            continue;
+        }
         let written = (|| {
             if let Some(parent) = file.parent() {
                 fs::create_dir_all(parent)?;
             }
-            fs::write(&file, &entry.content)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(entry.mode))
+            // A reader sees the old content or the new one.
+            let part = file.with_extension("part");
+            fs::write(&part, &entry.content)?;
+            if let Some(group) = group {
+                chown(&part, None, Some(group))?;
+            }
+            // Without a group all processes of the pod run as the owner.
+            let mode =
+                if group.is_none() && entry.mode & 0o007 == 0 { entry.mode & 0o700 } else { entry.mode };
+            fs::set_permissions(&part, fs::Permissions::from_mode(mode))?;
+            fs::rename(&part, &file)
         })();
         written.map_err(|error| Error::Io(format!("cannot write {}", file.display()), error))?;
     }

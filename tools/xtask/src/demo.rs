@@ -42,7 +42,7 @@ pub fn earlier(folder: &Path) -> Option<Demo> {
 /// Does the main job, or looks at what an earlier start did.
 pub fn run(stack: &StackFile, folder: &Path, progress: &Progress) -> Result<Demo> {
     let demo = if let Some(demo) = earlier(folder) {
-        progress.stage("instance runs", || look(stack, demo))?
+        progress.stage("instance of before", || look(stack, demo))?
     } else {
         progress.stage("customer signs up", || sign_up(stack))?;
         let token = log_in(stack)?;
@@ -141,7 +141,9 @@ fn wait_running(stack: &StackFile, token: &str, instance: &str) -> Result<Demo> 
     loop {
         let answer = expect(&http::get(&url).bearer(token).send()?, 200, "look at the instance")?;
         let status = text(&answer, "/status")?;
-        if status == "running" {
+        // Somebody may have stopped it since, or its trial ended: that is how it shall be.
+        let is_wanted = answer.get("desired_state").and_then(Value::as_str) == Some("running");
+        if status == "running" || !is_wanted {
             return Ok(Demo {
                 email: EMAIL.to_owned(),
                 password: PASSWORD.to_owned(),

@@ -218,6 +218,7 @@ impl App {
         }
         self.sweep_moves(now).await?;
         self.sweep_rotations(now).await?;
+        self.sweep_certificates(now).await?;
         let mut tx = self.pool.begin().await?;
         self.grow(&mut tx, now).await?;
         tx.commit().await?;

@@ -71,6 +71,7 @@ impl App {
         let password = generate_password()?;
         let sealed = self.vault.seal(server.id, &password)?;
         store::secrets::put_server(conn, server.id, &sealed, &secret_hash(server.id, &password)).await?;
+        self.issue_certificate(conn, &server, now).await?;
         self.fail.at("order.before_commit");
         self.metrics.ordered.inc();
         tracing::info!(server.name = server.name, server.r#type = %server.server_type, "server ordered");

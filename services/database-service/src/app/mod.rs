@@ -4,6 +4,7 @@ pub mod admin;
 pub mod allocate;
 pub mod background;
 mod by;
+pub mod certificates;
 pub mod check;
 pub mod cleanup;
 pub mod credentials;
@@ -115,6 +116,7 @@ impl App {
             .await?
             .ok_or_else(|| Error::Internal(anyhow::anyhow!("{} has no secret", server.name)))?;
         let next = store::secrets::next_server(conn, server.id).await?;
+        let trust = store::certificates::trust(conn, server.id, runtime::clock::now()).await?;
         let current = Target {
             id: server.id,
             name: server.name.clone(),
@@ -123,6 +125,7 @@ impl App {
             user: server.admin_user.clone(),
             password: self.vault.open(server.id, &sealed)?,
             secret_hash,
+            authorities: trust.enforced.then_some(trust.authorities),
         };
         // Its password is being changed: whichever the server has.
         if let Some((sealed, secret_hash)) = next {

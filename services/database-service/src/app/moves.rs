@@ -35,6 +35,8 @@ pub struct Ends {
     pub source: End,
     /// The empty one.
     pub target: End,
+    /// What both are checked against, in PEM; empty when one of them is from before TLS.
+    pub authorities: String,
 }
 
 /// One end of a copy.
@@ -82,6 +84,11 @@ impl App {
             password: target_password.clone(),
             limits: found.plan_tier.role_limits(),
         };
+        let (from, to) = (
+            store::certificates::trust(&mut tx, source.id, now).await?,
+            store::certificates::trust(&mut tx, target.id, now).await?,
+        );
+        let authorities = if from.enforced && to.enforced { to.authorities } else { String::new() };
         let place = self.target(&mut tx, &target).await?;
         self.tenants
             .prepare_anew(&place, &tenant)
@@ -99,6 +106,7 @@ impl App {
         Ok(Ends {
             source: end(source, &allocation.db_user, source_password),
             target: end(target, &allocation.db_name, target_password),
+            authorities,
         })
     }
 

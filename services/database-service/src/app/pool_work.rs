@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
+use super::certificates::Material;
 use crate::domain::pool::{HealthStatus, Observed, PoolEvent, PoolStatus};
 use crate::domain::{VOLUME_KEPT_DAYS, tuning};
 use crate::error::Error;
@@ -18,8 +19,21 @@ pub struct Spec {
     pub server: Server,
     /// Lines of `postgresql.conf`.
     pub config: String,
-    /// Changes with the administrator's password.
+    /// Changes with the administrator's password and with the certificate.
     pub secret_hash: String,
+}
+
+/// What the Secret of a server holds.
+#[derive(Debug, Clone)]
+pub struct PoolSecret {
+    /// The administrator's role.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+    /// Names this content.
+    pub hash: String,
+    /// For TLS.
+    pub tls: Option<Material>,
 }
 
 /// Where a server is reached.
@@ -54,8 +68,10 @@ impl App {
         let kept_since = runtime::clock::now() - time::Duration::days(VOLUME_KEPT_DAYS);
         servers.extend(servers::with_old_volumes(&mut conn, kept_since).await?);
         let mut hashes = store::secrets::server_hashes(&mut conn).await?;
+        let fingerprints = store::certificates::fingerprints(&mut conn).await?;
         let specs = servers.into_iter().map(|server| {
-            let secret_hash = hashes.remove(&server.id).unwrap_or_default();
+            let hash = hashes.remove(&server.id).unwrap_or_default();
+            let secret_hash = content_hash(&hash, fingerprints.get(&server.id).map(String::as_str));
             let memory = tuning::memory_bytes(&server.resources.memory_limit)
                 .ok_or_else(|| anyhow::anyhow!("{} has a memory limit that is no quantity", server.name))?;
             let per_tenant = self.settings.connections_per_tenant;
@@ -65,12 +81,18 @@ impl App {
         specs.collect()
     }
 
-    /// The administrator's password, for the server's Secret: (role, password, hash).
-    pub async fn pool_secret(&self, id: Uuid) -> Result<(String, SecretString, String), Error> {
+    /// What goes into the server's Secret.
+    pub async fn pool_secret(&self, id: Uuid) -> Result<PoolSecret, Error> {
         let mut conn = self.pool.acquire().await?;
         let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
         let (sealed, hash) = store::secrets::server(&mut conn, id).await?.ok_or(Error::NotFound("secret"))?;
-        Ok((server.admin_user, self.vault.open(id, &sealed)?, hash))
+        let fingerprints = store::certificates::fingerprints(&mut conn).await?;
+        Ok(PoolSecret {
+            user: server.admin_user,
+            password: self.vault.open(id, &sealed)?,
+            hash: content_hash(&hash, fingerprints.get(&id).map(String::as_str)),
+            tls: self.certificate_material(&mut conn, id).await?,
+        })
     }
 
     /// Takes a report in. The same report twice writes nothing the second time.
@@ -114,6 +136,14 @@ impl App {
         let mut conn = self.pool.acquire().await?;
         store::contact::note(&mut conn, at.min(runtime::clock::now())).await?;
         Ok(())
+    }
+}
+
+/// Names the content of a Secret: password and certificate.
+fn content_hash(password: &str, certificate: Option<&str>) -> String {
+    match certificate.and_then(|fingerprint| fingerprint.get(..16)) {
+        Some(certificate) => [password, "-", certificate].concat(),
+        None => password.to_owned(),
     }
 }
 

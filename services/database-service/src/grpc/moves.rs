@@ -70,6 +70,7 @@ impl MoveService for Api {
             source: Some(end(&ends.source)),
             target: Some(end(&ends.target)),
             image: ends.target.server.image.clone(),
+            ca_certificates: ends.authorities,
         }))
     }
 

@@ -34,12 +34,19 @@ impl PoolWorkService for Api {
         &self,
         request: Request<GetPoolSecretRequest>,
     ) -> Result<Response<GetPoolSecretResponse>, Status> {
-        let (admin_user, password, secret_hash) =
-            self.0.pool_secret(pool_id(&request.into_inner().pool_id)?).await?;
+        let secret = self.0.pool_secret(pool_id(&request.into_inner().pool_id)?).await?;
+        let (mut certificate, mut key, mut authorities) = <(String, String, String)>::default();
+        if let Some(tls) = secret.tls {
+            (certificate, authorities) = (tls.certificate, tls.authorities);
+            tls.key.expose_secret().clone_into(&mut key);
+        }
         Ok(Response::new(GetPoolSecretResponse {
-            admin_user,
-            admin_password: password.expose_secret().to_owned(),
-            secret_hash,
+            admin_user: secret.user,
+            admin_password: secret.password.expose_secret().to_owned(),
+            secret_hash: secret.hash,
+            tls_certificate: certificate,
+            tls_private_key: key,
+            ca_certificates: authorities,
         }))
     }
 

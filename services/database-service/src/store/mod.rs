@@ -2,6 +2,7 @@
 
 pub mod allocations;
 pub mod audit;
+pub mod certificates;
 pub mod contact;
 pub mod moves;
 pub mod rekey;

@@ -18,12 +18,23 @@ pub enum Place {
     Moves,
     /// Passwords that tenants get next.
     Rotations,
+    /// Keys of certificate authorities.
+    Authorities,
+    /// Keys of servers' certificates.
+    Certificates,
 }
 
 impl Place {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Servers, Self::NextServers, Self::Allocations, Self::Moves, Self::Rotations];
+    pub const ALL: [Self; 7] = [
+        Self::Servers,
+        Self::NextServers,
+        Self::Allocations,
+        Self::Moves,
+        Self::Rotations,
+        Self::Authorities,
+        Self::Certificates,
+    ];
 
     /// For people.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +44,8 @@ impl Place {
             Self::Allocations => "allocation_secrets",
             Self::Moves => "moves",
             Self::Rotations => "rotations",
+            Self::Authorities => "authorities",
+            Self::Certificates => "server_certificates",
         }
     }
 }
@@ -118,6 +131,28 @@ pub async fn of_other_keys(
             .fetch_all(conn)
             .await?
         }
+        Place::Authorities => {
+            sqlx::query_as!(
+                Found,
+                r#"SELECT id AS row, id AS bound_to, key_id, sealed FROM authorities
+                   WHERE key_id <> $1 ORDER BY id LIMIT $2 FOR UPDATE"#,
+                key_id,
+                limit
+            )
+            .fetch_all(conn)
+            .await?
+        }
+        Place::Certificates => {
+            sqlx::query_as!(
+                Found,
+                r#"SELECT db_server_id AS row, db_server_id AS bound_to, key_id, sealed FROM server_certificates
+                   WHERE key_id <> $1 ORDER BY db_server_id LIMIT $2 FOR UPDATE"#,
+                key_id,
+                limit
+            )
+            .fetch_all(conn)
+            .await?
+        }
     };
     Ok(rows
         .into_iter()
@@ -162,6 +197,17 @@ pub async fn put(conn: &mut PgConnection, place: Place, row: Uuid, sealed: &Seal
         }
         Place::Rotations => {
             sqlx::query!("UPDATE rotations SET key_id = $2, sealed = $3 WHERE id = $1", row, key, bytes)
+        }
+        Place::Authorities => {
+            sqlx::query!("UPDATE authorities SET key_id = $2, sealed = $3 WHERE id = $1", row, key, bytes)
+        }
+        Place::Certificates => {
+            sqlx::query!(
+                "UPDATE server_certificates SET key_id = $2, sealed = $3 WHERE db_server_id = $1",
+                row,
+                key,
+                bytes
+            )
         }
     }
     .execute(conn)

@@ -6,11 +6,13 @@ mod probe;
 mod provision;
 mod reaper;
 mod rotate;
+mod served;
 mod statement;
 mod template;
 mod usage;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ pub use copy::Content;
 pub use probe::ProbeResult;
 pub use provision::Tenant;
 pub use reaper::SessionLimits;
+pub use served::Served;
 pub use usage::Usage;
 
 /// Connections to one server at most; its `superuser_reserved_connections` is larger.
@@ -47,28 +50,39 @@ pub struct Target {
     pub password: SecretString,
     /// Changes with the password.
     pub secret_hash: String,
+    /// Authorities that its certificate is checked against, in PEM (DBS-35). Absent: a server from before TLS, which takes what it gets.
+    pub authorities: Option<String>,
 }
 
 impl Target {
     fn options(&self, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
+        let options = PgConnectOptions::new_without_pgpass()
             .host(&self.host)
             .port(self.port)
             .username(&self.user)
             .password(self.password.expose_secret())
             .database(database)
-            .ssl_mode(PgSslMode::Prefer)
             .application_name("database-service")
             .options([
                 ("lock_timeout", "10s"),
                 ("statement_timeout", "60s"),
                 ("idle_in_transaction_session_timeout", "60s"),
-            ])
+            ]);
+        match &self.authorities {
+            Some(pem) => options.ssl_mode(self.ssl_mode()).ssl_root_cert_from_pem(pem.clone().into_bytes()),
+            None => options.ssl_mode(PgSslMode::Prefer),
+        }
     }
 
-    /// A pool made for one address and password is of no use for another.
-    fn fingerprint(&self) -> (String, u16, String) {
-        (self.host.clone(), self.port, self.secret_hash.clone())
+    /// In full by name. By an address, which no certificate names (a cluster without DNS for services), the authority alone is checked; the name is
+    /// looked at by [`Tenants::served`].
+    fn ssl_mode(&self) -> PgSslMode {
+        if self.host.parse::<IpAddr>().is_ok() { PgSslMode::VerifyCa } else { PgSslMode::VerifyFull }
+    }
+
+    /// A pool made for one address, password and trust is of no use for another.
+    fn fingerprint(&self) -> Fingerprint {
+        (self.host.clone(), self.port, self.secret_hash.clone(), self.authorities.clone())
     }
 }
 
@@ -91,7 +105,8 @@ pub fn is_disk_full(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("53100"))
 }
 
-type Cached = ((String, u16, String), PgPool);
+type Fingerprint = (String, u16, String, Option<String>);
+type Cached = (Fingerprint, PgPool);
 
 /// Connections to all servers, kept for a minute of idleness.
 #[derive(Debug, Default)]

@@ -12,6 +12,9 @@ use crate::domain::checks::{self, Check, Disk};
 /// Longest check.
 const DEADLINE: Duration = Duration::from_secs(8);
 
+/// Safe text of a failed handshake.
+const NO_TLS: &str = "TLS failed: the server speaks none, or its certificate is not its own";
+
 /// Advisory lock of the server under which its rights are prepared.
 const PREPARATION: i64 = 1;
 
@@ -233,8 +236,10 @@ pub(super) fn safe_text(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
+        // The handshake's refusals arrive as bad data.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => NO_TLS.to_owned(),
         sqlx::Error::Io(error) => ["connection failed: ", &error.kind().to_string()].concat(),
-        sqlx::Error::Tls(_) => "TLS failed".to_owned(),
+        sqlx::Error::Tls(_) => NO_TLS.to_owned(),
         _ => "the server answered something unexpected".to_owned(),
     }
 }

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::pool_server::PoolServer;
+use crate::pool_server::{PoolServer, Tls};
 use crate::world::{World, settings};
 
 /// A process that dies once, and the one that comes after it.
@@ -156,8 +156,11 @@ async fn life(lives: &mut Lives, shared: &mut PoolServer, own: &mut PoolServer) 
     assert_eq!(lives.call(allocate.clone()).await, Outcome::Provisioning);
     let spec = lives.world.specs().await.pop().unwrap();
     assert_eq!(spec.name.trim_end_matches(char::is_numeric), "postgres-pool-");
-    shared.adopt(&lives.world.pool_password(&spec).await).await;
+    lives.world.build_from(&spec, shared).await;
     lives.bring_up(&spec, shared).await;
+    sqlx::query("UPDATE server_certificates SET not_after = now()").execute(&lives.world.pool).await.unwrap();
+    lives.call(|app| async move { app.sweep_certificates(runtime::clock::now()).await }).await;
+    lives.world.build_from(&spec, shared).await;
     assert!(matches!(lives.call(allocate.clone()).await, Outcome::Allocated(..)));
     lives.release("shared-one", ReleaseMode::Soft).await;
     let id = ExternalId::try_new("shared-one").unwrap();
@@ -184,7 +187,7 @@ async fn life(lives: &mut Lives, shared: &mut PoolServer, own: &mut PoolServer) 
     };
     assert!(matches!(lives.call(dedicated.clone()).await, Dedicated::Provisioning(..)));
     let spec = lives.world.specs().await.into_iter().find(|spec| spec.server_type == "dedicated").unwrap();
-    own.adopt(&lives.world.pool_password(&spec).await).await;
+    lives.world.build_from(&spec, own).await;
     lives.bring_up(&spec, own).await;
     assert!(matches!(lives.call(dedicated).await, Dedicated::Allocated(..)));
     consistent(&lives.world.pool, &[shared, own]).await;
@@ -206,7 +209,11 @@ async fn die_everywhere(pool: PgPool, forgotten: bool) {
     let (mut shared, mut own) = {
         let password = database_service::secrets::generate_password().unwrap();
         let config = "max_connections = 100\n";
-        tokio::join!(PoolServer::start(&password, config), PoolServer::start(&password, config))
+        let tls = Tls::of_a_stranger();
+        tokio::join!(
+            PoolServer::start_with_tls(&password, config, &tls),
+            PoolServer::start_with_tls(&password, config, &tls)
+        )
     };
     for place in failpoint::ALL {
         wipe(&pool).await;

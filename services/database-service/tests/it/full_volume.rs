@@ -20,9 +20,9 @@ async fn a_full_volume_fails_the_allocation_alone_and_the_next_goes_elsewhere(po
     let world = World::alive(&pool, settings(50)).await;
     assert_eq!(world.allocate("there", "c", "starter").await.unwrap().status, "provisioning");
     let spec = world.specs().await.pop().unwrap();
-    let password = world.pool_password(&spec).await;
+    let (password, tls) = world.pool_secret(&spec).await;
     let config = [spec.config.as_str(), "\nmin_wal_size = 32MB\nmax_wal_size = 64MB\n"].concat();
-    let Some(small) = PoolServer::start_on_volume(160, &password, &config).await else {
+    let Some(small) = PoolServer::start_on_volume(160, &password, &config, &tls).await else {
         eprintln!("not tried: a file system in memory needs the rights of root");
         return;
     };

@@ -5,6 +5,7 @@
 mod admin;
 mod allocation;
 mod attacks;
+mod certificates;
 mod crashes;
 mod full_volume;
 mod growth;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::crashes::{Lives, wipe};
 use crate::moves::copy;
-use crate::pool_server::PoolServer;
+use crate::pool_server::{PoolServer, Tls};
 use crate::world::{World, settings};
 
 fn end(end: &End) -> CopyEnd {
@@ -32,6 +32,7 @@ fn copied(ends: &Ends) {
         source: Some(end(&ends.source)),
         target: Some(end(&ends.target)),
         image: String::new(),
+        ca_certificates: String::new(),
     });
 }
 
@@ -114,7 +115,7 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
     let wanted = Wanted::parse("mover", "customer", "starter", false).unwrap();
     assert_eq!(lives.world.app.allocate(wanted.clone()).await.unwrap(), Outcome::Provisioning);
     let spec = lives.world.specs().await.pop().unwrap();
-    first.adopt(&lives.world.pool_password(&spec).await).await;
+    lives.world.build_from(&spec, first).await;
     lives.bring_up(&spec, first).await;
     let Outcome::Allocated(allocation, _) = lives.world.app.allocate(wanted).await.unwrap() else {
         panic!("no database")
@@ -133,7 +134,7 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
     let id = Uuid::now_v7();
     assert_eq!(reserve(lives, id).await, Reserved::Provisioning, "no other pool is there yet");
     let other = lives.world.specs().await.into_iter().find(|other| other.id != spec.id).unwrap();
-    second.adopt(&lives.world.pool_password(&other).await).await;
+    lives.world.build_from(&other, second).await;
     lives.bring_up(&other, second).await;
 
     assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
@@ -177,7 +178,11 @@ async fn die_everywhere(pool: PgPool, forgotten: bool) {
     let (mut first, mut second) = {
         let password = database_service::secrets::generate_password().unwrap();
         let config = "max_connections = 100\n";
-        tokio::join!(PoolServer::start(&password, config), PoolServer::start(&password, config))
+        let tls = Tls::of_a_stranger();
+        tokio::join!(
+            PoolServer::start_with_tls(&password, config, &tls),
+            PoolServer::start_with_tls(&password, config, &tls)
+        )
     };
     for place in failpoint::MOVES {
         wipe(&pool).await;

@@ -11,9 +11,31 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
+
+/// A certificate, its key, and what it is checked against, in PEM.
+pub struct Tls {
+    pub certificate: String,
+    pub key: String,
+    pub authorities: String,
+}
+
+impl Tls {
+    /// From an authority that no service knows.
+    pub fn of_a_stranger() -> Self {
+        use database_service::certificates;
+        let now = runtime::clock::now();
+        let authority = certificates::authority(now).expect("authority");
+        let made = certificates::server(&authority, &["localhost".to_owned()], now).expect("certificate");
+        Self {
+            certificate: made.certificate,
+            key: made.key.expose_secret().to_owned(),
+            authorities: authority.certificate,
+        }
+    }
+}
 
 /// A running server; it ends with this value.
 pub struct PoolServer {
@@ -28,22 +50,63 @@ pub struct PoolServer {
 impl PoolServer {
     /// Makes a cluster whose administrator has this password, and starts it with these lines of configuration.
     pub async fn start(password: &SecretString, config: &str) -> Self {
-        Self::start_in(place(), None, password, config).await
+        let mut this = Self::made_in(place(), None, password, config);
+        this.resume().await;
+        this
+    }
+
+    /// The same, reached by TLS alone with this certificate and key.
+    pub async fn start_with_tls(password: &SecretString, config: &str, tls: &Tls) -> Self {
+        let mut this = Self::made_in(place(), None, password, config);
+        this.speak_tls(tls);
+        this.resume().await;
+        this
+    }
+
+    fn speak_tls(&self, tls: &Tls) {
+        let rules = self.data("pg_hba.conf");
+        let plain = std::fs::read_to_string(&rules).expect("access rules");
+        std::fs::write(&rules, plain.replace("\nhost ", "\nhostssl ")).expect("access rules");
+        let settings = "ssl = on\nssl_cert_file = 'tls.crt'\nssl_key_file = 'tls.key'\n";
+        let file = self.data("postgresql.conf");
+        let existing = std::fs::read_to_string(&file).expect("configuration");
+        std::fs::write(&file, [existing.as_str(), settings].concat()).expect("configuration");
+        self.place_certificate(tls);
+    }
+
+    /// Other files, as a changed Secret brings them; the server reads them when it is told to.
+    pub fn place_certificate(&self, tls: &Tls) {
+        for (name, content) in [("tls.crt", &tls.certificate), ("tls.key", &tls.key)] {
+            let file = self.data(name);
+            std::fs::write(&file, content).expect("certificate");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+            if let Some((uid, gid)) = owner() {
+                std::os::unix::fs::chown(&file, Some(uid), Some(gid)).expect("owner");
+            }
+        }
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
     }
 
     /// The same with a volume of so many MiB, which needs the rights of root: nothing without them.
-    pub async fn start_on_volume(mebibytes: u32, password: &SecretString, config: &str) -> Option<Self> {
-        let folder = place();
-        let volume = Volume::mount(folder.path(), mebibytes)?;
-        Some(Self::start_in(folder, Some(volume), password, config).await)
-    }
-
-    async fn start_in(
-        folder: TempDir,
-        volume: Option<Volume>,
+    pub async fn start_on_volume(
+        mebibytes: u32,
         password: &SecretString,
         config: &str,
-    ) -> Self {
+        tls: &Tls,
+    ) -> Option<Self> {
+        let folder = place();
+        let volume = Volume::mount(folder.path(), mebibytes)?;
+        let mut this = Self::made_in(folder, Some(volume), password, config);
+        this.speak_tls(tls);
+        this.resume().await;
+        Some(this)
+    }
+
+    /// A cluster that is not started.
+    fn made_in(folder: TempDir, volume: Option<Volume>, password: &SecretString, config: &str) -> Self {
         let secret = folder.path().join("password");
         std::fs::write(&secret, password.expose_secret()).expect("password file");
         let made = command("initdb")
@@ -72,9 +135,7 @@ impl PoolServer {
         let fixed = "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nshared_buffers = '32MB'\nfsync = off\n";
         let existing = std::fs::read_to_string(&file).expect("configuration");
         std::fs::write(&file, [existing.as_str(), "\n", &config, fixed].concat()).expect("configuration");
-        let mut this = Self { volume, folder, process: None, port: free_port(), password: password.clone() };
-        this.resume().await;
-        this
+        Self { volume, folder, process: None, port: free_port(), password: password.clone() }
     }
 
     /// Starts the process of a stopped server at the same address.
@@ -95,7 +156,31 @@ impl PoolServer {
         .await;
     }
 
-    /// The administrator gets another password: the server stands for another row.
+    /// The server stands for another row: other password, other certificate.
+    pub async fn stand_for(&mut self, password: &SecretString, tls: &Tls) {
+        self.adopt(password).await;
+        self.place_certificate(tls);
+        self.read_certificate(tls).await;
+    }
+
+    /// Tells the server to read its files, until it serves this certificate's authority.
+    pub async fn read_certificate(&self, tls: &Tls) {
+        sqlx::query("SELECT pg_reload_conf()").execute(&mut self.admin().await).await.expect("reload");
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(self.port)
+            .username("pool_admin")
+            .password(self.password.expose_secret())
+            .database("postgres")
+            .ssl_mode(PgSslMode::VerifyCa)
+            .ssl_root_cert_from_pem(tls.authorities.clone().into_bytes());
+        test_kit::eventually("the server serves the certificate", Duration::from_secs(10), || async {
+            PgConnection::connect_with(&options).await.ok()
+        })
+        .await;
+    }
+
+    /// The administrator gets another password.
     pub async fn adopt(&mut self, password: &SecretString) {
         let verifier = database_service::secrets::scram_verifier(password).expect("verifier");
         let statement = format!("ALTER ROLE pool_admin PASSWORD '{verifier}'");
@@ -159,11 +244,23 @@ impl PoolServer {
         password: &str,
         database: &str,
     ) -> sqlx::Result<PgConnection> {
+        self.connect_by(PgSslMode::Prefer, user, password, database).await
+    }
+
+    /// The same with or without TLS.
+    pub async fn connect_by(
+        &self,
+        mode: PgSslMode,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> sqlx::Result<PgConnection> {
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(self.port)
             .username(user)
             .password(password)
+            .ssl_mode(mode)
             .database(database);
         PgConnection::connect_with(&options).await
     }
@@ -201,12 +298,19 @@ impl Drop for Volume {
 /// A program of PostgreSQL, run as `postgres` when we are root.
 fn command(program: &str) -> Command {
     let mut command = Command::new(binaries().join(program));
-    if nix::unistd::geteuid().is_root() {
-        let user = User::from_name("postgres").expect("users").expect("user postgres");
-        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    if let Some((uid, gid)) = owner() {
+        command.uid(uid).gid(gid);
     }
     command.current_dir("/tmp");
     command
+}
+
+/// User and group of the server when we are root.
+fn owner() -> Option<(u32, u32)> {
+    nix::unistd::geteuid().is_root().then(|| {
+        let user = User::from_name("postgres").expect("users").expect("user postgres");
+        (user.uid.as_raw(), user.gid.as_raw())
+    })
 }
 
 /// Folder of the newest installed server.

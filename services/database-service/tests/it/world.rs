@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::pool_server::PoolServer;
+use crate::pool_server::{PoolServer, Tls};
 
 /// Base64 of 32 bytes.
 pub const DATA_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -121,16 +121,31 @@ impl World {
 
     /// The administrator's password of a server.
     pub async fn pool_password(&self, spec: &PoolSpec) -> SecretString {
-        let request = GetPoolSecretRequest { pool_id: spec.id.clone() };
-        SecretString::from(self.pools().get_pool_secret(request).await.unwrap().into_inner().admin_password)
+        self.pool_secret(spec).await.0
+    }
+
+    /// A server of before stands for this spec from here on.
+    pub async fn build_from(&self, spec: &PoolSpec, server: &mut PoolServer) {
+        let (password, tls) = self.pool_secret(spec).await;
+        server.stand_for(&password, &tls).await;
     }
 
     /// Builds the pool of a spec as a real server with the service's own password and tuning.
     pub async fn build(&self, spec: &PoolSpec) -> PoolServer {
-        let secret =
-            self.pools().get_pool_secret(GetPoolSecretRequest { pool_id: spec.id.clone() }).await.unwrap();
-        let password = SecretString::from(secret.into_inner().admin_password);
-        PoolServer::start(&password, &spec.config).await
+        let (password, tls) = self.pool_secret(spec).await;
+        PoolServer::start_with_tls(&password, &spec.config, &tls).await
+    }
+
+    /// What the worker puts into the Secret of a server.
+    pub async fn pool_secret(&self, spec: &PoolSpec) -> (SecretString, Tls) {
+        let request = GetPoolSecretRequest { pool_id: spec.id.clone() };
+        let secret = self.pools().get_pool_secret(request).await.unwrap().into_inner();
+        let tls = Tls {
+            certificate: secret.tls_certificate,
+            key: secret.tls_private_key,
+            authorities: secret.ca_certificates,
+        };
+        (SecretString::from(secret.admin_password), tls)
     }
 
     /// Reports a pool as the worker does; gives its status.

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, PodSecurityContext, PodSpec,
-    PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecurityContext,
-    Volume, VolumeMount,
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath, PodSecurityContext,
+    PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret, SecretKeySelector,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
@@ -25,6 +25,10 @@ use super::{meta, quantity};
 
 const WORK: &str = "work";
 const WORK_PATH: &str = "/work";
+/// Key and file of the authorities.
+const AUTHORITIES: &str = "ca.crt";
+const TRUST: &str = "trust";
+const TRUST_PATH: &str = "/trust";
 const DUMP: &str = "/work/dump";
 /// Processes that dump, and that restore: the instance is off meanwhile, so its connections are free.
 const JOBS: &str = "--jobs=4";
@@ -61,6 +65,8 @@ pub struct Copy {
     pub source: End,
     /// To.
     pub target: End,
+    /// What both are checked against, in PEM (DBS-35); empty: one of them is from before TLS.
+    pub authorities: String,
 }
 
 /// Name of job, Secret and policy.
@@ -106,7 +112,7 @@ impl Copy {
     }
 }
 
-/// The passwords of both ends. With the job's identity as owner it goes with the job, whoever forgets it.
+/// The passwords of both ends, and what the servers are checked against. With the job's identity as owner it goes with the job, whoever forgets it.
 pub fn secret(copy: &Copy, name: &Name, settings: &Settings, owner: Option<&str>) -> Secret {
     let text = |secret: &SecretString| ByteString(secret.expose_secret().as_bytes().to_vec());
     Secret {
@@ -115,6 +121,7 @@ pub fn secret(copy: &Copy, name: &Name, settings: &Settings, owner: Option<&str>
         data: Some(BTreeMap::from([
             ("source".to_owned(), text(&copy.source.password)),
             ("target".to_owned(), text(&copy.target.password)),
+            (AUTHORITIES.to_owned(), ByteString(copy.authorities.as_bytes().to_vec())),
         ])),
         ..Secret::default()
     }
@@ -201,7 +208,7 @@ pub fn job(copy: &Copy, name: &Name, settings: &Settings) -> Job {
             active_deadline_seconds: Some(ACTIVE_SECONDS),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(copy.labels()), ..ObjectMeta::default() }),
-                spec: Some(pod(copy, dump, restore)),
+                spec: Some(pod(copy, name, dump, restore)),
             },
             ..JobSpec::default()
         }),
@@ -209,7 +216,7 @@ pub fn job(copy: &Copy, name: &Name, settings: &Settings) -> Job {
     }
 }
 
-fn pod(copy: &Copy, dump: Container, restore: Container) -> PodSpec {
+fn pod(copy: &Copy, name: &Name, dump: Container, restore: Container) -> PodSpec {
     // User and group of the image: Alpine and Debian differ.
     let user = if copy.image.contains("alpine") { 70 } else { 999 };
     PodSpec {
@@ -229,11 +236,26 @@ fn pod(copy: &Copy, dump: Container, restore: Container) -> PodSpec {
         }),
         init_containers: Some(vec![dump]),
         containers: vec![restore],
-        volumes: Some(vec![Volume {
-            name: WORK.into(),
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..Volume::default()
-        }]),
+        volumes: Some(vec![
+            Volume {
+                name: WORK.into(),
+                empty_dir: Some(EmptyDirVolumeSource::default()),
+                ..Volume::default()
+            },
+            Volume {
+                name: TRUST.into(),
+                secret: Some(SecretVolumeSource {
+                    secret_name: Some(name.to_string()),
+                    items: Some(vec![KeyToPath {
+                        key: AUTHORITIES.into(),
+                        path: AUTHORITIES.into(),
+                        ..KeyToPath::default()
+                    }]),
+                    ..SecretVolumeSource::default()
+                }),
+                ..Volume::default()
+            },
+        ]),
         ..PodSpec::default()
     }
 }
@@ -279,6 +301,8 @@ fn container(
             plain("PGUSER", end.user.clone()),
             plain("PGCONNECT_TIMEOUT", "10".into()),
             plain("PGAPPNAME", "saasodoo-move".into()),
+            plain("PGSSLMODE", ssl_mode(copy, end).into()),
+            plain("PGSSLROOTCERT", format!("{TRUST_PATH}/{AUTHORITIES}")),
             password,
         ]),
         resources: Some(ResourceRequirements {
@@ -286,11 +310,7 @@ fn container(
             limits: Some(amounts(4000, 1024)),
             ..ResourceRequirements::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: WORK.into(),
-            mount_path: WORK_PATH.into(),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![mount(WORK, WORK_PATH), mount(TRUST, TRUST_PATH)]),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
@@ -298,6 +318,19 @@ fn container(
             ..SecurityContext::default()
         }),
         ..Container::default()
+    }
+}
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+/// A certificate names no address: where pods have no DNS, the authority alone is checked.
+fn ssl_mode(copy: &Copy, end: &End) -> &'static str {
+    match end.host.parse::<std::net::IpAddr>() {
+        _ if copy.authorities.is_empty() => "prefer",
+        Ok(_) => "verify-ca",
+        Err(_) => "verify-full",
     }
 }
 
@@ -346,6 +379,7 @@ mod tests {
             image: "postgres:15-alpine".into(),
             source: end(1, "postgres-pool-1.saasodoo.svc.cluster.local", "old-password"),
             target: end(2, "postgres-pool-2.saasodoo.svc.cluster.local", "new-password"),
+            authorities: "authorities".into(),
         }
     }
 
@@ -369,6 +403,16 @@ mod tests {
             assert!(policy.contains(&pool.to_string()), "both pools are reachable");
         }
         assert!(!policy.contains("ipBlock"), "and nothing outside");
+    }
+
+    /// DBS-35
+    #[test]
+    fn both_ends_are_checked_as_far_as_their_addresses_allow() {
+        let copy = copy();
+        assert_eq!(ssl_mode(&copy, &copy.source), "verify-full");
+        assert_eq!(ssl_mode(&copy, &End { host: "10.0.0.1".into(), ..copy.source.clone() }), "verify-ca");
+        let before = Copy { authorities: String::new(), ..copy.clone() };
+        assert_eq!(ssl_mode(&before, &copy.source), "prefer");
     }
 
     #[test]

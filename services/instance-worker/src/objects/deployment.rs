@@ -143,8 +143,11 @@ fn env(tenant: &Tenant, flavour: Flavour) -> Vec<EnvVar> {
         }),
         ..EnvVar::default()
     };
+    // The server takes nothing else (DBS-35); this one is for everything in the pod that speaks PostgreSQL by itself.
+    let tls = plain("PGSSLMODE", "require".into());
     match flavour {
         Flavour::Bitnami => vec![
+            tls,
             secret("ODOO_DATABASE_HOST", keys::HOST),
             secret("ODOO_DATABASE_PORT_NUMBER", keys::PORT),
             secret("ODOO_DATABASE_NAME", keys::NAME),
@@ -157,6 +160,7 @@ fn env(tenant: &Tenant, flavour: Flavour) -> Vec<EnvVar> {
             plain("ODOO_LIST_DB", "no".into()),
         ],
         Flavour::Official => vec![
+            tls,
             secret("HOST", keys::HOST),
             secret("PORT", keys::PORT),
             secret("USER", keys::USER),
@@ -183,6 +187,7 @@ fn args(tenant: &Tenant, flavour: Flavour) -> Option<Vec<String>> {
                 "--database=$(ODOO_DATABASE_NAME)".to_owned(),
                 format!("--db-filter={}", filter(tenant)),
                 "--no-database-list".to_owned(),
+                "--db_sslmode=require".to_owned(),
                 "--proxy-mode".to_owned(),
                 "--init=base".to_owned(),
             ];

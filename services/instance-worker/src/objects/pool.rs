@@ -6,9 +6,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-    EnvVarSource, ExecAction, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecurityContext,
-    Service, ServicePort, ServiceSpec, Volume, VolumeMount, VolumeResourceRequirements,
+    EnvVarSource, ExecAction, KeyToPath, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, Secret,
+    SecretKeySelector, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec, Volume,
+    VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -24,6 +25,14 @@ use super::{meta, quantity};
 pub const PORT: i32 = 5432;
 /// Key of the password in the Secret.
 pub const PASSWORD_KEY: &str = "password";
+/// Keys of certificate, private key and authorities in the Secret.
+const TLS_KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+const TLS: &str = "tls";
+const TLS_PATH: &str = "/etc/postgresql-tls";
+const RULES_FILE: &str = "pg_hba.conf";
+/// Who gets in (DBS-35): by the socket of the pod, and by TLS with a password. The image's own rules would trust loopback and let passwords through in
+/// the clear.
+const RULES: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
 const DATA: &str = "data";
 const DATA_PATH: &str = "/var/lib/postgresql/data";
 const CONFIG: &str = "config";
@@ -113,27 +122,47 @@ impl Pool {
     }
 }
 
-/// The password, by reference for the pod.
-pub fn secret(pool: &Pool, password: &SecretString, settings: &Settings) -> Secret {
+/// What only its Secret holds.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The administrator's password.
+    pub password: SecretString,
+    /// The server's certificate in PEM.
+    pub certificate: String,
+    /// Its private key.
+    pub key: SecretString,
+    /// Authorities that clients check it against, in PEM.
+    pub authorities: String,
+}
+
+/// Password and certificate, by reference for the pod.
+pub fn secret(pool: &Pool, content: &Content, settings: &Settings) -> Secret {
     let mut metadata = pool.metadata(&settings.platform);
     metadata.annotations = Some(meta::pairs([(meta::SECRET_HASH, pool.secret_hash.clone())]));
     let text = |value: &str| ByteString(value.as_bytes().to_vec());
+    let [certificate, key, authorities] = TLS_KEYS.map(str::to_owned);
     Secret {
         metadata,
         type_: Some("Opaque".into()),
         data: Some(BTreeMap::from([
             ("username".to_owned(), text(&pool.admin_user)),
-            (PASSWORD_KEY.to_owned(), text(password.expose_secret())),
+            (PASSWORD_KEY.to_owned(), text(content.password.expose_secret())),
+            (certificate, text(&content.certificate)),
+            (key, text(content.key.expose_secret())),
+            (authorities, text(&content.authorities)),
         ])),
         ..Secret::default()
     }
 }
 
-/// The tuning.
+/// The tuning, and who gets in.
 pub fn config_map(pool: &Pool, settings: &Settings) -> ConfigMap {
     ConfigMap {
         metadata: pool.metadata(&settings.platform),
-        data: Some(BTreeMap::from([(CONFIG_FILE.to_owned(), pool.config.clone())])),
+        data: Some(BTreeMap::from([
+            (CONFIG_FILE.to_owned(), pool.config.clone()),
+            (RULES_FILE.to_owned(), RULES.to_owned()),
+        ])),
         ..ConfigMap::default()
     }
 }
@@ -233,6 +262,7 @@ fn pod(pool: &Pool) -> PodSpec {
                 }),
                 ..Volume::default()
             },
+            certificate(pool),
             Volume {
                 name: RUN.into(),
                 empty_dir: Some(EmptyDirVolumeSource::default()),
@@ -240,6 +270,21 @@ fn pod(pool: &Pool) -> PodSpec {
             },
         ]),
         ..PodSpec::default()
+    }
+}
+
+/// The certificate as files: a changed Secret arrives in them without a restart. Owned by root and readable for the group, as PostgreSQL wants it.
+fn certificate(pool: &Pool) -> Volume {
+    let item = |key: &str| KeyToPath { key: key.to_owned(), path: key.to_owned(), ..KeyToPath::default() };
+    Volume {
+        name: TLS.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(pool.name.to_string()),
+            items: Some(TLS_KEYS.map(item).into()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
     }
 }
 
@@ -257,13 +302,7 @@ fn container(pool: &Pool) -> Container {
     Container {
         name: "postgres".into(),
         image: Some(pool.image.clone()),
-        args: Some(vec![
-            "postgres".into(),
-            "-c".into(),
-            format!("config_file={CONFIG_PATH}/{CONFIG_FILE}"),
-            "-c".into(),
-            "listen_addresses=*".into(),
-        ]),
+        args: Some(arguments()),
         env: Some(vec![
             plain("POSTGRES_USER", &pool.admin_user),
             EnvVar {
@@ -294,6 +333,7 @@ fn container(pool: &Pool) -> Container {
         volume_mounts: Some(vec![
             mount(DATA, DATA_PATH),
             mount(CONFIG, CONFIG_PATH),
+            mount(TLS, TLS_PATH),
             mount(RUN, "/var/run/postgresql"),
         ]),
         security_context: Some(SecurityContext {
@@ -303,6 +343,21 @@ fn container(pool: &Pool) -> Container {
         }),
         ..Container::default()
     }
+}
+
+/// What the configuration of database-service leaves to the pod: places of files.
+fn arguments() -> Vec<String> {
+    let [certificate, key, _] = TLS_KEYS;
+    let settings = [
+        format!("config_file={CONFIG_PATH}/{CONFIG_FILE}"),
+        format!("hba_file={CONFIG_PATH}/{RULES_FILE}"),
+        "listen_addresses=*".to_owned(),
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={TLS_PATH}/{certificate}"),
+        format!("ssl_key_file={TLS_PATH}/{key}"),
+    ];
+    let settings = settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]);
+    std::iter::once("postgres".to_owned()).chain(settings).collect()
 }
 
 fn resources(pool: &Pool) -> ResourceRequirements {
@@ -335,6 +390,15 @@ pub(crate) mod tests {
     use super::*;
     use crate::objects::settings::tests::settings;
 
+    fn content() -> Content {
+        Content {
+            password: SecretString::from("a-password"),
+            certificate: "a certificate".into(),
+            key: SecretString::from("a key"),
+            authorities: "authorities".into(),
+        }
+    }
+
     pub(crate) fn pool() -> Pool {
         Pool {
             id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00d1),
@@ -359,7 +423,7 @@ pub(crate) mod tests {
         insta::assert_yaml_snapshot!("stateful_set", stateful_set(&pool, &settings));
         insta::assert_yaml_snapshot!("service", service(&pool, &settings));
         insta::assert_yaml_snapshot!("config_map", config_map(&pool, &settings));
-        insta::assert_yaml_snapshot!("secret", secret(&pool, &SecretString::from("a-password"), &settings));
+        insta::assert_yaml_snapshot!("secret", secret(&pool, &content(), &settings));
     }
 
     /// DBS-26

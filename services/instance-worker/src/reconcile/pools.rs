@@ -115,8 +115,8 @@ impl Pools {
         let namespace = settings.platform.as_str();
         let existing: Option<StatefulSet> = cluster.get(namespace, pool.name.as_str()).await?;
         if existing.as_ref().is_none_or(|set| annotation(set, meta::SECRET_HASH) != Some(&pool.secret_hash)) {
-            let password = self.worker.peers.pool_password(&spec.id).await?;
-            cluster.apply_unseen(&pool::secret(pool, &password, settings)).await?;
+            let content = self.worker.peers.pool_secret(&spec.id).await?;
+            cluster.apply_unseen(&pool::secret(pool, &content, settings)).await?;
             fail.at("pool.secret");
         }
         cluster.apply(&pool::config_map(pool, settings), owner, LookAt::Server).await?;

@@ -218,6 +218,7 @@ impl MoveService for Doubles {
             source: Some(end(SERVER, "127.0.0.1")),
             target: Some(end(TARGET, "127.0.0.2")),
             image: "simulated/database:15".into(),
+            ca_certificates: String::new(),
         }))
     }
     async fn verify_copy(
@@ -454,6 +455,9 @@ impl PoolWorkService for Doubles {
             admin_user: "pool_admin".into(),
             admin_password: "a-generated-pool-password".into(),
             secret_hash: "hash-1".into(),
+            tls_certificate: "a certificate".into(),
+            tls_private_key: "a private key".into(),
+            ca_certificates: "authorities".into(),
         }))
     }
     async fn report_pool(

@@ -98,3 +98,27 @@ async fn a_pod_waits_for_a_secret_that_comes_later() {
 
     node.ready("late").await;
 }
+
+/// As a kubelet does, though sooner.
+#[tokio::test]
+async fn a_running_pod_sees_a_changed_secret_in_its_files() {
+    let node = Node::start(&[]).await;
+    node.create::<Secret>(json!({ "metadata": { "name": "s" }, "stringData": { "key": "first" } })).await;
+    let container = json!({
+        "name": "main",
+        "image": "saasodoo/tools:1",
+        "command": ["sh", "-c", "while true; do cat /etc/s/key; echo; sleep 0.2; done"],
+        "volumeMounts": [{ "name": "s", "mountPath": "/etc/s" }],
+    });
+    let volumes = json!([{ "name": "s", "secret": { "secretName": "s" } }]);
+    node.pod("reader", json!({ "containers": [container], "volumes": volumes })).await;
+    node.ready("reader").await;
+    let last = || async { node.output(&["logs", "reader", "--tail=1"]).await };
+    eventually("the pod reads it", SOON, || async { (last().await == "first\n").then_some(()) }).await;
+
+    let changed = json!({ "stringData": { "key": "second" } });
+    node.api::<Secret>().patch("s", &PatchParams::default(), &Patch::Merge(changed)).await.unwrap();
+
+    eventually("the pod reads the new one", SOON, || async { (last().await == "second\n").then_some(()) })
+        .await;
+}

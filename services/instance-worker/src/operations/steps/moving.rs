@@ -116,6 +116,7 @@ async fn begin(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
         image: answer.image,
         source: end(source)?,
         target: end(target)?,
+        authorities: answer.ca_certificates,
     };
     let (cluster, settings) = (&context.worker.cluster, &context.worker.settings);
     let owner = Owner::Job(context.instance.id);

@@ -1,0 +1,140 @@
+//! Certificates of the tenants' servers (DBS-35): made with the server, renewed by the leader, and looked at where they are served.
+//!
+//! A renewal is level-triggered: the row says what a server shall serve, the worker brings it into the Secret, the node into the pod's files. Until
+//! the server is seen to serve it, it is told to read its files again. Both certificates are trusted meanwhile, so that no connection is lost.
+
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::App;
+use crate::certificates::{self, Pair};
+use crate::error::Error;
+use crate::store::certificates as store;
+use crate::store::servers::{self, Server};
+use crate::tenants::Served;
+
+/// A server that serves what it shall is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::hours(1);
+
+/// Certificate, private key and trusted authorities of a server, all in PEM.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// The server's certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: secrecy::SecretString,
+    /// What it can be checked against.
+    pub authorities: String,
+}
+
+impl App {
+    /// Gives a server its first or next certificate. A server that is not there yet is insisted on from its first connection.
+    pub(super) async fn issue_certificate(
+        &self,
+        conn: &mut PgConnection,
+        server: &Server,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let authority = self.signing_authority(conn, now).await?;
+        let names = certificates::names(&server.name, &self.settings.platform_namespace);
+        let made = certificates::server(&authority, &names, now)?;
+        let sealed = self.vault.seal(server.id, &made.key)?;
+        let is_new = server.provisioned_at.is_none();
+        store::put_server(conn, server.id, authority.id, &made, &sealed, is_new).await?;
+        tracing::info!(server.name = server.name, not_after = %made.not_after, "certificate issued");
+        Ok(())
+    }
+
+    /// The youngest authority; makes one when there is none or its time is near.
+    async fn signing_authority(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<Pair, Error> {
+        store::lock_authorities(conn).await?;
+        if let Some(row) = store::youngest_authority(conn).await?
+            && !certificates::authority_is_due(row.not_after, now)
+        {
+            return Ok(Pair {
+                id: row.id,
+                key: self.vault.open(row.id, &row.sealed)?,
+                fingerprint: String::new(),
+                certificate: row.certificate,
+                not_before: row.not_before,
+                not_after: row.not_after,
+            });
+        }
+        let made = certificates::authority(now)?;
+        store::put_authority(conn, &made, &self.vault.seal(made.id, &made.key)?).await?;
+        tracing::info!(authority.id = %made.id, not_after = %made.not_after, "certificate authority made");
+        Ok(made)
+    }
+
+    /// What the pod of a server needs for TLS; nothing for one that has no certificate yet.
+    pub(super) async fn certificate_material(
+        &self,
+        conn: &mut PgConnection,
+        server: Uuid,
+    ) -> Result<Option<Material>, Error> {
+        let Some((certificate, sealed)) = store::of_server(conn, server).await? else { return Ok(None) };
+        let authorities = store::trust(conn, server, runtime::clock::now()).await?.authorities;
+        Ok(Some(Material { certificate, key: self.vault.open(server, &sealed)?, authorities }))
+    }
+
+    /// The leader's part: certificates that are due, and servers that do not serve what they shall.
+    pub async fn sweep_certificates(&self, now: OffsetDateTime) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let due = store::due(&mut conn, certificates::due_before(now)).await?;
+        drop(conn);
+        for id in due {
+            self.renew_certificate(id, now).await?;
+        }
+        let mut conn = self.pool.acquire().await?;
+        let behind = store::to_look_at(&mut conn, now - LOOK_AGAIN).await?;
+        drop(conn);
+        for id in behind {
+            if let Err(error) = self.look_at_certificate(id, now).await {
+                tracing::warn!(server.id = %id, error = %error, "a server does not serve its certificate");
+            }
+        }
+        let mut conn = self.pool.acquire().await?;
+        let wanted = store::wanted(&mut conn).await?;
+        let managed = servers::managed(&mut conn).await?;
+        drop(conn);
+        self.metrics.show_certificates(&managed, &wanted);
+        Ok(())
+    }
+
+    /// The next certificate of a server, and word to the worker.
+    async fn renew_certificate(&self, id: Uuid, now: OffsetDateTime) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        let Some(server) = servers::lock(&mut tx, id).await?.filter(|server| server.status.wants_objects())
+        else {
+            return Ok(());
+        };
+        self.issue_certificate(&mut tx, &server, now).await?;
+        let saved = servers::save(&mut tx, &server).await?;
+        servers::request_objects(&mut tx, &saved).await?;
+        self.fail.at("certificate.before_commit");
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Looks at what a server serves; tells it to read its files when that is something else than it shall.
+    async fn look_at_certificate(&self, id: Uuid, now: OffsetDateTime) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
+        let target = self.target(&mut conn, &server).await?;
+        let wanted = store::fingerprints(&mut conn).await?.remove(&id).unwrap_or_default();
+        let authorities = store::trust(&mut conn, id, now).await?.authorities;
+        drop(conn);
+        let name = certificates::full_name(&server.name, &self.settings.platform_namespace);
+        let served = self.tenants.served(&target, &name, &authorities).await;
+        let served = served.map_err(|error| super::server_error(&server.name, error))?;
+        if served != Served::Certificate(wanted) {
+            tracing::info!(server.name = server.name, "the server is told to read its certificate again");
+            let told = self.tenants.reload(&target).await;
+            told.map_err(|error| super::server_error(&server.name, error.into()))?;
+        }
+        let mut conn = self.pool.acquire().await?;
+        store::saw(&mut conn, id, served.fingerprint(), now).await?;
+        Ok(())
+    }
+}
