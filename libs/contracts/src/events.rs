@@ -82,6 +82,9 @@ pub mod topics {
     pub const SUBSCRIPTION_UPGRADED: &str = "billing.subscription.upgraded.v1";
     /// Payload [`super::BillingFact`]: a cancellation was asked for; mail `subscription_cancelled` with the true end (BIL-24).
     pub const SUBSCRIPTION_CANCELLED: &str = "billing.subscription.cancelled.v1";
+    /// Payload [`super::BillingFact`]: a terminated instance has a new subscription; mail `subscription_reactivated` (BIL-25). `balance`: what must be
+    /// paid before the instance comes back; none: it comes back now.
+    pub const SUBSCRIPTION_REACTIVATED: &str = "billing.subscription.reactivated.v1";
     /// Payload [`super::BillingFact`]: an order was never paid, or its trial ended without a plan; mail `subscription_expired`.
     pub const SUBSCRIPTION_EXPIRED: &str = "billing.subscription.expired.v1";
     /// Payload [`super::BillingFact`]: the service of a subscription ended; mail `service_terminated` with the true retention date (BIL-24).

@@ -1,19 +1,23 @@
 //! gRPC of this service: who may call, messages ⇄ use cases.
 
 mod admin;
+mod audits;
 mod convert;
 mod customer;
 mod hooks;
 mod order;
 mod payments;
 mod plans;
+mod pricing;
 
+use contracts::billing::v1::audit_admin_service_server::AuditAdminServiceServer;
 use contracts::billing::v1::billing_admin_service_server::BillingAdminServiceServer;
 use contracts::billing::v1::billing_directory_service_server::BillingDirectoryServiceServer;
 use contracts::billing::v1::billing_service_server::BillingServiceServer;
 use contracts::billing::v1::catalog_service_server::CatalogServiceServer;
 use contracts::billing::v1::order_service_server::OrderServiceServer;
 use contracts::billing::v1::payment_service_server::PaymentServiceServer;
+use contracts::billing::v1::pricing_admin_service_server::PricingAdminServiceServer;
 use contracts::billing::v1::webhook_service_server::WebhookServiceServer;
 use contracts::services::{GATEWAY, INSTANCE, USER, WORKER};
 use runtime::grpc::{Allow, MethodPolicy, Needs};
@@ -64,6 +68,10 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.PaymentService/GetPayment", allow: CUSTOMER },
     MethodPolicy { method: "/saasodoo.billing.v1.PaymentService/ListPayments", allow: CUSTOMER },
     MethodPolicy {
+        method: "/saasodoo.billing.v1.PaymentService/GetPaymentOutcome",
+        allow: &[Allow { caller: GATEWAY, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
         method: "/saasodoo.billing.v1.WebhookService/ReceiveWebhook",
         allow: &[Allow { caller: GATEWAY, needs: Needs::Nothing }],
     },
@@ -83,6 +91,19 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/ReplayWebhook", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/Reconcile", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingAdminService/AdvanceClock", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/ListCoupons", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/GetCoupon", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/CreateCoupon", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/ChangeCoupon", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/ListCouponUses", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/ListTaxRates", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/PutTaxRate", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/EndTaxRate", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/ListFindings", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/GetFinding", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/AcknowledgeFinding", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/ListAudits", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/RunAudit", allow: ADMIN },
     MethodPolicy {
         method: "/saasodoo.billing.v1.BillingService/GetProviderHealth",
         allow: &[Allow { caller: GATEWAY, needs: Needs::Nothing }],
@@ -110,6 +131,8 @@ pub fn routes(api: &Api) -> Routes {
         .add_service(PaymentServiceServer::new(api.clone()))
         .add_service(WebhookServiceServer::new(api.clone()))
         .add_service(BillingAdminServiceServer::new(api.clone()))
+        .add_service(PricingAdminServiceServer::new(api.clone()))
+        .add_service(AuditAdminServiceServer::new(api.clone()))
         .add_service(BillingDirectoryServiceServer::new(api.clone()));
     routes.routes()
 }

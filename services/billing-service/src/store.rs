@@ -6,6 +6,7 @@ pub mod clock;
 pub mod coupons;
 pub mod credits;
 pub mod customers;
+pub mod findings;
 pub mod invoices;
 pub mod journal;
 pub mod mirror;
@@ -18,6 +19,7 @@ pub mod refunds;
 pub mod settlements;
 pub mod subscriptions;
 pub mod tasks;
+pub mod tax_rates;
 pub mod webhooks;
 
 /// All reads of a transaction that has just begun see the same moment.

@@ -49,6 +49,7 @@ pub struct Parts {
     pub(crate) tls: bool,
     pub(crate) docs: bool,
     pub(crate) public_url: String,
+    pub(crate) frontend_url: String,
     pub(crate) stop: CancellationToken,
 }
 
@@ -100,6 +101,7 @@ impl App {
             origins: config.edge.origins(),
             tls: config.edge.tls_enabled,
             docs: config.docs_enabled(),
+            frontend_url: config.edge.frontend_url.clone(),
             public_url: format!("{scheme}://api.{}", config.edge.base_domain),
             stop,
         })))

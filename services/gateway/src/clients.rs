@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use contracts::billing::v1::audit_admin_service_client::AuditAdminServiceClient;
 use contracts::billing::v1::billing_admin_service_client::BillingAdminServiceClient;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
 use contracts::billing::v1::payment_service_client::PaymentServiceClient;
+use contracts::billing::v1::pricing_admin_service_client::PricingAdminServiceClient;
 use contracts::billing::v1::webhook_service_client::WebhookServiceClient;
 use contracts::database::v1::allocation_service_client::AllocationServiceClient;
 use contracts::database::v1::database_admin_service_client::DatabaseAdminServiceClient;
@@ -36,6 +38,8 @@ pub struct Clients {
     pub catalog: CatalogServiceClient<Authenticated>,
     pub billing: BillingServiceClient<Authenticated>,
     pub billing_admin: BillingAdminServiceClient<Authenticated>,
+    pub billing_audits: AuditAdminServiceClient<Authenticated>,
+    pub pricing: PricingAdminServiceClient<Authenticated>,
     pub payments: PaymentServiceClient<Authenticated>,
     pub webhooks: WebhookServiceClient<Authenticated>,
     pub billing_health: BillingServiceClient<Authenticated>,
@@ -112,6 +116,8 @@ impl Clients {
             catalog: CatalogServiceClient::new(billing.clone()),
             billing: BillingServiceClient::new(billing.clone()),
             billing_admin: BillingAdminServiceClient::new(billing.clone()),
+            billing_audits: AuditAdminServiceClient::new(billing.clone()),
+            pricing: PricingAdminServiceClient::new(billing.clone()),
             payments: PaymentServiceClient::new(billing.clone()),
             webhooks: WebhookServiceClient::new(billing),
             billing_health: BillingServiceClient::new(quick(Part::Billing)?),

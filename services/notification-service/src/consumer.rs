@@ -28,6 +28,7 @@ pub const TOPICS: &[&str] = &[
     topics::TRIAL_ENDING,
     topics::SUBSCRIPTION_UPGRADED,
     topics::SUBSCRIPTION_CANCELLED,
+    topics::SUBSCRIPTION_REACTIVATED,
     topics::SUBSCRIPTION_EXPIRED,
     topics::SERVICE_TERMINATED,
 ];

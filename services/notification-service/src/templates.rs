@@ -16,7 +16,8 @@ pub use catalogue::{
     InstanceProvisioningFailed, InstanceProvisioningStarted, InstanceReady, InstanceResumed, InstanceStarted,
     InstanceStopped, InstanceSuspended, InvoiceCreated, InvoicePaid, LoginBlocked, OverduePayment,
     PasswordChanged, PasswordReset, PaymentFailure, PaymentReceived, ServiceTerminated,
-    SubscriptionCancelled, SubscriptionExpired, SubscriptionUpgrade, TEMPLATES, TrialEnding, Welcome,
+    SubscriptionCancelled, SubscriptionExpired, SubscriptionReactivated, SubscriptionUpgrade, TEMPLATES,
+    TrialEnding, Welcome,
 };
 
 /// What every mail shows besides its own variables.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Desk;
 use crate::domain::audit::{Finding, FindingKind, LiveInstance, LiveSubscription, compare, counts};
 use crate::error::Error;
-use crate::store::audits;
+use crate::store::{audits, findings};
 
 /// Name of the scheduled run.
 const NAME: &str = "audit";
@@ -69,7 +69,12 @@ pub async fn audit(desk: &Desk, cause: &str, now: OffsetDateTime) -> Result<Vec<
     match outcome {
         Ok(found) => {
             let mut tx = desk.pool.begin().await?;
-            audits::finish(&mut tx, run, words(&counts(&found)), &found, runtime::clock::now()).await?;
+            let (counts, now) = (counts(&found), runtime::clock::now());
+            // Of more than can be listed nobody knows which ones are gone.
+            let looked: Vec<_> =
+                counts.iter().filter(|(_, count)| **count < audits::MOST).map(|(kind, _)| *kind).collect();
+            findings::take(&mut tx, run, &found, &looked, now).await?;
+            audits::finish(&mut tx, run, words(&counts), &found, now).await?;
             tx.commit().await?;
             for finding in &found {
                 tracing::error!(audit.id = %run, kind = %finding.kind, subject.id = ?finding.subject_id, "the audit found something wrong");

@@ -101,7 +101,7 @@ pub async fn upgrade(
     }
     changeable(&mut tx, &row).await?;
     let (lines, credit) = price(&row, &target, now)?;
-    let due = charges::quote(&mut tx, row.customer_id, target.price.currency(), &lines).await?.total;
+    let due = charges::quote(&mut tx, row.customer_id, target.price.currency(), &lines, now).await?.total;
     let mut quote = Quote {
         current,
         target,

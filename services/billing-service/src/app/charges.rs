@@ -4,12 +4,13 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::taxes::day;
 use crate::domain::coupon::normal;
 use crate::domain::invoice::{InvoiceKind, Line, LineKind, NewInvoice, Totals, totals};
 use crate::domain::money::{Currency, Money};
 use crate::domain::tax::tax;
 use crate::error::Error;
-use crate::store::{coupons, customers};
+use crate::store::{coupons, customers, tax_rates};
 
 /// Adds discount and tax lines and the tax note; answers who buys, as the invoice will say it for ever. Lines that have a tax already keep it.
 pub async fn adorn(
@@ -23,7 +24,8 @@ pub async fn adorn(
         invoice.lines.push(line);
     }
     let (buyer, note) =
-        add_tax(connection, invoice.customer_id, invoice.currency, &mut invoice.lines).await?;
+        add_tax(connection, invoice.customer_id, invoice.currency, &mut invoice.lines, invoice.issued_at)
+            .await?;
     if invoice.note.is_empty() {
         note.clone_into(&mut invoice.note);
     }
@@ -65,41 +67,44 @@ async fn add_tax(
     customer: Uuid,
     currency: Currency,
     lines: &mut Vec<Line>,
+    at: OffsetDateTime,
 ) -> Result<(serde_json::Value, &'static str), Error> {
     let buyer = customers::buyer(&mut *connection, customer).await?;
     if lines.iter().any(|line| line.kind == LineKind::Tax) {
         return Ok((buyer, ""));
     }
     let text = |name: &str| buyer[name].as_str().unwrap_or_default().trim().to_owned();
-    let rule = coupons::tax_rule(connection, &text("country")).await?;
+    let rule = tax_rates::rule_on(connection, &text("country"), day(at)).await?;
     let taxed = tax(rule.as_ref(), totals(currency, lines)?.subtotal, !text("tax_id").is_empty())?;
     lines.extend(taxed.line);
     Ok((buyer, taxed.note))
 }
 
-/// What lines cost a customer with tax, before an invoice is made of them: quotes of changes.
+/// What lines cost a customer with the tax of a moment, before an invoice is made of them: quotes of changes.
 pub async fn quote(
     connection: &mut PgConnection,
     customer: Uuid,
     currency: Currency,
     lines: &[Line],
+    at: OffsetDateTime,
 ) -> Result<Totals, Error> {
     let mut lines = lines.to_vec();
-    add_tax(connection, customer, currency, &mut lines).await?;
+    add_tax(connection, customer, currency, &mut lines, at).await?;
     Ok(totals(currency, &lines)?)
 }
 
-/// What the next period of a subscription costs, with its coupon and with tax.
+/// What the next period of a subscription costs, which begins then, with its coupon and with tax.
 pub async fn next_period(
     connection: &mut PgConnection,
     customer: Uuid,
     subscription: Uuid,
     price: Money,
+    at: OffsetDateTime,
 ) -> Result<Money, Error> {
     let mut lines = vec![Line::one(LineKind::Plan, "", price, None)];
     let off = discount(connection, subscription, price.currency(), &lines).await?;
     lines.extend(off);
-    Ok(quote(connection, customer, price.currency(), &lines).await?.total)
+    Ok(quote(connection, customer, price.currency(), &lines, at).await?.total)
 }
 
 /// Uses a coupon for a subscription that is ordered, in the transaction of the order.

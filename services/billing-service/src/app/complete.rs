@@ -5,15 +5,17 @@ use messaging::outbox;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::bill::{subscription_fact, wire};
+use super::engine::first_key;
 use super::place_order::Failed;
 use super::{Desk, engine};
 use crate::domain::plan::Plan;
-use crate::domain::subscription::begin;
+use crate::domain::subscription::{Status, begin};
 use crate::error::Error;
 use crate::provider::NewSubscription;
-use crate::store::customers;
 use crate::store::orders::{self, Order};
 use crate::store::subscriptions::{self, NewRow, Subscription};
+use crate::store::{customers, invoices};
 
 /// Makes the subscription of a placed order; exactly one, however often it is called and wherever it was cut off.
 pub async fn complete(
@@ -66,11 +68,13 @@ pub async fn complete(
         .ok_or(Failed::Error(Error::NotFound("subscription")))?;
     let subscription = if first {
         announce(&mut tx, topics::SUBSCRIPTION_CREATED, &subscription, None, now).await?;
-        if desk.provider.keeps_books_here() && !order.trial {
+        let subscription = if desk.provider.keeps_books_here() && !order.trial {
             engine::first_invoice(&mut tx, desk, subscription, now).await.map_err(Failed::Error)?
         } else {
             subscription
-        }
+        };
+        reactivated(&mut tx, order, &subscription, now).await.map_err(Failed::Error)?;
+        subscription
     } else {
         subscription
     };
@@ -82,6 +86,29 @@ pub async fn complete(
         tracing::info!(subscription.id = %subscription.id, plan = plan.name, trial = order.trial, "subscription made");
     }
     Ok(subscription)
+}
+
+/// Tells the customer of an instance that comes back, once: with the row of its new subscription (BIL-25).
+async fn reactivated(
+    connection: &mut PgConnection,
+    order: &Order,
+    subscription: &Subscription,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    if !orders::came_back(&mut *connection, order.id, order.instance_id).await? {
+        return Ok(());
+    }
+    let mut fact = subscription_fact(subscription, now);
+    fact.ends_at = subscription.current_period_end;
+    if let Some(invoice) = invoices::find_by_key(&mut *connection, &first_key(subscription.id)).await? {
+        fact.invoice_id = Some(invoice.id);
+        fact.balance = (subscription.status == Status::Pending).then(|| wire(invoice.balance));
+        fact.amount = Some(wire(invoice.total));
+        fact.due_at = invoice.due_at;
+        fact.invoice_number = Some(invoice.number);
+    }
+    outbox::enqueue(connection, topics::SUBSCRIPTION_REACTIVATED, subscription.id, &fact).await?;
+    Ok(())
 }
 
 /// Adds a fact on a subscription to the outbox.

@@ -51,7 +51,7 @@ pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
     let next = match next {
         Some((end, subscription, price)) => {
             let mut connection = desk.pool.acquire().await?;
-            Some((end, charges::next_period(&mut connection, customer, subscription, price).await?))
+            Some((end, charges::next_period(&mut connection, customer, subscription, price, end).await?))
         }
         None => None,
     };

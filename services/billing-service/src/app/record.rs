@@ -49,6 +49,11 @@ impl By {
         }
     }
 
+    /// The same about a rule that is everybody's and has no id.
+    pub(super) fn audit_of_rule<'a>(&'a self, action: &'a str, details: serde_json::Value) -> Audit<'a> {
+        Audit { subject_id: None, ..self.audit_of_hook(action, None, Uuid::nil(), details) }
+    }
+
     /// The same about something that may have no customer.
     pub(super) fn audit_of_hook<'a>(
         &'a self,

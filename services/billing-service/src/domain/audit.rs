@@ -51,6 +51,8 @@ pub struct Finding {
     pub subject_id: Option<Uuid>,
     /// Whose.
     pub customer_id: Option<Uuid>,
+    /// What tells two of one kind and subject apart: a currency, an issuer; mostly empty.
+    pub scope: String,
     /// For operators.
     pub detail: String,
 }
@@ -101,6 +103,7 @@ pub fn compare(subscriptions: &[LiveSubscription], instances: &[LiveInstance]) -
             kind: FindingKind::SubscriptionWithoutInstance,
             subject_id: Some(subscription.id),
             customer_id: Some(subscription.customer_id),
+            scope: String::new(),
             detail: format!("instance {} is not live", subscription.instance_id),
         });
     let unpaid = instances
@@ -110,6 +113,7 @@ pub fn compare(subscriptions: &[LiveSubscription], instances: &[LiveInstance]) -
             kind: FindingKind::InstanceWithoutSubscription,
             subject_id: Some(instance.id),
             customer_id: Some(instance.customer_id),
+            scope: String::new(),
             detail: match instance.subscription_id {
                 Some(id) => format!("subscription {id} is not live"),
                 None => "it has no subscription".to_owned(),

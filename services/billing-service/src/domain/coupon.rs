@@ -39,7 +39,57 @@ pub struct Coupon {
     pub once_per_customer: bool,
 }
 
+/// What an admin may change of a coupon; `None`: as it is. What it takes off is none of it: invoices were issued with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// It can be used.
+    pub active: Option<bool>,
+    /// How often; inner `None`: without limit.
+    pub max_uses: Option<Option<u32>>,
+    /// Until then; inner `None`: for ever.
+    pub expires_at: Option<Option<OffsetDateTime>>,
+}
+
 impl Coupon {
+    /// Can it be made? A field and what it must be.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let sign =
+            |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        if !(3..=40).contains(&self.code.len()) || !self.code.bytes().all(sign) {
+            return Err(("code", "must have 3 to 40 of A to Z, 0 to 9, _ and -"));
+        }
+        match self.discount {
+            Discount::Percent(bp) if !(1..=WHOLE_BP).contains(&bp) => {
+                return Err(("percent_bp", "must be from 1 to 10000"));
+            }
+            Discount::Amount(amount) if amount.minor() <= 0 => return Err(("amount", "must be positive")),
+            Discount::Percent(_) | Discount::Amount(_) => {}
+        }
+        if self.starts_at.zip(self.expires_at).is_some_and(|(start, end)| end <= start) {
+            return Err(("expires_at", "must be after starts_at"));
+        }
+        Ok(())
+    }
+
+    /// The same with other limits. An end in the past would say that it was not used when it was.
+    pub fn limited(
+        &self,
+        limits: &Limits,
+        now: OffsetDateTime,
+    ) -> Result<Self, (&'static str, &'static str)> {
+        let changed = Self {
+            active: limits.active.unwrap_or(self.active),
+            max_uses: limits.max_uses.unwrap_or(self.max_uses),
+            expires_at: limits.expires_at.unwrap_or(self.expires_at),
+            ..self.clone()
+        };
+        if changed.expires_at != self.expires_at && changed.expires_at.is_some_and(|end| end < now) {
+            return Err(("expires_at", "must not be past"));
+        }
+        changed.check()?;
+        Ok(changed)
+    }
+
     /// Why it cannot be used now for a price in `currency`; `None`: it can.
     pub fn refusal(
         &self,
@@ -152,6 +202,42 @@ mod tests {
         assert_eq!(good.refusal(day, eur, false), Some("is for another currency"));
         assert!(good.applies(2) && !good.applies(3) && Coupon { invoices: None, ..good }.applies(1000));
         assert_eq!([1500, 770, 5].map(percent), ["15", "7.7", "0.05"]);
+    }
+
+    /// BIL-36
+    #[test]
+    fn limits_change_and_what_it_takes_off_does_not() {
+        let now = datetime!(2028-03-15 0:00 UTC);
+        let good = coupon(Discount::Percent(2_500));
+        let off = good.limited(&Limits { active: Some(false), ..Limits::default() }, now).unwrap();
+        assert_eq!(off, Coupon { active: false, ..good.clone() });
+        let open = Limits { max_uses: Some(None), expires_at: Some(None), ..Limits::default() };
+        let open = good.limited(&open, now).unwrap();
+        assert_eq!((open.max_uses, open.expires_at, open.discount), (None, None, good.discount));
+        for end in [datetime!(2028-03-14 0:00 UTC), datetime!(2028-02-01 0:00 UTC)] {
+            let past = Limits { expires_at: Some(Some(end)), ..Limits::default() };
+            assert_eq!(good.limited(&past, now).unwrap_err().0, "expires_at");
+        }
+        // An end that is past already does not keep one from being switched off.
+        let late = datetime!(2029-01-01 0:00 UTC);
+        assert!(good.limited(&Limits { active: Some(false), ..Limits::default() }, late).is_ok());
+    }
+
+    /// BIL-36
+    #[test]
+    fn a_coupon_that_makes_no_sense_is_not_made() {
+        let good = coupon(Discount::Percent(2_500));
+        assert_eq!(good.check(), Ok(()));
+        let field = |coupon: Coupon| coupon.check().unwrap_err().0;
+        for code in ["AB", "spring", "A B C", &"X".repeat(41), "SPRÜNG"] {
+            assert_eq!(field(Coupon { code: code.into(), ..good.clone() }), "code", "{code}");
+        }
+        for bp in [0, 10_001] {
+            assert_eq!(field(Coupon { discount: Discount::Percent(bp), ..good.clone() }), "percent_bp");
+        }
+        let nothing = Discount::Amount(Money::zero(Currency::USD));
+        assert_eq!(field(Coupon { discount: nothing, ..good.clone() }), "amount");
+        assert_eq!(field(Coupon { expires_at: good.starts_at, ..good }), "expires_at");
     }
 
     proptest! {

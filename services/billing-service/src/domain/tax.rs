@@ -15,6 +15,19 @@ pub struct TaxRule {
     pub reverse_charge: bool,
 }
 
+impl TaxRule {
+    /// Can it stand on an invoice? A field and what it must be.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !(1..=40).contains(&self.name.chars().count()) {
+            return Err(("name", "must have 1 to 40 characters"));
+        }
+        if self.rate_bp > WHOLE_BP {
+            return Err(("rate_bp", "must be at most 10000"));
+        }
+        Ok(())
+    }
+}
+
 /// What stands on invoices whose buyer owes the tax.
 pub const REVERSE_CHARGE: &str = "Reverse charge: the recipient of the service is liable for the tax.";
 

@@ -23,7 +23,7 @@ use crate::store::{credits, customers, invoices, payments, subscriptions, tasks,
 /// Longest jump of the test clock, in seconds.
 const MOST: i64 = 10 * 366 * 86_400;
 
-fn optional(id: Option<&str>) -> Result<Option<Uuid>, Error> {
+pub(super) fn optional(id: Option<&str>) -> Result<Option<Uuid>, Error> {
     id.filter(|id| !id.is_empty())
         .map(|id| {
             Uuid::parse_str(id).map_err(|_| Error::Field { field: "customer_id", message: "must be a UUID" })
@@ -41,7 +41,7 @@ fn reason(text: &str) -> Result<&str, Error> {
     }
 }
 
-fn by<T>(request: &Request<T>, why: &str) -> Result<By, Status> {
+pub(super) fn by<T>(request: &Request<T>, why: &str) -> Result<By, Status> {
     let caller = Caller::of(request)?;
     let user = caller.require_user()?;
     Ok(By {

@@ -77,6 +77,16 @@ impl PaymentService for Api {
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(convert::payment(found)) }))
     }
 
+    async fn get_payment_outcome(
+        &self,
+        request: Request<proto::GetPaymentRequest>,
+    ) -> Result<Response<proto::GetPaymentOutcomeResponse>, Status> {
+        let id = Uuid::parse_str(&request.get_ref().payment_id).map_err(|_| Error::NotFound("payment"))?;
+        let found = payments::find(&self.desk.pool, id).await.map_err(Error::from)?;
+        let state = found.ok_or(Error::NotFound("payment"))?.state;
+        Ok(Response::new(proto::GetPaymentOutcomeResponse { state: state.as_str().into() }))
+    }
+
     async fn list_payments(
         &self,
         request: Request<proto::ListPaymentsRequest>,

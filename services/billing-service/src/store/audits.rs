@@ -8,7 +8,7 @@ use super::number;
 use crate::domain::audit::{Finding, FindingKind, LiveSubscription};
 
 /// Rows of one kind at most; the first ones are enough to see what is wrong.
-const MOST: i64 = 1000;
+pub const MOST: i64 = 1000;
 
 /// Takes the scheduled run when it is due, and keeps it from the other replicas until `until`. `false`: it is not due, or somebody has it.
 pub async fn claim(
@@ -124,6 +124,7 @@ async fn unbalanced(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>>
         kind: FindingKind::JournalUnbalanced,
         subject_id: Some(id),
         customer_id: Some(customer),
+        scope: String::new(),
         detail,
     };
     Ok(rows.into_iter().map(|row| finding(row.id, row.customer_id, row.detail)).collect())
@@ -150,6 +151,7 @@ async fn totals(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
         kind: FindingKind::TotalDiffers,
         subject_id: Some(id),
         customer_id: Some(customer),
+        scope: String::new(),
         detail,
     };
     Ok(rows.into_iter().map(|row| finding(row.id, row.customer_id, row.detail)).collect())
@@ -174,6 +176,7 @@ async fn balances(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
         kind: FindingKind::BalanceDiffers,
         subject_id: Some(id),
         customer_id,
+        scope: String::new(),
         detail,
     };
     Ok(rows.into_iter().map(|row| finding(row.id, row.customer_id, row.detail)).collect())
@@ -197,6 +200,7 @@ async fn payments(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
         kind: FindingKind::PaymentDiffers,
         subject_id: Some(id),
         customer_id: Some(customer),
+        scope: String::new(),
         detail,
     };
     Ok(rows.into_iter().map(|row| finding(row.id, row.customer_id, row.detail)).collect())
@@ -204,7 +208,7 @@ async fn payments(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
 
 async fn credits(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query!(
-        r#"SELECT coalesce(c.customer_id, j.customer_id) AS "customer_id!",
+        r#"SELECT coalesce(c.customer_id, j.customer_id) AS "customer_id!", coalesce(c.currency, j.currency)::text AS "scope!",
                   format('%s: credit %s, journal %s', coalesce(c.currency, j.currency), coalesce(c.amount, 0), coalesce(j.amount, 0)) AS "detail!"
            FROM (SELECT customer_id, currency, sum(remaining_minor) AS amount FROM credits GROUP BY 1, 2) c
            FULL JOIN (SELECT e.customer_id, l.currency, -sum(amount_minor) AS amount FROM journal_lines l JOIN journal_entries e ON e.id = l.entry_id
@@ -215,27 +219,33 @@ async fn credits(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     )
     .fetch_all(connection)
     .await?;
-    let finding = |customer, detail| Finding {
+    let finding = |customer, scope, detail| Finding {
         kind: FindingKind::CreditDiffers,
         subject_id: None,
         customer_id: Some(customer),
+        scope,
         detail,
     };
-    Ok(rows.into_iter().map(|row| finding(row.customer_id, row.detail)).collect())
+    Ok(rows.into_iter().map(|row| finding(row.customer_id, row.scope, row.detail)).collect())
 }
 
 async fn numbers(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query!(
-        r#"SELECT format('%s: %s numbers were taken, %s are there', n.issuer, n.last, count(i.sequence)) AS "detail!"
+        r#"SELECT n.issuer AS scope, format('%s: %s numbers were taken, %s are there', n.issuer, n.last, count(i.sequence)) AS "detail!"
            FROM invoice_numbers n LEFT JOIN invoices i ON i.issuer = n.issuer GROUP BY n.issuer, n.last HAVING n.last <> count(i.sequence)
            ORDER BY n.issuer LIMIT $1"#,
         MOST,
     )
     .fetch_all(connection)
     .await?;
-    let finding =
-        |detail| Finding { kind: FindingKind::NumberMissing, subject_id: None, customer_id: None, detail };
-    Ok(rows.into_iter().map(|row| finding(row.detail)).collect())
+    let finding = |scope, detail| Finding {
+        kind: FindingKind::NumberMissing,
+        subject_id: None,
+        customer_id: None,
+        scope,
+        detail,
+    };
+    Ok(rows.into_iter().map(|row| finding(row.scope, row.detail)).collect())
 }
 
 /// Subscriptions that pay for an instance, after an id, in the order of the ids. One that has just ended still counts: its instance is being

@@ -1,4 +1,6 @@
-//! Coupons, who used them, and the rates of tax.
+//! Coupons, and who used them.
+
+pub mod manage;
 
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
@@ -7,7 +9,6 @@ use uuid::Uuid;
 use super::{corrupt, number};
 use crate::domain::coupon::{Coupon, Discount};
 use crate::domain::money::Money;
-use crate::domain::tax::TaxRule;
 
 struct Row {
     code: String,
@@ -154,15 +155,4 @@ pub async fn count(connection: &mut PgConnection, subscription: Uuid) -> sqlx::R
     .execute(connection)
     .await
     .map(drop)
-}
-
-/// The rate of a country, if it has one.
-pub async fn tax_rule(db: impl PgExecutor<'_>, country: &str) -> sqlx::Result<Option<TaxRule>> {
-    let row = sqlx::query!("SELECT name, rate_bp, reverse_charge FROM tax_rates WHERE country = $1", country)
-        .fetch_optional(db)
-        .await?;
-    row.map(|row| {
-        Ok(TaxRule { name: row.name, rate_bp: number(row.rate_bp)?, reverse_charge: row.reverse_charge })
-    })
-    .transpose()
 }

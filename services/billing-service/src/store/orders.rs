@@ -187,6 +187,17 @@ pub async fn cancel(
     Ok(done.rows_affected() == 1)
 }
 
+/// Did the instance of an order have another one before, which was not merely tried?
+pub async fn came_back(db: impl PgExecutor<'_>, order: Uuid, instance: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM orders WHERE instance_id = $2 AND id <> $1 AND (confirmed_at IS NOT NULL OR cancel_reason = 'reactivated')) AS "back!""#,
+        order,
+        instance,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// The provider shall be told that the subscription ended.
 pub async fn set_provider_cancel_due(
     db: impl PgExecutor<'_>,

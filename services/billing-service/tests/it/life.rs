@@ -7,7 +7,7 @@ use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self, Filter, Invoice};
 use billing_service::store::subscriptions::{self, Subscription};
 use contracts::billing::v1 as proto;
-use contracts::events::{InstanceFact, topics};
+use contracts::events::{BillingFact, InstanceFact, topics};
 use messaging::{Handler as _, Message};
 use runtime::clock;
 use runtime::grpc::Refusal;
@@ -64,6 +64,17 @@ async fn tell(world: &World, topic: &str, customer: Uuid, instance: Uuid, subscr
     tx.commit().await.unwrap();
 }
 
+/// What was announced about instances that come back (BIL-25).
+async fn returns(pool: &PgPool) -> Vec<BillingFact> {
+    let rows: Vec<serde_json::Value> =
+        sqlx::query_scalar("SELECT payload FROM outbox WHERE topic = $1 ORDER BY id")
+            .bind(topics::SUBSCRIPTION_REACTIVATED)
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    rows.into_iter().map(|row| serde_json::from_value(row).unwrap()).collect()
+}
+
 fn again(customer: Uuid, instance: Uuid, plan: &str, former: &str) -> proto::PlaceOrderRequest {
     proto::PlaceOrderRequest {
         instance_id: instance.to_string(),
@@ -101,6 +112,13 @@ async fn a_reactivation_is_one_new_subscription_with_an_invoice(pool: PgPool) {
         assert_eq!(row(&world, &new.id).await.status, Status::Active);
         assert_eq!(all_invoices(&world, ada).await.len(), 1);
     }
+    let told = returns(&pool).await;
+    assert_eq!(told.len(), 2, "one mail for each return: {told:?}");
+    for fact in told {
+        let new = row(&world, &fact.subscription_id.unwrap().to_string()).await;
+        assert_eq!((fact.ends_at, fact.plan), (new.current_period_end, new.plan_name));
+        assert_eq!((fact.balance, fact.invoice_number.is_some()), (None, true), "it comes back at once");
+    }
     proof(&pool).await;
 }
 
@@ -131,6 +149,10 @@ async fn a_reactivation_waits_for_its_money(pool: PgPool) {
     let open = all_invoices(&world, ada).await;
     let invoice = open.into_iter().find(|invoice| invoice.status.as_str() == "open").unwrap();
     assert!(!world.entitlement(&new).await.may_run);
+    let told = returns(&pool).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].balance.as_ref().unwrap().minor, invoice.balance.minor(), "it waits for its money");
+    assert_eq!(told[0].invoice_number.as_ref(), Some(&invoice.number));
     pay(&world, &invoice, start + Duration::days(55)).await;
     assert!(world.entitlement(&new).await.may_run);
     proof(&pool).await;

@@ -16,6 +16,7 @@ mod mirror;
 mod orders;
 mod paper;
 mod paynow;
+mod pricing;
 mod refunds;
 mod runs;
 mod source;

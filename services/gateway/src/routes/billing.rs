@@ -1,9 +1,12 @@
 //! `/billing`: plans and subscriptions (part 4 of the API).
 
+mod findings;
 mod money;
 mod orders;
 mod payments;
 mod paynow;
+mod pricing;
+mod returned;
 mod webhooks;
 
 use axum::Json;
@@ -69,11 +72,25 @@ pub fn add(api: Api) -> Api {
         .add(Customer, routes!(paynow::initiate))
         .add(Customer, routes!(paynow::status))
         .add(Customer, routes!(paynow::pay_test))
+        .add(Public, routes!(returned::payment_status))
         .webhook(routes!(paynow::receive_paynow))
         .add(Admin, routes!(paynow::refund_payment))
         .webhook(routes!(webhooks::receive_killbill))
         .add(Admin, routes!(webhooks::admin_webhooks))
         .add(Admin, routes!(webhooks::replay_webhook))
+        .add(Admin, routes!(pricing::list_coupons))
+        .add(Admin, routes!(pricing::get_coupon))
+        .add(Admin, routes!(pricing::create_coupon))
+        .add(Admin, routes!(pricing::change_coupon))
+        .add(Admin, routes!(pricing::list_coupon_uses))
+        .add(Admin, routes!(pricing::list_tax_rates))
+        .add(Admin, routes!(pricing::put_tax_rate))
+        .add(Admin, routes!(pricing::end_tax_rate))
+        .add(Admin, routes!(findings::list_findings))
+        .add(Admin, routes!(findings::get_finding))
+        .add(Admin, routes!(findings::acknowledge_finding))
+        .add(Admin, routes!(findings::list_audits))
+        .add(Admin, routes!(findings::run_audit))
 }
 
 /// Plans are the same for everybody and may be kept for a while.

@@ -114,16 +114,30 @@ async fn every_method_for_users_is_called_by_a_route() {
         include_str!("../../src/routes/database/allocations.rs"),
         include_str!("../../src/routes/billing.rs"),
         include_str!("../../src/routes/billing/money.rs"),
+        include_str!("../../src/routes/billing/findings.rs"),
         include_str!("../../src/routes/billing/orders.rs"),
         include_str!("../../src/routes/billing/payments.rs"),
         include_str!("../../src/routes/billing/paynow.rs"),
+        include_str!("../../src/routes/billing/pricing.rs"),
+        include_str!("../../src/routes/billing/returned.rs"),
+        include_str!("../../src/routes/billing/webhooks.rs"),
         include_str!("../../src/routes/notification.rs"),
     ]
     .concat();
     let protos = [
         ("user", &["AuthService", "AccountService", "UserAdminService"][..]),
         ("instance", &["InstanceService", "InstanceAdminService"]),
-        ("billing", &["CatalogService", "BillingService", "PaymentService"]),
+        (
+            "billing",
+            &[
+                "CatalogService",
+                "BillingService",
+                "PaymentService",
+                "BillingAdminService",
+                "PricingAdminService",
+                "AuditAdminService",
+            ],
+        ),
         ("database", &["DatabaseAdminService"]),
         ("notification", &["NotificationAdminService"]),
     ];

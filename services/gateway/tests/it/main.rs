@@ -13,6 +13,7 @@ mod limits;
 mod operators;
 mod orders;
 mod paying;
+mod pricing;
 mod problems;
 mod stream;
 mod users;

@@ -1,9 +1,9 @@
 //! Payments through a gateway, its results, refunds and credits (part 4 of the API).
 
 use contracts::billing::v1::{
-    GetPaymentRequest, GetPaymentResponse, GiveCreditRequest, GiveCreditResponse, InitiatePaymentRequest,
-    InitiatePaymentResponse, Money, Payment, ReceiveWebhookRequest, ReceiveWebhookResponse,
-    RefundPaymentRequest, RefundPaymentResponse,
+    GetPaymentOutcomeResponse, GetPaymentRequest, GetPaymentResponse, GiveCreditRequest, GiveCreditResponse,
+    InitiatePaymentRequest, InitiatePaymentResponse, Money, Payment, ReceiveWebhookRequest,
+    ReceiveWebhookResponse, RefundPaymentRequest, RefundPaymentResponse,
 };
 use gateway::config::Config;
 use runtime::grpc::Refusal;
@@ -211,4 +211,46 @@ async fn a_credit_needs_its_key() {
         send(world.request("POST", &path).bearer_auth(&admin).header("idempotency-key", "k-1").json(&body))
             .await;
     assert_eq!((given.status, &given.json()["credit_id"]), (201, &json!("k-1")));
+}
+
+/// BIL-27: who comes back from the payment provider reads how the payment stands, without a sign-in, a script, or a word about whose it is.
+#[tokio::test]
+async fn the_page_after_a_payment_tells_how_it_stands() {
+    let world = World::start().await;
+    let [paid, pending, gone, away] = std::array::from_fn(|_| Uuid::now_v7());
+    world.fake.on(&rpc("PaymentService/GetPaymentOutcome"), move |request: GetPaymentRequest| {
+        let state = match request.payment_id.parse::<Uuid>().unwrap() {
+            id if id == paid => "paid",
+            id if id == pending => "pending",
+            id if id == gone => return Err(tonic::Status::not_found("payment")),
+            _ => return Err(tonic::Status::unavailable("away")),
+        };
+        Ok(GetPaymentOutcomeResponse { state: state.into() })
+    });
+    let page = async |id: &str| {
+        let page = send(world.request("GET", &format!("/billing/payment-status?payment={id}"))).await;
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(
+            (page.header("cache-control"), page.header("referrer-policy")),
+            ("no-store", "no-referrer")
+        );
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
+        assert!(!page.text.contains("<script"), "{page:?}");
+        (page.status, page.text)
+    };
+    for (id, status, words, refreshed) in [
+        (paid.to_string(), 200, "has arrived", false),
+        (pending.to_string(), 200, "on its way", true),
+        (gone.to_string(), 404, "no such payment", false),
+        (away.to_string(), 503, "cannot look", true),
+        ("\"><script>alert(1)</script>".to_owned(), 400, "no such payment", false),
+        (String::new(), 400, "no such payment", false),
+    ] {
+        let (found, text) = page(&id).await;
+        assert_eq!((found, text.contains(words)), (status, true), "{id}: {text}");
+        assert_eq!(text.contains("http-equiv=\"refresh\""), refreshed, "{id}: {text}");
+        assert!(text.contains("http://app.saasodoo.local/billing/invoices"), "{text}");
+    }
 }

@@ -84,7 +84,8 @@ mod billing;
 
 pub use billing::{
     BillingReminder, InvoiceCreated, InvoicePaid, OverduePayment, PaymentFailure, PaymentReceived,
-    ServiceTerminated, SubscriptionCancelled, SubscriptionExpired, SubscriptionUpgrade, TrialEnding,
+    ServiceTerminated, SubscriptionCancelled, SubscriptionExpired, SubscriptionReactivated,
+    SubscriptionUpgrade, TrialEnding,
 };
 
 fn sample_name() -> String {
@@ -302,6 +303,7 @@ pub static TEMPLATES: &[Entry] = &[
     Entry::of::<TrialEnding>(),
     Entry::of::<SubscriptionUpgrade>(),
     Entry::of::<SubscriptionCancelled>(),
+    Entry::of::<SubscriptionReactivated>(),
     Entry::of::<SubscriptionExpired>(),
     Entry::of::<ServiceTerminated>(),
 ];

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{moment, named};
 use crate::templates::{
     BillingReminder, InvoiceCreated, InvoicePaid, OverduePayment, PaymentFailure, PaymentReceived,
-    ServiceTerminated, SubscriptionCancelled, SubscriptionExpired, SubscriptionUpgrade, TrialEnding,
+    ServiceTerminated, SubscriptionCancelled, SubscriptionExpired, SubscriptionReactivated,
+    SubscriptionUpgrade, TrialEnding,
 };
 
 /// Template and variables of a fact about money. A fact that lacks what its mail must show gives `None`: a mail with gaps is worse than none.
@@ -40,6 +41,9 @@ pub fn announce_billing(topic: &str, fact: BillingFact) -> Option<(&'static str,
         }
         topics::SUBSCRIPTION_CANCELLED => {
             named(SubscriptionCancelled { plan, ends_at: fact.ends_at.map(moment) })
+        }
+        topics::SUBSCRIPTION_REACTIVATED => {
+            named(SubscriptionReactivated { plan, number, balance, ends_at: fact.ends_at.map(moment) })
         }
         topics::SUBSCRIPTION_EXPIRED => named(SubscriptionExpired {
             plan,
@@ -98,6 +102,7 @@ mod tests {
             (topics::TRIAL_ENDING, "trial_ending"),
             (topics::SUBSCRIPTION_UPGRADED, "subscription_upgrade"),
             (topics::SUBSCRIPTION_CANCELLED, "subscription_cancelled"),
+            (topics::SUBSCRIPTION_REACTIVATED, "subscription_reactivated"),
             (topics::SUBSCRIPTION_EXPIRED, "subscription_expired"),
             (topics::SERVICE_TERMINATED, "service_terminated"),
         ];
@@ -124,6 +129,22 @@ mod tests {
             (&warning["suspended"], &suspended["suspended"]),
             (&Value::Bool(false), &Value::Bool(true))
         );
+    }
+
+    /// NTF-06, BIL-25: an instance that waits for its payment is not said to be back, and the end of its period is the true one.
+    #[test]
+    fn the_mail_of_a_return_tells_whether_money_is_awaited() {
+        let entry = crate::templates::find("subscription_reactivated").unwrap();
+        let page = crate::templates::Page { brand: "S".into(), frontend_url: "http://s".into() };
+        let to = crate::templates::Recipient { first_name: "Ada".into() };
+        let text = |fact| {
+            let (_, variables) = announce_billing(topics::SUBSCRIPTION_REACTIVATED, fact).unwrap();
+            entry.render(variables, &to, &page).unwrap().text
+        };
+        let waits = text(fact());
+        assert!(waits.contains("as soon as") && waits.contains("USD 4.00"), "{waits}");
+        let back = text(BillingFact { balance: None, invoice_number: None, ..fact() });
+        assert!(back.contains("comes back now") && back.contains("2026-12-07 10:00 UTC"), "{back}");
     }
 
     /// A mail with gaps is not sent.

@@ -179,6 +179,30 @@ mail! {
 }
 
 mail! {
+    /// A terminated instance has a new subscription (BIL-25).
+    SubscriptionReactivated {
+        name: "subscription_reactivated", category: Billing,
+        html: "subscription_reactivated.html", text: "subscription_reactivated.txt",
+        subject: |mail, _page| if mail.balance.is_some() {
+            "Your instance comes back when its invoice is paid".to_owned()
+        } else {
+            "Your instance comes back".to_owned()
+        },
+        /// Plan name.
+        plan: String = sample_plan(),
+        /// Its first invoice.
+        #[serde(default)]
+        number: Option<String> = Some(sample_number()),
+        /// What must be paid first, as text; none: nothing.
+        #[serde(default)]
+        balance: Option<String> = None,
+        /// When its first period ends, as text; none: that is not known before it is paid.
+        #[serde(default)]
+        ends_at: Option<String> = Some("2026-12-31 10:00 UTC".into()),
+    }
+}
+
+mail! {
     /// An order was never paid.
     SubscriptionExpired {
         name: "subscription_expired", category: Billing, html: "subscription_expired.html", text: "subscription_expired.txt",

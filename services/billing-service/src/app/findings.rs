@@ -1,0 +1,34 @@
+//! What admins do about findings of the audit (BIL-37).
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Desk;
+use super::record::By;
+use crate::error::Error;
+use crate::store::audit;
+use crate::store::findings::{self, Kept};
+use crate::store::tasks;
+
+/// Somebody knows of it and says why it is there. It stays open, and alerts, until a run does not find it any more.
+pub async fn acknowledge(desk: &Desk, by: &By, id: Uuid, now: OffsetDateTime) -> Result<Kept, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let known = findings::acknowledge(&mut *tx, id, &by.actor, &by.reason, now).await?;
+    let kept = findings::find(&mut *tx, id).await?.ok_or(Error::NotFound("finding"))?;
+    if !known {
+        return Err(Error::Refused("invalid_state", "the finding is resolved or acknowledged already"));
+    }
+    let details = serde_json::json!({ "kind": kept.kind, "subject_id": kept.subject_id });
+    audit::write(&mut tx, &by.audit_of_hook("finding_acknowledged", kept.customer_id, id, details)).await?;
+    tx.commit().await?;
+    Ok(kept)
+}
+
+/// Wants the audit now, of everything; the next sweep of a replica does it.
+pub async fn order(desk: &Desk, by: &By) -> Result<Uuid, Error> {
+    let mut tx = desk.pool.begin().await?;
+    let task = tasks::queue(&mut *tx, "reconcile", None, &by.actor).await?;
+    audit::write(&mut tx, &by.audit_of_hook("audit_ordered", None, task, serde_json::json!({}))).await?;
+    tx.commit().await?;
+    Ok(task)
+}

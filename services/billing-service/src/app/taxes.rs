@@ -1,0 +1,91 @@
+//! Rates of tax, each from a day on (BIL-36). The past stays as it was: a rate that has begun is followed by another one, never changed.
+
+use runtime::page::Page;
+use time::{Date, OffsetDateTime, UtcOffset};
+
+use super::Desk;
+use super::record::By;
+use crate::domain::tax::TaxRule;
+use crate::error::Error;
+use crate::store::audit;
+use crate::store::tax_rates::{self, Filter, TaxRate};
+
+/// The day of a moment; rates change at midnight UTC.
+pub fn day(now: OffsetDateTime) -> Date {
+    now.to_offset(UtcOffset::UTC).date()
+}
+
+/// A rate begins.
+pub async fn put(
+    desk: &Desk,
+    by: &By,
+    country: &str,
+    from: Date,
+    rule: &TaxRule,
+    now: OffsetDateTime,
+) -> Result<TaxRate, Error> {
+    rule.check().map_err(|(field, message)| Error::Field { field, message })?;
+    let details = serde_json::json!({
+        "country": country, "valid_from": from.to_string(), "name": rule.name, "rate_bp": rule.rate_bp, "reverse_charge": rule.reverse_charge,
+    });
+    write(desk, by, ("tax_rate_set", details), country, "valid_from", from, Some(rule), now).await?;
+    on(desk, country, from).await
+}
+
+/// From a day on there is no tax, until another rate begins. The rate that ends with it.
+pub async fn end(
+    desk: &Desk,
+    by: &By,
+    country: &str,
+    until: Date,
+    now: OffsetDateTime,
+) -> Result<TaxRate, Error> {
+    let last = until.previous_day().ok_or(Error::Field { field: "valid_until", message: "is too early" })?;
+    let refused = Error::Refused("no_rate", "no rate is in force on the day before");
+    if tax_rates::rule_on(&desk.pool, country, last).await?.is_none() {
+        return Err(refused);
+    }
+    let details = serde_json::json!({ "country": country, "valid_until": until.to_string() });
+    write(desk, by, ("tax_rate_ended", details), country, "valid_until", until, None, now).await?;
+    on(desk, country, last).await
+}
+
+#[expect(clippy::too_many_arguments, reason = "one private step of two use cases")]
+async fn write(
+    desk: &Desk,
+    by: &By,
+    (action, details): (&str, serde_json::Value),
+    country: &str,
+    field: &'static str,
+    from: Date,
+    rule: Option<&TaxRule>,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let today = day(now);
+    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(Error::Field { field: "country", message: "must be two capitals, such as DE" });
+    }
+    if from < today {
+        return Err(Error::Field { field, message: "must not be past" });
+    }
+    let mut tx = desk.pool.begin().await?;
+    // What begins today applies already.
+    let open_from = today.next_day().unwrap_or(today);
+    if !tax_rates::put(&mut *tx, country, from, rule, open_from).await? {
+        if from == today && tax_rates::rule_on(&mut *tx, country, today).await?.as_ref() == rule {
+            return Ok(());
+        }
+        return Err(Error::Refused(
+            "rate_in_force",
+            "the rate of this day applies already; let the next one begin tomorrow",
+        ));
+    }
+    audit::write(&mut tx, &by.audit_of_rule(action, details)).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn on(desk: &Desk, country: &str, day: Date) -> Result<TaxRate, Error> {
+    let filter = Filter { country: Some(country.to_owned()), on: Some(day) };
+    let page = Page::try_new(1, 1).map_err(|_| Error::Conflict)?;
+    tax_rates::list(&desk.pool, &filter, page).await?.0.pop().ok_or(Error::Conflict)
+}

@@ -1,0 +1,161 @@
+//! Coupons as admins see and change them.
+
+use runtime::page::Page;
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Row;
+use crate::domain::coupon::{Coupon, Discount};
+use crate::store::number;
+
+/// A coupon and when it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The coupon.
+    pub coupon: Coupon,
+    /// Since then.
+    pub created_at: OffsetDateTime,
+}
+
+struct ListedRow {
+    code: String,
+    percent_bp: Option<i32>,
+    amount: Option<i64>,
+    currency: Option<String>,
+    invoices: Option<i32>,
+    max_uses: Option<i32>,
+    uses: i32,
+    active: bool,
+    starts_at: Option<OffsetDateTime>,
+    expires_at: Option<OffsetDateTime>,
+    once_per_customer: bool,
+    created_at: OffsetDateTime,
+}
+
+impl TryFrom<ListedRow> for Listed {
+    type Error = sqlx::Error;
+    fn try_from(row: ListedRow) -> sqlx::Result<Self> {
+        let coupon = Row {
+            code: row.code,
+            percent_bp: row.percent_bp,
+            amount: row.amount,
+            currency: row.currency,
+            invoices: row.invoices,
+            max_uses: row.max_uses,
+            uses: row.uses,
+            active: row.active,
+            starts_at: row.starts_at,
+            expires_at: row.expires_at,
+            once_per_customer: row.once_per_customer,
+        };
+        Ok(Self { coupon: coupon.try_into()?, created_at: row.created_at })
+    }
+}
+
+/// One of them.
+pub async fn find(db: impl PgExecutor<'_>, code: &str) -> sqlx::Result<Option<Listed>> {
+    let row = sqlx::query_as!(
+        ListedRow,
+        "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
+                created_at
+         FROM coupons WHERE code = $1",
+        code,
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(Listed::try_from).transpose()
+}
+
+/// A page of them, newest first, and how many there are.
+pub async fn list(pool: &PgPool, active: Option<bool>, page: Page) -> sqlx::Result<(Vec<Listed>, i64)> {
+    let rows = sqlx::query_as!(
+        ListedRow,
+        "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
+                created_at
+         FROM coupons WHERE $1::bool IS NULL OR active = $1 ORDER BY created_at DESC, code LIMIT $2 OFFSET $3",
+        active,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM coupons WHERE $1::bool IS NULL OR active = $1"#,
+        active
+    )
+    .fetch_one(pool)
+    .await?;
+    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Listed::try_from).collect();
+    Ok((rows?, total))
+}
+
+/// `false`: the code is taken.
+pub async fn insert(db: impl PgExecutor<'_>, coupon: &Coupon) -> sqlx::Result<bool> {
+    let (percent, amount, currency) = match coupon.discount {
+        Discount::Percent(bp) => (Some(i32::from(bp)), None, None),
+        Discount::Amount(amount) => (None, Some(amount.minor()), Some(amount.currency().to_string())),
+    };
+    let done = sqlx::query!(
+        "INSERT INTO coupons (code, percent_bp, amount_minor, currency, invoices, max_uses, starts_at, expires_at, once_per_customer)
+         VALUES ($1, $2, $3::bigint, $4, $5, $6, $7, $8, $9) ON CONFLICT (code) DO NOTHING",
+        coupon.code,
+        percent,
+        amount,
+        currency,
+        coupon.invoices.map(number::<i32, _>).transpose()?,
+        coupon.max_uses.map(number::<i32, _>).transpose()?,
+        coupon.starts_at,
+        coupon.expires_at,
+        coupon.once_per_customer,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Writes its limits; it must be locked.
+pub async fn set_limits(connection: &mut PgConnection, coupon: &Coupon) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE coupons SET active = $2, max_uses = $3, expires_at = $4 WHERE code = $1",
+        coupon.code,
+        coupon.active,
+        coupon.max_uses.map(number::<i32, _>).transpose()?,
+        coupon.expires_at,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// A use of a coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// For which subscription; an order that came to nothing has given its use back.
+    pub subscription_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// On how many invoices it was.
+    pub invoices: i32,
+    /// When it was ordered with it.
+    pub redeemed_at: OffsetDateTime,
+}
+
+/// A page of the uses of a coupon, newest first, and how many there are.
+pub async fn uses(pool: &PgPool, code: &str, page: Page) -> sqlx::Result<(Vec<Use>, i64)> {
+    let rows = sqlx::query_as!(
+        Use,
+        "SELECT subscription_id, customer_id, invoices, redeemed_at FROM coupon_redemptions WHERE code = $1
+         ORDER BY redeemed_at DESC, subscription_id LIMIT $2 OFFSET $3",
+        code,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total =
+        sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM coupon_redemptions WHERE code = $1"#, code)
+            .fetch_one(pool)
+            .await?;
+    Ok((rows, total))
+}

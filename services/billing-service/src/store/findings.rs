@@ -1,0 +1,197 @@
+//! What the audit found, over all its runs (BIL-37).
+
+use runtime::page::Page;
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::audit::{Finding, FindingKind};
+
+/// A finding and its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Row.
+    pub id: Uuid,
+    /// What.
+    pub kind: String,
+    /// With which thing.
+    pub subject_id: Option<Uuid>,
+    /// Whose.
+    pub customer_id: Option<Uuid>,
+    /// As the last run saw it.
+    pub detail: String,
+    /// The run that found it first.
+    pub first_seen_at: OffsetDateTime,
+    /// The last one that found it.
+    pub last_seen_at: OffsetDateTime,
+    /// The first one after that which did not.
+    pub resolved_at: Option<OffsetDateTime>,
+    /// Somebody knows of it since.
+    pub acknowledged_at: Option<OffsetDateTime>,
+    /// Who.
+    pub acknowledged_by: String,
+    /// What they say.
+    pub acknowledge_reason: String,
+}
+
+/// Takes over what a run found: new ones open, known ones go on, and open ones of `looked` kinds that it did not find are resolved. The word of a
+/// run is not taken when one that began later has ended already.
+pub async fn take(
+    connection: &mut PgConnection,
+    run: Uuid,
+    found: &[Finding],
+    looked: &[FindingKind],
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    // Two runs that end at once, one after the other.
+    sqlx::query("LOCK TABLE findings IN SHARE ROW EXCLUSIVE MODE").execute(&mut *connection).await?;
+    let late = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM audit_runs WHERE state = 'done' AND started_at > (SELECT started_at FROM audit_runs WHERE id = $1)) AS "late!""#,
+        run
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if late {
+        return Ok(());
+    }
+    for finding in found {
+        sqlx::query!(
+            "INSERT INTO findings (id, kind, subject_id, customer_id, scope, detail, first_seen_at, last_seen_at, last_run)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
+             ON CONFLICT (kind, subject_id, customer_id, scope) WHERE resolved_at IS NULL
+             DO UPDATE SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, last_run = excluded.last_run",
+            Uuid::now_v7(),
+            finding.kind.as_str(),
+            finding.subject_id,
+            finding.customer_id,
+            finding.scope,
+            finding.detail,
+            now,
+            run,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    let looked: Vec<String> = looked.iter().map(|kind| kind.as_str().to_owned()).collect();
+    sqlx::query!(
+        "UPDATE findings SET resolved_at = $1 WHERE resolved_at IS NULL AND last_run <> $2 AND kind = ANY($3)",
+        now,
+        run,
+        &looked,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Which ones.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Open ones, or resolved ones.
+    pub open: Option<bool>,
+    /// Of a kind.
+    pub kind: Option<String>,
+    /// Of a customer.
+    pub customer_id: Option<Uuid>,
+}
+
+/// A page of them, the last seen first, and how many there are.
+pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Kept>, i64)> {
+    let rows = sqlx::query_as!(
+        Kept,
+        "SELECT id, kind, subject_id, customer_id, detail, first_seen_at, last_seen_at, resolved_at, acknowledged_at, acknowledged_by, acknowledge_reason
+         FROM findings WHERE ($1::bool IS NULL OR (resolved_at IS NULL) = $1) AND ($2::text IS NULL OR kind = $2)
+           AND ($3::uuid IS NULL OR customer_id = $3)
+         ORDER BY last_seen_at DESC, id LIMIT $4 OFFSET $5",
+        filter.open,
+        filter.kind,
+        filter.customer_id,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM findings WHERE ($1::bool IS NULL OR (resolved_at IS NULL) = $1) AND ($2::text IS NULL OR kind = $2)
+             AND ($3::uuid IS NULL OR customer_id = $3)"#,
+        filter.open,
+        filter.kind,
+        filter.customer_id,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((rows, total))
+}
+
+/// One of them.
+pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Kept>> {
+    sqlx::query_as!(
+        Kept,
+        "SELECT id, kind, subject_id, customer_id, detail, first_seen_at, last_seen_at, resolved_at, acknowledged_at, acknowledged_by, acknowledge_reason
+         FROM findings WHERE id = $1",
+        id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Somebody knows of it. `false`: it is resolved, or somebody said so before.
+pub async fn acknowledge(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    actor: &str,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE findings SET acknowledged_at = $4, acknowledged_by = $2, acknowledge_reason = $3
+         WHERE id = $1 AND resolved_at IS NULL AND acknowledged_at IS NULL",
+        id,
+        actor,
+        reason,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A run of the audit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Row.
+    pub id: Uuid,
+    /// schedule, or `task:` and the task.
+    pub cause: String,
+    /// running, done, failed
+    pub state: String,
+    /// By kind.
+    pub counts: serde_json::Value,
+    /// Why it failed.
+    pub reason: String,
+    /// When it began.
+    pub started_at: OffsetDateTime,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+/// A page of the runs, newest first, and how many there are.
+pub async fn runs(pool: &PgPool, cause: Option<String>, page: Page) -> sqlx::Result<(Vec<Run>, i64)> {
+    let rows = sqlx::query_as!(
+        Run,
+        "SELECT id, cause, state, counts, reason, started_at, finished_at FROM audit_runs WHERE $1::text IS NULL OR cause = $1
+         ORDER BY started_at DESC, id DESC LIMIT $2 OFFSET $3",
+        cause,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM audit_runs WHERE $1::text IS NULL OR cause = $1"#,
+        cause
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((rows, total))
+}

@@ -1,0 +1,102 @@
+//! Rates of tax by country, each from a day on (BIL-36).
+
+use runtime::page::Page;
+use sqlx::{PgExecutor, PgPool};
+use time::Date;
+
+use super::number;
+use crate::domain::tax::TaxRule;
+
+/// A rate and its days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaxRate {
+    /// Two capitals.
+    pub country: String,
+    /// What is charged.
+    pub rule: TaxRule,
+    /// First day.
+    pub valid_from: Date,
+    /// First day without it.
+    pub valid_until: Option<Date>,
+}
+
+/// What is charged in a country on a day, if anything.
+pub async fn rule_on(db: impl PgExecutor<'_>, country: &str, day: Date) -> sqlx::Result<Option<TaxRule>> {
+    let row = sqlx::query!(
+        "SELECT name, rate_bp, reverse_charge FROM tax_rates WHERE country = $1 AND valid_from <= $2 ORDER BY valid_from DESC LIMIT 1",
+        country,
+        day,
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let rule = row.rate_bp.map(|rate| {
+        Ok(TaxRule { name: row.name, rate_bp: number(rate)?, reverse_charge: row.reverse_charge })
+    });
+    rule.transpose()
+}
+
+/// Begins one on a day, or changes one that begins on that day and has not begun before `open_from`. `false`: it has, and nothing was changed.
+pub async fn put(
+    db: impl PgExecutor<'_>,
+    country: &str,
+    valid_from: Date,
+    rule: Option<&TaxRule>,
+    open_from: Date,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO tax_rates (country, valid_from, name, rate_bp, reverse_charge) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (country, valid_from) DO UPDATE SET name = excluded.name, rate_bp = excluded.rate_bp, reverse_charge = excluded.reverse_charge
+         WHERE tax_rates.valid_from >= $6",
+        country,
+        valid_from,
+        rule.map_or("", |rule| &rule.name),
+        rule.map(|rule| i32::from(rule.rate_bp)),
+        rule.is_some_and(|rule| rule.reverse_charge),
+        open_from,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Which ones.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of a country.
+    pub country: Option<String>,
+    /// In force on a day.
+    pub on: Option<Date>,
+}
+
+/// A page of them, by country and newest first, and how many there are.
+pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<TaxRate>, i64)> {
+    let rows = sqlx::query!(
+        r#"SELECT country, name, rate_bp AS "rate_bp!", reverse_charge, valid_from, valid_until, count(*) OVER () AS "total!"
+           FROM (SELECT country, name, rate_bp, reverse_charge, valid_from,
+                        lead(valid_from) OVER (PARTITION BY country ORDER BY valid_from) AS valid_until FROM tax_rates) AS rates
+           WHERE rate_bp IS NOT NULL AND ($1::text IS NULL OR country = $1)
+             AND ($2::date IS NULL OR (valid_from <= $2 AND (valid_until IS NULL OR valid_until > $2)))
+           ORDER BY country, valid_from DESC LIMIT $3 OFFSET $4"#,
+        filter.country,
+        filter.on,
+        page.limit(),
+        page.offset(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let rates = rows.into_iter().map(|row| {
+        Ok(TaxRate {
+            rule: TaxRule {
+                name: row.name,
+                rate_bp: number(row.rate_bp)?,
+                reverse_charge: row.reverse_charge,
+            },
+            country: row.country,
+            valid_from: row.valid_from,
+            valid_until: row.valid_until,
+        })
+    });
+    Ok((rates.collect::<sqlx::Result<_>>()?, total))
+}
