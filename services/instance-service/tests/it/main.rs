@@ -5,6 +5,7 @@
 mod actions;
 mod admin;
 mod create;
+mod deaths;
 mod drains;
 mod fakes;
 mod http;
