@@ -28,13 +28,17 @@ pub enum Line {
     V24,
 }
 
-/// What goes wrong with calls that write.
+/// What goes wrong with calls; where it does not say otherwise, with those that write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     None,
     /// A page of something in between; nothing is done.
     Down,
+    /// Every call, reads too, gets this status, and nothing is done.
+    Answers(u16),
+    /// No call, reads too, is answered within this time, and nothing is done.
+    Silent(Duration),
     /// 500 and nothing done.
     FailBefore,
     /// Done, and then 500.
@@ -137,6 +141,14 @@ async fn answer(
     let writes = method != Method::GET;
     match fault {
         Fault::Down => return page(StatusCode::BAD_GATEWAY, "no upstream"),
+        Fault::Answers(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            return page(status, "it does not work");
+        }
+        Fault::Silent(pause) => {
+            tokio::time::sleep(pause).await;
+            return page(StatusCode::GATEWAY_TIMEOUT, "too late");
+        }
         Fault::FailBefore if writes => return failure(),
         _ => {}
     }

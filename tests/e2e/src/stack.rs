@@ -41,6 +41,12 @@ pub struct Stack {
     /// URL of the switch of the stand-in for Paynow.
     #[serde(default)]
     pub paynow: String,
+    /// URL of Kill Bill; empty when the ledger keeps the books.
+    #[serde(default)]
+    pub killbill: String,
+    /// Its user.
+    #[serde(default)]
+    pub killbill_user: String,
     /// Folder of the log files.
     #[serde(default)]
     pub logs: PathBuf,

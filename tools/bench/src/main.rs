@@ -29,7 +29,7 @@ struct Cli {
 enum What {
     /// Creating instances: acceptance, provisioning, throughput, memory, writes in a steady state
     Provision(provision::Settings),
-    /// Billing: orders against bare SQL, a renewal run, sweeps with nothing due
+    /// Billing: orders against bare SQL, messages of payment providers, a renewal run, sweeps with nothing due; with Kill Bill: against its own calls
     Billing(billing::Settings),
     /// Databases: allocation against bare SQL, one by one and in parallel; a health round
     Databases(databases::Settings),

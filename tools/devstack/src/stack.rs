@@ -202,6 +202,7 @@ impl Stack {
             let shown = addresses.services.iter().filter(|_| self.plan.extent >= Extent::All);
             shown.map(pair).collect::<BTreeMap<String, String>>()
         };
+        let (killbill, killbill_user) = self.killbill().unwrap_or_default();
         StackFile {
             api: urls(|ports| ports.http).remove("gateway").unwrap_or_default(),
             base_domain: BASE_DOMAIN.to_owned(),
@@ -217,6 +218,8 @@ impl Stack {
             } else {
                 String::new()
             },
+            killbill,
+            killbill_user,
             control: format!("http://127.0.0.1:{}", addresses.control),
             devnode: if self.plan.given.cluster.is_some() {
                 String::new()

@@ -46,6 +46,12 @@ pub struct StackFile {
     /// Switch of the stand-in for Paynow: pays, cancels, misbehaves; empty when it does not run.
     #[serde(default)]
     pub paynow: String,
+    /// Address of Kill Bill; empty when the ledger keeps the books.
+    #[serde(default)]
+    pub killbill: String,
+    /// Its user.
+    #[serde(default)]
+    pub killbill_user: String,
     /// Fault switch of the local node; empty with a given cluster.
     pub devnode: String,
     /// Superuser URL of PostgreSQL.

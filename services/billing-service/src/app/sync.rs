@@ -23,6 +23,9 @@ const TRIES: usize = 5;
 /// Customers in one round.
 const BATCH: i64 = 100;
 
+/// Batches in the first round after an outage.
+const AFTER_OUTAGE: usize = 50;
+
 /// Why a customer is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -124,17 +127,26 @@ pub async fn round(desk: &Desk, billing_now: OffsetDateTime) -> Result<usize, Er
         return Ok(0);
     }
     let health = desk.provider.health().await;
-    mirror::set_away(&desk.pool, health.is_err()).await?;
     if let Err(error) = health {
+        mirror::set_away(&desk.pool).await?;
         tracing::warn!(error = format!("{error:#}"), "the provider does not work, the rounds wait");
         return Ok(0);
     }
-    for id in mirror::due(&desk.pool, billing_now, BATCH).await? {
-        match customer(desk, id, Cause::Round).await {
-            Ok(synced) => changes += synced.changes,
-            Err(error) => {
-                tracing::warn!(customer.id = %id, error = format!("{error:#}"), "a customer could not be compared");
+    // After an outage as many as can be, before anything is done on rows from before it.
+    let batches = if mirror::set_back(&desk.pool).await? { AFTER_OUTAGE } else { 1 };
+    for _ in 0..batches {
+        let due = mirror::due(&desk.pool, billing_now, BATCH).await?;
+        let full = i64::try_from(due.len()).is_ok_and(|count| count == BATCH);
+        for id in due {
+            match customer(desk, id, Cause::Round).await {
+                Ok(synced) => changes += synced.changes,
+                Err(error) => {
+                    tracing::warn!(customer.id = %id, error = format!("{error:#}"), "a customer could not be compared");
+                }
             }
+        }
+        if !full {
+            break;
         }
     }
     Ok(changes)
@@ -147,6 +159,11 @@ pub async fn after_jump(desk: &Desk, billing_now: OffsetDateTime) -> Result<(), 
         round(desk, billing_now).await?;
     }
     Ok(())
+}
+
+/// Does a provider that keeps the books not answer now?
+pub async fn is_away(desk: &Desk) -> Result<bool, Error> {
+    Ok(!desk.provider.keeps_books_here() && mirror::away_since(&desk.pool).await?.is_some())
 }
 
 /// Since when what we show about a customer may be old (BIL-34).

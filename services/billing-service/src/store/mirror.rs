@@ -53,15 +53,24 @@ pub async fn stale(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// Whether the provider answers. Gives since when it does not.
-pub async fn set_away(db: impl PgExecutor<'_>, away: bool) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE provider_state SET away_since = CASE WHEN $1 THEN coalesce(away_since, now()) END WHERE $1 <> (away_since IS NOT NULL)",
-        away
+/// The provider does not answer.
+pub async fn set_away(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE provider_state SET away_since = now() WHERE away_since IS NULL")
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+/// The provider answers. `true`: it did not before, and everybody who was not compared since is compared with the next rounds.
+pub async fn set_back(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"WITH back AS (SELECT away_since FROM provider_state WHERE away_since IS NOT NULL FOR UPDATE),
+             due AS (UPDATE customers SET synced_at = NULL FROM back WHERE synced_at <= back.away_since),
+             cleared AS (UPDATE provider_state SET away_since = NULL WHERE away_since IS NOT NULL)
+           SELECT EXISTS (SELECT FROM back) AS "back!""#
     )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_one(db)
+    .await
 }
 
 /// Since when the provider does not answer.

@@ -1,7 +1,10 @@
-//! `billing`: orders against the same statements in one bare transaction in the same run; renewals; the sweep when nothing is due.
+//! `billing`: orders against the same statements in one bare transaction in the same run; messages of payment providers against bare rows; renewals;
+//! the sweep when nothing is due. On a stack with Kill Bill: orders against its own calls, and its hooks.
 
 mod bare;
+mod hooks;
 mod orders;
+mod remote;
 mod runs;
 
 use std::path::Path;
@@ -10,8 +13,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use e2e::Stack;
+use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use self::hooks::Sender;
 use crate::clock::{many, timed};
 use crate::figures::{Figures, percentile, say};
 
@@ -30,6 +35,9 @@ pub struct Settings {
     /// How many at once
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
+    /// Messages of each payment provider, by the platform and bare
+    #[arg(long, default_value_t = 5000)]
+    hooks: usize,
     /// Subscriptions of the renewal run
     #[arg(long, default_value_t = 10_000)]
     renewals: i32,
@@ -42,6 +50,14 @@ pub struct Settings {
 pub async fn run(settings: &Settings, stack: &Stack, file: &Path) -> anyhow::Result<Figures> {
     let mut figures = Figures::new("billing");
     let books = books(stack).await?;
+    let place = (&books, stack, file);
+    if !stack.killbill.is_empty() {
+        // A server of Java is no match for bare SQL: fewer say enough.
+        let size = (settings.followed.div_ceil(3), settings.parallel.div_ceil(4), settings.concurrency);
+        remote::run(size, stack, file, &mut figures).await?;
+        hooks::run(Sender::Killbill, settings.hooks, settings.concurrency, place, &mut figures).await?;
+        return Ok(figures);
+    }
 
     say("orders, one by one");
     let desk = orders::Desk::connect(stack, file)?;
@@ -72,10 +88,18 @@ pub async fn run(settings: &Settings, stack: &Stack, file: &Path) -> anyhow::Res
     figures.add_times("order in parallel", &times, [None, None]);
     figures.add_times("bare in parallel", &bare_times, [None, None]);
 
+    hooks::run(Sender::Paynow, settings.hooks, settings.concurrency, place, &mut figures).await?;
     runs::renewals(&books, stack, settings.renewals, &mut figures).await?;
     runs::nothing_due(&books, stack, settings.idle, &mut figures).await?;
     proof(&books).await?;
     Ok(figures)
+}
+
+/// The secrets of the stack, which lie beside its file.
+fn secrets(stack_file: &Path) -> anyhow::Result<Value> {
+    let path = stack_file.with_file_name("secrets.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// The database of billing, by the superuser of the stack.

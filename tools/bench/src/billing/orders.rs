@@ -11,8 +11,9 @@ use e2e::Stack;
 use runtime::config::{GrpcTls, ServiceIdentity};
 use runtime::grpc::{Authenticated, Dialer};
 use runtime::identity::ServiceSigner;
-use serde_json::Value;
 use uuid::Uuid;
+
+use super::secrets;
 
 /// A client of billing-service.
 pub struct Desk(OrderServiceClient<Authenticated>);
@@ -20,10 +21,7 @@ pub struct Desk(OrderServiceClient<Authenticated>);
 impl Desk {
     /// With the key that the stack keeps for instance-service.
     pub fn connect(stack: &Stack, stack_file: &Path) -> anyhow::Result<Self> {
-        let path = stack_file.with_file_name("secrets.json");
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let secrets: Value = serde_json::from_str(&text)?;
+        let secrets = secrets(stack_file)?;
         let key = secrets["service_keys"][INSTANCE].as_str().context("no key of instance-service")?;
         let identity = ServiceIdentity {
             service_token_private_key: key.into(),
