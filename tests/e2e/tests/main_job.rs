@@ -281,10 +281,14 @@ async fn a_premium_plan_runs_on_a_database_server_of_its_own() -> anyhow::Result
     ensure!(kubectl::run(&stack, &label).await?.contains(server), "no StatefulSet with the instance's label");
     let database = allocation["db_name"].as_str().context("db_name")?;
     let pod = format!("{server}-0");
-    let query = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
+    // DBS-35: Odoo is connected, and by TLS alone.
+    let query = format!(
+        "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname = '{database}' AND usename = '{database}'"
+    );
     let psql =
         ["exec", "-n", "saasodoo", &pod, "--", "psql", "-U", "pool_admin", "-d", "postgres", "-Atc", &query];
-    kubectl::run(&stack, &psql).await?;
+    let encrypted = kubectl::run(&stack, &psql).await?;
+    ensure!(encrypted.trim() == "t", "sessions of the tenant by TLS: {encrypted:?}");
 
     let end = json!({"confirm": subdomain});
     ada.post(&format!("/instance/instances/{id}/terminate"), end).await?.expect(202)?;

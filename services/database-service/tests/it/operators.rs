@@ -180,6 +180,21 @@ async fn only_an_empty_pool_is_removed(pool: PgPool) {
     assert_eq!(specs.iter().find(|known| known.id == spec.id).unwrap().desired, "absent");
     assert_eq!(world.report(&spec.id, "removed", None).await, "deprovisioned");
 
+    // DBS-13: its volume goes seven days later, once.
+    let wanted_after = async |age: &str| {
+        sqlx::query("UPDATE db_servers SET status_since = now() - $2::text::interval WHERE name = $1")
+            .bind(&spec.name)
+            .bind(age)
+            .execute(&pool)
+            .await
+            .unwrap();
+        world.specs().await.into_iter().find(|known| known.id == spec.id).map(|known| known.desired)
+    };
+    assert_eq!(wanted_after("6 days 23 hours").await, None);
+    assert_eq!(wanted_after("7 days 1 second").await.as_deref(), Some("no_volume"));
+    assert_eq!(world.report(&spec.id, "volume_removed", None).await, "deprovisioned");
+    assert_eq!(wanted_after("8 days").await, None);
+
     // One that never came up.
     let ordered = provision(&world, 5, "").await.unwrap();
     let made = delete(&world, &ordered.pool.unwrap().id).await.unwrap();

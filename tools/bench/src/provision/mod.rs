@@ -38,10 +38,16 @@ pub struct Settings {
     /// Leave out the acceptance and the one-by-one run
     #[arg(long)]
     throughput_only: bool,
+    /// The one-by-one run alone
+    #[arg(long, conflicts_with = "throughput_only")]
+    followed_only: bool,
 }
 
 /// Creates in flight of the throughput run, and of the bare loop.
 const CONCURRENCY: usize = 50;
+
+/// Customers whose requests the acceptance run mixes.
+const CUSTOMERS: usize = 20;
 
 /// Runs all parts.
 pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> {
@@ -55,12 +61,19 @@ pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> 
     resources::memory(stack, "idle", &mut figures).await?;
 
     if !settings.throughput_only {
-        say("acceptance");
-        accept::measure(&customer, &mut figures).await?;
-        all_running(&customer).await?;
-
         say("one by one");
         follow::measure(&customer, &cluster, settings.followed, &mut figures).await?;
+    }
+    if !settings.throughput_only && !settings.followed_only {
+        say("acceptance");
+        let mut customers = Vec::new();
+        for _ in 0..CUSTOMERS {
+            customers.push(generous_customer(stack, &admin).await?);
+        }
+        accept::measure(&customers, &mut figures).await?;
+    }
+    if settings.followed_only {
+        return Ok(figures);
     }
 
     say("throughput");
