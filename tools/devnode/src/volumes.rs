@@ -197,8 +197,8 @@ fn write(folder: &Path, entries: &[Entry], group: Option<u32>) -> Result<(), Err
                 chown(&part, None, Some(group))?;
             }
             // Without a group all processes of the pod run as the owner.
-            let mode =
-                if group.is_none() && entry.mode & 0o007 == 0 { entry.mode & 0o700 } else { entry.mode };
+            let is_for_all = entry.mode.trailing_zeros() < 3;
+            let mode = if group.is_some() || is_for_all { entry.mode } else { entry.mode & 0o700 };
             fs::set_permissions(&part, fs::Permissions::from_mode(mode))?;
             fs::rename(&part, &file)
         })();

@@ -1,5 +1,7 @@
 //! Customers (BIL-07): one account each, in UTC, that nobody charges by itself and whose overdue states are ours to keep.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -15,6 +17,10 @@ use crate::store::{customers, plans};
 const AUTO_PAY_OFF: Uuid = Uuid::from_u128(1);
 /// The ladder is ours (BIL-14).
 const OVERDUE_ENFORCEMENT_OFF: Uuid = Uuid::from_u128(3);
+
+/// Before the payment method is asked for again.
+const METHOD_PAUSES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 
 impl KillBill {
     /// The account of a customer, made when it is not there. The tags come before anything that could be charged.
@@ -58,18 +64,30 @@ impl KillBill {
         if !missing.is_empty() {
             self.client.call(Method::POST, &path, &[], Body::Json(json!(missing).to_string())).await?;
         }
+        self.ensure_method(account).await
+    }
+
+    /// Two who make the same method at once (an order and the sweep) end with a 500 of Kill Bill's database for one of them: asked again a moment later,
+    /// it says that the method is there.
+    async fn ensure_method(&self, account: Uuid) -> Result<(), Fault> {
+        let mut pauses = METHOD_PAUSES.into_iter();
+        loop {
+            match self.add_method(account).await {
+                Err(fault) if fault.is(code::METHOD_EXISTS) => return Ok(()),
+                Err(fault) if fault.is(code::PAYMENT_INTERNAL) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(fault),
+                },
+                done => return done,
+            }
+        }
+    }
+
+    async fn add_method(&self, account: Uuid) -> Result<(), Fault> {
         let method = json!({"accountId": account, "pluginName": "__EXTERNAL_PAYMENT__", "pluginInfo": {}});
         let path = format!("/accounts/{account}/paymentMethods");
         let query = [("isDefault", "true")];
-        match self.client.call(Method::POST, &path, &query, Body::Json(method.to_string())).await {
-            Err(fault) if !fault.is(code::METHOD_EXISTS) => {
-                // Two who make it at once, an order and the sweep, get a 500 of the database and not that word.
-                let there: Result<Vec<serde_json::Value>, Fault> = self.get(&path, &[]).await;
-                let made = |method: &serde_json::Value| method["pluginName"] == "__EXTERNAL_PAYMENT__";
-                if there.is_ok_and(|there| there.iter().any(made)) { Ok(()) } else { Err(fault) }
-            }
-            _ => Ok(()),
-        }
+        self.client.call(Method::POST, &path, &query, Body::Json(method.to_string())).await.map(drop)
     }
 
     /// By our key.
