@@ -21,19 +21,30 @@ const CERTIFICATE_RENEWED: Duration = Duration::days(30);
 /// Clocks differ: what is made now is valid since a while.
 const BACKDATED: Duration = Duration::hours(1);
 
-/// A certificate with its private key, both in PEM.
+/// Who signs; certificate and key in PEM.
 #[derive(Debug, Clone)]
-pub struct Pair {
-    /// Of an authority: its id. Of a server: the number of the certificate.
+pub struct Authority {
+    /// Stands in its name.
     pub id: Uuid,
+    /// Its own certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: SecretString,
+    /// Valid from.
+    pub not_before: OffsetDateTime,
+    /// Valid until.
+    pub not_after: OffsetDateTime,
+}
+
+/// What a server proves itself with; certificate and key in PEM.
+#[derive(Debug, Clone)]
+pub struct Issued {
     /// The certificate.
     pub certificate: String,
     /// Its private key.
     pub key: SecretString,
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
-    /// Valid from.
-    pub not_before: OffsetDateTime,
     /// Valid until.
     pub not_after: OffsetDateTime,
 }
@@ -54,17 +65,22 @@ pub fn due_before(now: OffsetDateTime) -> OffsetDateTime {
 }
 
 /// A new authority.
-pub fn authority(now: OffsetDateTime) -> anyhow::Result<Pair> {
+pub fn authority(now: OffsetDateTime) -> anyhow::Result<Authority> {
     let id = Uuid::now_v7();
     let (not_before, not_after) = (whole(now) - BACKDATED, whole(now) + AUTHORITY_LIFE);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let made = authority_params(id, not_before, not_after).self_signed(&key)?;
-    Ok(pair(id, &made, &key, not_before, not_after))
+    Ok(Authority {
+        id,
+        certificate: made.pem(),
+        key: SecretString::from(key.serialize_pem()),
+        not_before,
+        not_after,
+    })
 }
 
 /// A certificate for the server of these names.
-pub fn server(authority: &Pair, names: &[String], now: OffsetDateTime) -> anyhow::Result<Pair> {
-    let id = Uuid::now_v7();
+pub fn server(authority: &Authority, names: &[String], now: OffsetDateTime) -> anyhow::Result<Issued> {
     let signing = KeyPair::from_pem(authority.key.expose_secret()).context("the key of an authority")?;
     let issuer =
         Issuer::new(authority_params(authority.id, authority.not_before, authority.not_after), signing);
@@ -75,14 +91,19 @@ pub fn server(authority: &Pair, names: &[String], now: OffsetDateTime) -> anyhow
         .iter()
         .map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)))
         .collect::<Result<_, rcgen::Error>>()?;
-    params.serial_number = Some(SerialNumber::from_slice(id.as_bytes()));
+    params.serial_number = Some(SerialNumber::from_slice(Uuid::now_v7().as_bytes()));
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     (params.not_before, params.not_after) = (not_before, not_after);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let made = params.signed_by(&key, &issuer)?;
-    Ok(pair(id, &made, &key, not_before, not_after))
+    Ok(Issued {
+        certificate: made.pem(),
+        key: SecretString::from(key.serialize_pem()),
+        fingerprint: fingerprint(made.der()),
+        not_after,
+    })
 }
 
 /// Names of a server: those of its headless Service and its pod, the full one first, and the one for clients inside of the pod.
@@ -120,23 +141,6 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn pair(
-    id: Uuid,
-    made: &rcgen::Certificate,
-    key: &KeyPair,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
-) -> Pair {
-    Pair {
-        id,
-        certificate: made.pem(),
-        key: SecretString::from(key.serialize_pem()),
-        fingerprint: fingerprint(made.der()),
-        not_before,
-        not_after,
-    }
-}
-
 /// Certificates count whole seconds, and PostgreSQL microseconds.
 fn whole(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_nanosecond(0).unwrap_or(at)
@@ -156,13 +160,13 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-25 12:00:00.5 UTC);
 
-    fn accepts(authority: &Pair, server: &Pair, name: &str, at: OffsetDateTime) -> bool {
+    fn accepts(authority: &Authority, certificate: &str, name: &str, at: OffsetDateTime) -> bool {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-        let shown = CertificateDer::from_pem_slice(server.certificate.as_bytes()).unwrap();
+        let shown = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let seconds = u64::try_from(at.unix_timestamp()).unwrap();
         let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
@@ -175,13 +179,13 @@ mod tests {
         let (ours, other) = (authority(NOW).unwrap(), authority(NOW).unwrap());
         let made = server(&ours, &names("postgres-pool-1", "saasodoo"), NOW).unwrap();
 
-        assert!(accepts(&ours, &made, "postgres-pool-1.saasodoo.svc.cluster.local", NOW));
-        assert!(accepts(&ours, &made, "localhost", NOW));
-        assert!(!accepts(&ours, &made, "postgres-pool-2.saasodoo.svc.cluster.local", NOW));
-        assert!(!accepts(&other, &made, "postgres-pool-1.saasodoo.svc.cluster.local", NOW));
-        assert!(accepts(&ours, &made, "postgres-pool-1", made.not_after - Duration::hours(1)));
-        assert!(!accepts(&ours, &made, "postgres-pool-1", made.not_after + Duration::hours(1)));
-        assert!(!accepts(&ours, &ours, "localhost", NOW), "an authority is no server");
+        assert!(accepts(&ours, &made.certificate, "postgres-pool-1.saasodoo.svc.cluster.local", NOW));
+        assert!(accepts(&ours, &made.certificate, "localhost", NOW));
+        assert!(!accepts(&ours, &made.certificate, "postgres-pool-2.saasodoo.svc.cluster.local", NOW));
+        assert!(!accepts(&other, &made.certificate, "postgres-pool-1.saasodoo.svc.cluster.local", NOW));
+        assert!(accepts(&ours, &made.certificate, "postgres-pool-1", made.not_after - Duration::hours(1)));
+        assert!(!accepts(&ours, &made.certificate, "postgres-pool-1", made.not_after + Duration::hours(1)));
+        assert!(!accepts(&ours, &ours.certificate, "localhost", NOW), "an authority is no server");
     }
 
     /// DBS-35: nothing is valid for longer than what signed it, and there is time to renew.

@@ -5,8 +5,9 @@ pub mod provisioner;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -190,14 +191,16 @@ fn write(folder: &Path, entries: &[Entry], group: Option<u32>) -> Result<(), Err
             if let Some(parent) = file.parent() {
                 fs::create_dir_all(parent)?;
             }
-            // A reader sees the old content or the new one.
+            // A reader sees the old content or the new one, and nobody else sees either.
             let part = file.with_extension("part");
-            fs::write(&part, &entry.content)?;
+            let _ = fs::remove_file(&part);
+            let mut open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+            open.write_all(&entry.content)?;
             if let Some(group) = group {
                 chown(&part, None, Some(group))?;
             }
             // Without a group all processes of the pod run as the owner.
-            let is_for_all = entry.mode.trailing_zeros() < 3;
+            let is_for_all = entry.mode % 0o10 != 0;
             let mode = if group.is_some() || is_for_all { entry.mode } else { entry.mode & 0o700 };
             fs::set_permissions(&part, fs::Permissions::from_mode(mode))?;
             fs::rename(&part, &file)

@@ -135,17 +135,20 @@ pub async fn round(desk: &Desk, billing_now: OffsetDateTime) -> Result<usize, Er
     // After an outage as many as can be, before anything is done on rows from before it.
     let batches = if mirror::set_back(&desk.pool).await? { AFTER_OUTAGE } else { 1 };
     for _ in 0..batches {
+        let mut all_read = true;
         let due = mirror::due(&desk.pool, billing_now, BATCH).await?;
         let full = i64::try_from(due.len()).is_ok_and(|count| count == BATCH);
         for id in due {
             match customer(desk, id, Cause::Round).await {
                 Ok(synced) => changes += synced.changes,
                 Err(error) => {
+                    all_read = false;
                     tracing::warn!(customer.id = %id, error = format!("{error:#}"), "a customer could not be compared");
                 }
             }
         }
-        if !full {
+        // Who could not be read stays due: the next batch would begin with them, and each may take as long as a call may.
+        if !full || !all_read {
             break;
         }
     }

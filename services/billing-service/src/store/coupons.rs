@@ -22,6 +22,7 @@ struct Row {
     starts_at: Option<OffsetDateTime>,
     expires_at: Option<OffsetDateTime>,
     once_per_customer: bool,
+    created_at: OffsetDateTime,
 }
 
 /// A row that has neither a percentage nor an amount.
@@ -57,7 +58,8 @@ impl TryFrom<Row> for Coupon {
 pub async fn lock(connection: &mut PgConnection, code: &str) -> sqlx::Result<Option<Coupon>> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer
+        "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
+                created_at
          FROM coupons WHERE code = $1 FOR UPDATE",
         code,
     )
@@ -122,7 +124,7 @@ pub async fn of_subscription(
 ) -> sqlx::Result<Option<(Coupon, u32)>> {
     let row = sqlx::query!(
         "SELECT c.code, percent_bp, amount_minor::bigint AS amount, currency, c.invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
-                r.invoices AS before
+                c.created_at, r.invoices AS before
          FROM coupon_redemptions r JOIN coupons c ON c.code = r.code WHERE r.subscription_id = $1",
         subscription,
     )
@@ -142,6 +144,7 @@ pub async fn of_subscription(
         starts_at: row.starts_at,
         expires_at: row.expires_at,
         once_per_customer: row.once_per_customer,
+        created_at: row.created_at,
     };
     Ok(Some((coupon.try_into()?, before)))
 }

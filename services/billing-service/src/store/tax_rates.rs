@@ -72,7 +72,7 @@ pub struct Filter {
 /// A page of them, by country and newest first, and how many there are.
 pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<TaxRate>, i64)> {
     let rows = sqlx::query!(
-        r#"SELECT country, name, rate_bp AS "rate_bp!", reverse_charge, valid_from, valid_until, count(*) OVER () AS "total!"
+        r#"SELECT country, name, rate_bp AS "rate_bp!", reverse_charge, valid_from, valid_until
            FROM (SELECT country, name, rate_bp, reverse_charge, valid_from,
                         lead(valid_from) OVER (PARTITION BY country ORDER BY valid_from) AS valid_until FROM tax_rates) AS rates
            WHERE rate_bp IS NOT NULL AND ($1::text IS NULL OR country = $1)
@@ -85,7 +85,17 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     )
     .fetch_all(pool)
     .await?;
-    let total = rows.first().map_or(0, |row| row.total);
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!"
+           FROM (SELECT country, rate_bp, valid_from, lead(valid_from) OVER (PARTITION BY country ORDER BY valid_from) AS valid_until
+                 FROM tax_rates) AS rates
+           WHERE rate_bp IS NOT NULL AND ($1::text IS NULL OR country = $1)
+             AND ($2::date IS NULL OR (valid_from <= $2 AND (valid_until IS NULL OR valid_until > $2)))"#,
+        filter.country,
+        filter.on,
+    )
+    .fetch_one(pool)
+    .await?;
     let rates = rows.into_iter().map(|row| {
         Ok(TaxRate {
             rule: TaxRule {

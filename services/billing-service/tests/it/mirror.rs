@@ -1,6 +1,8 @@
 //! Kill Bill behind the whole service: rows that follow it, hooks that are lost, repeated, forged, outages, lost answers. The same life of a customer
 //! is lived with the ledger and with both lines of Kill Bill.
 
+mod outages;
+
 use std::collections::BTreeMap;
 
 use billing_service::app::downgrade::{downgrade, undo_downgrade};
@@ -423,91 +425,6 @@ async fn an_outage_stops_nobody_and_is_made_up_for(pool: PgPool) {
     assert_eq!((life.row().await.status, life.row().await.cancel_at), (Status::Active, None));
     assert!(overview(&world, life.customer).await.stale_since.is_none());
     assert_eq!(life.announced(topics::INVOICE_PAID).await, 1);
-}
-
-/// An hour in which no call works. Ada pays here meanwhile; Bob paid there before it began, and the hook was lost; Carl owes, and would be suspended
-/// within the hour.
-async fn an_hour_without_the_provider(pool: &PgPool, fault: Fault, pause: i64) {
-    let (world, fake) = World::killbill(pool, ProvisionPolicy::OnInvoice, Line::V24).await;
-    let [ada, bob, carl] = [
-        Life::begin(&world, "basic-monthly", false).await,
-        Life::begin(&world, "basic-monthly", false).await,
-        Life::begin(&world, "basic-monthly", false).await,
-    ];
-    for life in [&ada, &bob, &carl] {
-        life.look().await;
-    }
-    advance(&world, 10).await;
-    let half_an_hour_before = proto::AdvanceClockRequest { seconds: 4 * 86_400 - 1_800 };
-    let request = world.by(Uuid::now_v7(), Role::Admin, half_an_hour_before);
-    BillingAdminServiceClient::new(world.api.channel()).advance_clock(request).await.unwrap();
-    for life in [&ada, &bob, &carl] {
-        assert_eq!(life.row().await.ladder, LadderState::Warning);
-    }
-    let there = bob.invoices().await[0].provider_id.parse().unwrap();
-    let provider = world.killbill.as_ref().unwrap();
-    provider.pay(bob.customer, there, Uuid::now_v7(), usd(900)).await.unwrap();
-
-    fake.set(fault);
-    let begun = ada.now().await;
-    let mut minutes = 0;
-    while minutes <= 60 {
-        sweep::sweep(&world.desk, begun + Duration::minutes(minutes)).await.unwrap();
-        if minutes == 0 {
-            ada.pay(&ada.invoices().await[0]).await;
-            assert_eq!(ada.row().await.ladder, LadderState::None, "her money is here");
-        }
-        for life in [&ada, &bob, &carl] {
-            let may_run = world.entitlement(&life.subscription.to_string()).await.may_run;
-            assert!(may_run, "{fault:?} after {minutes} minutes: {:?}", life.row().await);
-        }
-        minutes += pause;
-    }
-    let new = world.directory.add("new@example.com");
-    if matches!(fault, Fault::Answers(_)) {
-        let refused = world.order(new, Uuid::now_v7()).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unavailable, "{fault:?}");
-    }
-
-    fake.set(Fault::None);
-    sqlx::query("UPDATE provider_calls SET next_at = now()").execute(pool).await.unwrap();
-    told::work(&world.desk).await.unwrap();
-    for minutes in 61..63 {
-        sweep::sweep(&world.desk, begun + Duration::minutes(minutes)).await.unwrap();
-    }
-    assert_eq!(world.count("provider_calls WHERE state = 'waiting'").await, 0, "{fault:?}");
-    assert_eq!(fake.counts(&world.api_key).2, 2, "{fault:?}: one payment of each there");
-    for (life, ladder, paid) in
-        [(&ada, LadderState::None, 1), (&bob, LadderState::None, 1), (&carl, LadderState::Suspended, 0)]
-    {
-        let row = life.row().await;
-        assert_eq!(row.ladder, ladder, "{fault:?}: {row:?}");
-        let suspended = i64::from(ladder == LadderState::Suspended);
-        assert_eq!(life.announced(topics::SUBSCRIPTION_SUSPENDED).await, suspended, "{fault:?}");
-        assert_eq!(life.announced(topics::INVOICE_PAID).await, paid, "{fault:?}");
-        assert_eq!(life.announced(topics::PAYMENT_RECEIVED).await, paid, "{fault:?}");
-        assert!(overview(&world, life.customer).await.stale_since.is_none(), "{fault:?}");
-    }
-    world.order(new, Uuid::now_v7()).await.unwrap();
-    assert_eq!(world.count("orders WHERE state = 'subscribed'").await, 4, "{fault:?}");
-}
-
-/// BIL-33, BIL-35, REL-04: nothing stops, everything is caught up, nothing twice.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
-async fn an_hour_of_500_is_made_up_for(pool: PgPool) {
-    an_hour_without_the_provider(&pool, Fault::Answers(500), 5).await;
-}
-
-/// BIL-33, BIL-35, REL-04
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
-async fn an_hour_of_503_is_made_up_for(pool: PgPool) {
-    an_hour_without_the_provider(&pool, Fault::Answers(503), 5).await;
-}
-
-/// BIL-33, BIL-35, REL-04: with real waits, so that there are fewer looks.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
-async fn an_hour_of_silence_is_made_up_for(pool: PgPool) {
-    an_hour_without_the_provider(&pool, Fault::Silent(std::time::Duration::from_secs(30)), 31).await;
 }
 
 /// BIL-08, BIL-26: 500 after the work was done: no second payment, no second credit, no second cancellation.

@@ -8,11 +8,11 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::App;
-use crate::certificates::{self, Pair};
+use crate::certificates::{self, Authority};
 use crate::error::Error;
 use crate::store::certificates as store;
 use crate::store::servers::{self, Server};
-use crate::tenants::Served;
+use crate::tenants::{Served, Tenants};
 
 /// A server that serves what it shall is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::hours(1);
@@ -26,6 +26,8 @@ pub struct Material {
     pub key: secrecy::SecretString,
     /// What it can be checked against.
     pub authorities: String,
+    /// SHA-256 of the certificate in hexadecimal.
+    pub fingerprint: String,
 }
 
 impl App {
@@ -47,15 +49,18 @@ impl App {
     }
 
     /// The youngest authority; makes one when there is none or its time is near.
-    async fn signing_authority(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<Pair, Error> {
+    async fn signing_authority(
+        &self,
+        conn: &mut PgConnection,
+        now: OffsetDateTime,
+    ) -> Result<Authority, Error> {
         store::lock_authorities(conn).await?;
         if let Some(row) = store::youngest_authority(conn).await?
             && !certificates::authority_is_due(row.not_after, now)
         {
-            return Ok(Pair {
+            return Ok(Authority {
                 id: row.id,
                 key: self.vault.open(row.id, &row.sealed)?,
-                fingerprint: String::new(),
                 certificate: row.certificate,
                 not_before: row.not_before,
                 not_after: row.not_after,
@@ -73,25 +78,29 @@ impl App {
         conn: &mut PgConnection,
         server: Uuid,
     ) -> Result<Option<Material>, Error> {
-        let Some((certificate, sealed)) = store::of_server(conn, server).await? else { return Ok(None) };
+        let Some(kept) = store::of_server(conn, server).await? else { return Ok(None) };
         let authorities = store::trust(conn, server, runtime::clock::now()).await?.authorities;
-        Ok(Some(Material { certificate, key: self.vault.open(server, &sealed)?, authorities }))
+        let key = self.vault.open(server, &kept.sealed)?;
+        Ok(Some(Material { certificate: kept.certificate, key, authorities, fingerprint: kept.fingerprint }))
     }
 
-    /// The leader's part: certificates that are due, and servers that do not serve what they shall.
+    /// The leader's part: certificates that are due, and servers that do not serve what they shall. What fails for one server is tried again with the
+    /// next sweep and keeps no other work waiting.
     pub async fn sweep_certificates(&self, now: OffsetDateTime) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
         let due = store::due(&mut conn, certificates::due_before(now)).await?;
         drop(conn);
         for id in due {
-            self.renew_certificate(id, now).await?;
+            if let Err(error) = self.renew_certificate(id, now).await {
+                tracing::error!(server.id = %id, error = %error, "a certificate is not renewed");
+            }
         }
         let mut conn = self.pool.acquire().await?;
         let behind = store::to_look_at(&mut conn, now - LOOK_AGAIN).await?;
         drop(conn);
         for id in behind {
             if let Err(error) = self.look_at_certificate(id, now).await {
-                tracing::warn!(server.id = %id, error = %error, "a server does not serve its certificate");
+                tracing::warn!(server.id = %id, error = %error, "a server's certificate could not be looked at");
             }
         }
         let mut conn = self.pool.acquire().await?;
@@ -122,19 +131,27 @@ impl App {
         let mut conn = self.pool.acquire().await?;
         let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
         let target = self.target(&mut conn, &server).await?;
-        let wanted = store::fingerprints(&mut conn).await?.remove(&id).unwrap_or_default();
+        let Some(wanted) = store::of_server(&mut conn, id).await? else { return Ok(()) };
         let authorities = store::trust(&mut conn, id, now).await?.authorities;
         drop(conn);
         let name = certificates::full_name(&server.name, &self.settings.platform_namespace);
-        let served = self.tenants.served(&target, &name, &authorities).await;
+        let served = Tenants::served(&target, &name, &authorities).await;
         let served = served.map_err(|error| super::server_error(&server.name, error))?;
-        if served != Served::Certificate(wanted) {
+        let mut conn = self.pool.acquire().await?;
+        store::saw(&mut conn, id, served.fingerprint(), now).await?;
+        drop(conn);
+        if let Served::Refused(why) = &served {
+            tracing::error!(
+                server.name = server.name,
+                why,
+                "the server serves a certificate that is not its own"
+            );
+        }
+        if served.fingerprint() != wanted.fingerprint {
             tracing::info!(server.name = server.name, "the server is told to read its certificate again");
             let told = self.tenants.reload(&target).await;
             told.map_err(|error| super::server_error(&server.name, error.into()))?;
         }
-        let mut conn = self.pool.acquire().await?;
-        store::saw(&mut conn, id, served.fingerprint(), now).await?;
         Ok(())
     }
 }

@@ -86,12 +86,12 @@ impl App {
         let mut conn = self.pool.acquire().await?;
         let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
         let (sealed, hash) = store::secrets::server(&mut conn, id).await?.ok_or(Error::NotFound("secret"))?;
-        let fingerprints = store::certificates::fingerprints(&mut conn).await?;
+        let tls = self.certificate_material(&mut conn, id).await?;
         Ok(PoolSecret {
             user: server.admin_user,
             password: self.vault.open(id, &sealed)?,
-            hash: content_hash(&hash, fingerprints.get(&id).map(String::as_str)),
-            tls: self.certificate_material(&mut conn, id).await?,
+            hash: content_hash(&hash, tls.as_ref().map(|tls| tls.fingerprint.as_str())),
+            tls,
         })
     }
 

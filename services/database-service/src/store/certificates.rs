@@ -4,13 +4,13 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::certificates::Pair;
+use crate::certificates::{Authority, Issued};
 use crate::secrets::Sealed;
 
-/// A row of either table.
+/// An authority as it stands here.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// What its key is encrypted for.
+    /// Its id, for which its key is encrypted.
     pub id: Uuid,
     /// PEM.
     pub certificate: String,
@@ -69,7 +69,7 @@ pub async fn youngest_authority(conn: &mut PgConnection) -> sqlx::Result<Option<
 }
 
 /// Stores an authority.
-pub async fn put_authority(conn: &mut PgConnection, made: &Pair, sealed: &Sealed) -> sqlx::Result<()> {
+pub async fn put_authority(conn: &mut PgConnection, made: &Authority, sealed: &Sealed) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO authorities (id, certificate, key_id, sealed, not_before, not_after) VALUES ($1, $2, $3, $4, $5, $6)",
         made.id,
@@ -89,7 +89,7 @@ pub async fn put_server(
     conn: &mut PgConnection,
     server: Uuid,
     authority: Uuid,
-    made: &Pair,
+    made: &Issued,
     sealed: &Sealed,
     enforced: bool,
 ) -> sqlx::Result<()> {
@@ -112,15 +112,30 @@ pub async fn put_server(
     Ok(())
 }
 
-/// Certificate and encrypted key that a server shall serve.
-pub async fn of_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<(String, Sealed)>> {
+/// What a server shall serve.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// PEM.
+    pub certificate: String,
+    /// Its key.
+    pub sealed: Sealed,
+    /// SHA-256 of the certificate in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// What a server shall serve.
+pub async fn of_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<Kept>> {
     let row = sqlx::query!(
-        "SELECT certificate, key_id, sealed FROM server_certificates WHERE db_server_id = $1",
+        "SELECT certificate, key_id, sealed, fingerprint FROM server_certificates WHERE db_server_id = $1",
         server
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| (row.certificate, Sealed { key_id: row.key_id, bytes: row.sealed })))
+    Ok(row.map(|row| Kept {
+        certificate: row.certificate,
+        sealed: Sealed { key_id: row.key_id, bytes: row.sealed },
+        fingerprint: row.fingerprint,
+    }))
 }
 
 /// Fingerprints of what all servers shall serve.
@@ -133,7 +148,7 @@ pub async fn fingerprints(conn: &mut PgConnection) -> sqlx::Result<std::collecti
 /// What connections to a server are checked against. A server without a certificate is not insisted on.
 pub async fn trust(conn: &mut PgConnection, server: Uuid, now: OffsetDateTime) -> sqlx::Result<Trust> {
     let row = sqlx::query!(
-        r#"SELECT enforced, (SELECT string_agg(certificate, '' ORDER BY id) FROM authorities WHERE not_after > $2) AS "authorities!"
+        r#"SELECT enforced, coalesce((SELECT string_agg(certificate, '' ORDER BY id) FROM authorities WHERE not_after > $2), '') AS "authorities!"
            FROM server_certificates WHERE db_server_id = $1"#,
         server,
         now
@@ -180,7 +195,7 @@ pub async fn to_look_at(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx:
     .await
 }
 
-/// Notes what a server serves. One that serves TLS at all is insisted on from here on.
+/// Notes what a server serves; empty: nothing that is good. One that serves a good certificate is insisted on from here on.
 pub async fn saw(
     conn: &mut PgConnection,
     server: Uuid,

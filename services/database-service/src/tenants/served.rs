@@ -27,21 +27,23 @@ pub enum Served {
     Nothing,
     /// The certificate of this fingerprint; it is good.
     Certificate(String),
+    /// One that is not good: why.
+    Refused(String),
 }
 
 impl Served {
-    /// Empty without TLS.
+    /// Empty without a good one.
     pub fn fingerprint(&self) -> &str {
         match self {
-            Self::Nothing => "",
+            Self::Nothing | Self::Refused(_) => "",
             Self::Certificate(fingerprint) => fingerprint,
         }
     }
 }
 
 impl Tenants {
-    /// What the server serves. An error: it does not answer, or its certificate is not good for `name` and `authorities` (PEM).
-    pub async fn served(&self, target: &Target, name: &str, authorities: &str) -> anyhow::Result<Served> {
+    /// What the server serves, checked for `name` and `authorities` (PEM). An error: it does not answer.
+    pub async fn served(target: &Target, name: &str, authorities: &str) -> anyhow::Result<Served> {
         let look = look(target, name, authorities);
         tokio::time::timeout(DEADLINE, look).await.context("the server did not answer in time")?
     }
@@ -73,7 +75,14 @@ async fn look(target: &Target, name: &str, authorities: &str) -> anyhow::Result<
         b'N' => return Ok(Served::Nothing),
         _ => bail!("the server does not speak the protocol"),
     }
-    let session = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let session = match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+        Ok(session) => session,
+        // rustls' own refusals arrive so; anything else is a connection that broke.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Ok(Served::Refused(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let shown = session.get_ref().1.peer_certificates().and_then(<[_]>::first);
     Ok(Served::Certificate(fingerprint(shown.context("no certificate was shown")?)))
 }

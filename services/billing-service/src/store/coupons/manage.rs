@@ -18,45 +18,17 @@ pub struct Listed {
     pub created_at: OffsetDateTime,
 }
 
-struct ListedRow {
-    code: String,
-    percent_bp: Option<i32>,
-    amount: Option<i64>,
-    currency: Option<String>,
-    invoices: Option<i32>,
-    max_uses: Option<i32>,
-    uses: i32,
-    active: bool,
-    starts_at: Option<OffsetDateTime>,
-    expires_at: Option<OffsetDateTime>,
-    once_per_customer: bool,
-    created_at: OffsetDateTime,
-}
-
-impl TryFrom<ListedRow> for Listed {
+impl TryFrom<Row> for Listed {
     type Error = sqlx::Error;
-    fn try_from(row: ListedRow) -> sqlx::Result<Self> {
-        let coupon = Row {
-            code: row.code,
-            percent_bp: row.percent_bp,
-            amount: row.amount,
-            currency: row.currency,
-            invoices: row.invoices,
-            max_uses: row.max_uses,
-            uses: row.uses,
-            active: row.active,
-            starts_at: row.starts_at,
-            expires_at: row.expires_at,
-            once_per_customer: row.once_per_customer,
-        };
-        Ok(Self { coupon: coupon.try_into()?, created_at: row.created_at })
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        Ok(Self { created_at: row.created_at, coupon: row.try_into()? })
     }
 }
 
 /// One of them.
 pub async fn find(db: impl PgExecutor<'_>, code: &str) -> sqlx::Result<Option<Listed>> {
     let row = sqlx::query_as!(
-        ListedRow,
+        Row,
         "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
                 created_at
          FROM coupons WHERE code = $1",
@@ -70,7 +42,7 @@ pub async fn find(db: impl PgExecutor<'_>, code: &str) -> sqlx::Result<Option<Li
 /// A page of them, newest first, and how many there are.
 pub async fn list(pool: &PgPool, active: Option<bool>, page: Page) -> sqlx::Result<(Vec<Listed>, i64)> {
     let rows = sqlx::query_as!(
-        ListedRow,
+        Row,
         "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
                 created_at
          FROM coupons WHERE $1::bool IS NULL OR active = $1 ORDER BY created_at DESC, code LIMIT $2 OFFSET $3",
