@@ -7,8 +7,9 @@ use anyhow::{Context as _, ensure};
 use e2e::Stack;
 use reqwest::Client;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgPool;
+use test_kit::paynow::sign;
 use uuid::Uuid;
 
 use super::secrets;
@@ -71,7 +72,7 @@ impl Hooks {
             Sender::Paynow => {
                 let number = self.sent.fetch_add(1, Ordering::Relaxed);
                 let reference = format!("BENCH-{number}-{}", Uuid::now_v7().simple());
-                signed(&[("reference", &reference), ("paynowreference", "1"), ("amount", "9.00"), ("status", "Paid")], &self.key)
+                sign(&[("reference", reference.as_str()), ("paynowreference", "1"), ("amount", "9.00"), ("status", "Paid")], &self.key.to_ascii_lowercase())
             }
             Sender::Killbill => json!({
                 "eventType": "INVOICE_CREATION", "accountId": Uuid::now_v7(), "objectType": "INVOICE", "objectId": Uuid::now_v7(), "metaData": null,
@@ -104,18 +105,6 @@ impl Hooks {
         .await?;
         Ok(())
     }
-}
-
-/// A result as Paynow signs it: SHA-512 over the values and the key.
-fn signed(fields: &[(&str, &str)], key: &str) -> String {
-    let mut hasher = Sha512::new();
-    for (_, value) in fields {
-        hasher.update(value.as_bytes());
-    }
-    hasher.update(key.to_ascii_lowercase().as_bytes());
-    let hash = hex::encode_upper(hasher.finalize());
-    let all = fields.iter().copied().chain([("hash", hash.as_str())]);
-    serde_urlencoded::to_string(all.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 /// How many a second, and what the bare rows cost.
