@@ -34,11 +34,13 @@ pub const ALL: [&str; 27] = [
 ];
 
 /// Those of a moving database, in order. `tests/it/move_crashes.rs` dies once at each.
-pub const MOVES: [&str; 10] = [
+pub const MOVES: [&str; 12] = [
     "move.before_reserve",
     "move.reserved",
     "move.target_made",
     "move.copy_begun",
+    "move.compared_early",
+    "move.tables_copied",
     "move.compared",
     "move.before_switch",
     "move.switched",

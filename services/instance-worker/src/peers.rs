@@ -221,6 +221,30 @@ impl Peers {
         .map_err(failed(services::DATABASE))
     }
 
+    /// Is it known which tables are the same? False: they are still being compared.
+    pub async fn compare_copy(&self, id: Uuid) -> Result<bool, Error> {
+        let request = database::CompareCopyRequest { move_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.compare_copy(request).await }
+        })
+        .await
+        .map(|answer| answer.into_inner().status == "compared")
+        .map_err(failed(services::DATABASE))
+    }
+
+    /// Copies what was written to since: `running`, `synced`, or `copy_again`.
+    pub async fn sync_copy(&self, id: Uuid) -> Result<String, Error> {
+        let request = database::SyncCopyRequest { move_id: id.to_string() };
+        retry_unavailable(|| {
+            let (mut client, request) = (self.moves.clone(), request.clone());
+            async move { client.sync_copy(request).await }
+        })
+        .await
+        .map(|answer| answer.into_inner().status)
+        .map_err(failed(services::DATABASE))
+    }
+
     /// Is the copy the same? False: it is still being compared.
     pub async fn verify_copy(&self, id: Uuid) -> Result<bool, Error> {
         let request = database::VerifyCopyRequest { move_id: id.to_string() };

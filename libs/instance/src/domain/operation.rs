@@ -103,9 +103,9 @@ impl OperationKind {
             Self::Undelete => &["database", "secret", "volume", "workload", "route", "ready"],
             Self::Purge => &["route", "service", "workload", "policy", "database", "volume", "secret"],
             Self::ApplyResources => &["volume", "workload", "ready"],
-            Self::MoveDatabase => {
-                &["target", "stop", "gone", "copy", "verify", "switch", "workload", "ready"]
-            }
+            Self::MoveDatabase => &[
+                "target", "copy", "compare", "stop", "gone", "sync", "verify", "switch", "workload", "ready",
+            ],
             Self::RotatePassword => &["credential", "switch", "stop", "gone", "retire", "workload", "ready"],
             // These come with backups and upgrades.
             Self::Upgrade | Self::Backup | Self::Restore => &[],
@@ -121,7 +121,9 @@ impl OperationKind {
     pub const fn time_limit(self) -> Duration {
         match self {
             Self::Backup => Duration::minutes(60),
-            Self::Restore | Self::MoveDatabase => Duration::minutes(120),
+            Self::Restore => Duration::minutes(120),
+            // Two copies, when the first one was of no use.
+            Self::MoveDatabase => Duration::minutes(240),
             Self::Create
             | Self::Undelete
             | Self::Terminate

@@ -79,8 +79,8 @@ pub struct App {
     pub fail: FailPoint,
     /// Work on tenants' servers at once; each holds a connection to the own database meanwhile, so this stays below the pool's size.
     remote: Arc<Semaphore>,
-    /// Copies that this process compares now.
-    verifying: Arc<Mutex<HashSet<Uuid>>>,
+    /// Moves that this process copies tables of, or compares, now.
+    at_moves: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 impl App {
@@ -95,7 +95,7 @@ impl App {
             metrics,
             fail: FailPoint::default(),
             remote: Arc::new(Semaphore::new((connections / 2).max(1))),
-            verifying: Arc::default(),
+            at_moves: Arc::default(),
         }
     }
 

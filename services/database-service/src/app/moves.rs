@@ -2,18 +2,20 @@
 //!
 //! Until [`App::switch_move`] the source is the database and the copy is worth nothing; after it the other way round. Nothing in between exists.
 
+mod copy;
 mod leftovers;
 mod reserve;
+mod sync;
+mod verify;
 
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use time::OffsetDateTime;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{App, tenant_error};
+use super::App;
 use crate::domain::pool::PoolEvent;
 use crate::domain::{AllocationState, MoveState, SOURCE_KEPT_DAYS};
 use crate::error::Error;
@@ -21,36 +23,14 @@ use crate::store::allocations::{self, Allocation};
 use crate::store::moves::{self, Move};
 use crate::store::servers::{self, Server};
 use crate::store::{self};
-use crate::tenants::Tenant;
+use crate::tenants::Target;
 
+pub use copy::{End, Ends};
 pub use reserve::{Preview, Reserved, Wish};
+pub use sync::Synced;
 
-/// How long a caller waits for a comparison before it is told to ask again.
+/// How long a caller waits for a comparison or for tables to be copied before it is told to ask again.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// What a copying job needs.
-#[derive(Debug)]
-pub struct Ends {
-    /// The tenant's database now.
-    pub source: End,
-    /// The empty one.
-    pub target: End,
-    /// What both are checked against, in PEM; empty when one of them is from before TLS.
-    pub authorities: String,
-}
-
-/// One end of a copy.
-#[derive(Debug)]
-pub struct End {
-    /// Where.
-    pub server: Server,
-    /// Database, and role of the same name.
-    pub name: String,
-    /// Role.
-    pub user: String,
-    /// Its password.
-    pub password: SecretString,
-}
 
 impl App {
     async fn move_and_allocation(&self, id: Uuid) -> Result<(Move, Allocation), Error> {
@@ -60,105 +40,31 @@ impl App {
         Ok((found, allocation))
     }
 
-    /// An empty database on the target, and the credentials of both ends.
-    pub async fn begin_copy(&self, id: Uuid) -> Result<Ends, Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
-        let now = runtime::clock::now();
-        let (found, allocation) = self.move_and_allocation(id).await?;
-        let mut tx = self.pool.begin().await?;
-        allocations::lock_work(&mut tx, allocation.id).await?;
-        let from = [MoveState::Reserved, MoveState::Copying, MoveState::Verified];
-        if !moves::advance(&mut tx, id, &from, MoveState::Copying, now).await? {
-            return Err(Error::InvalidState("the move has ended".into()));
-        }
-        let source = servers::find(&mut tx, found.source).await?.ok_or(Error::Conflict)?;
-        let target = servers::find(&mut tx, found.target).await?.ok_or(Error::Conflict)?;
-        let sealed =
-            store::secrets::allocation(&mut tx, allocation.id).await?.ok_or(Error::NotFound("secret"))?;
-        let source_password = self.vault.open(allocation.id, &sealed)?;
-        let sealed = found.sealed.as_ref().ok_or(Error::NotFound("secret"))?;
-        let target_password = self.vault.open(id, sealed)?;
-        let tenant = Tenant {
-            allocation: allocation.id,
-            name: allocation.db_name.clone(),
-            password: target_password.clone(),
-            limits: found.plan_tier.role_limits(),
-        };
-        let (from, to) = (
-            store::certificates::trust(&mut tx, source.id, now).await?,
-            store::certificates::trust(&mut tx, target.id, now).await?,
-        );
-        let authorities = if from.enforced && to.enforced { to.authorities } else { String::new() };
-        let place = self.target(&mut tx, &target).await?;
-        self.tenants
-            .prepare_anew(&place, &tenant)
-            .await
-            .map_err(|error| tenant_error(&target.name, error))?;
-        self.fail.at("move.target_made");
-        tx.commit().await?;
-        self.fail.at("move.copy_begun");
-        let end = |server, user: &str, password| End {
-            server,
-            name: allocation.db_name.clone(),
-            user: user.to_owned(),
-            password,
-        };
-        Ok(Ends {
-            source: end(source, &allocation.db_user, source_password),
-            target: end(target, &allocation.db_name, target_password),
-            authorities,
-        })
-    }
-
-    /// True: the copy is the same. False: it is still being compared.
-    pub async fn verify_copy(&self, id: Uuid) -> Result<bool, Error> {
-        let (found, allocation) = self.move_and_allocation(id).await?;
-        match found.state {
-            MoveState::Verified | MoveState::Switched => return Ok(true),
-            MoveState::Copying => {}
-            _ => return Err(Error::InvalidState("there is no copy".into())),
-        }
-        if let Some(difference) = found.last_error.strip_prefix(DIFFERS) {
-            return Err(Error::CopyDiffers(difference.to_owned()));
-        }
-        if !self.verifying.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            return Ok(false);
-        }
-        let app = self.clone();
-        let comparing = Comparing(self.clone(), id);
-        let work = async move {
-            let _comparing = comparing;
-            app.compare(&found, &allocation.db_name).await
-        };
-        let task = tokio::spawn(work.in_current_span());
-        match tokio::time::timeout(PATIENCE, task).await {
-            Ok(outcome) => outcome.map_err(|error| Error::Internal(error.into()))?.map(|()| true),
-            Err(_) => Ok(false),
-        }
-    }
-
-    async fn compare(&self, found: &Move, name: &str) -> Result<(), Error> {
+    /// Both servers of a move as their administrators reach them.
+    async fn ends(&self, found: &Move) -> Result<(Target, Target), Error> {
         let mut conn = self.pool.acquire().await?;
         let source = servers::find(&mut conn, found.source).await?.ok_or(Error::Conflict)?;
         let target = servers::find(&mut conn, found.target).await?.ok_or(Error::Conflict)?;
-        let (from, to) = (self.target(&mut conn, &source).await?, self.target(&mut conn, &target).await?);
-        drop(conn);
-        let (here, there) = tokio::join!(self.tenants.content(&from, name), self.tenants.content(&to, name));
-        let here = here.map_err(|error| tenant_error(&source.name, error))?;
-        let there = there.map_err(|error| tenant_error(&target.name, error))?;
-        let now = runtime::clock::now();
-        let mut conn = self.pool.acquire().await?;
-        if let Some(difference) = here.difference(&there) {
-            tracing::error!(r#move.id = %found.id, difference, "a copy differs from its source");
-            moves::note_failure(&mut conn, found.id, &[DIFFERS, &difference].concat(), now).await?;
-            return Err(Error::CopyDiffers(difference));
+        Ok((self.target(&mut conn, &source).await?, self.target(&mut conn, &target).await?))
+    }
+
+    /// Does work of a move that may take long. `None`: it goes on behind the caller, who asks again.
+    async fn in_background<T: Send + 'static>(
+        &self,
+        id: Uuid,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        if !self.at_moves.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return Ok(None);
         }
-        self.fail.at("move.compared");
-        tracing::info!(r#move.id = %found.id, tables = here.tables.len(), rows = here.rows(), "a copy is the same as its source");
-        if moves::advance(&mut conn, found.id, &[MoveState::Copying], MoveState::Verified, now).await? {
-            Ok(())
-        } else {
-            Err(Error::InvalidState("the move has ended".into()))
+        let at_it = AtIt(self.clone(), id);
+        let work = async move {
+            let _at_it = at_it;
+            work.await
+        };
+        match tokio::time::timeout(PATIENCE, tokio::spawn(work.in_current_span())).await {
+            Ok(outcome) => outcome.map_err(|error| Error::Internal(error.into()))?.map(Some),
+            Err(_) => Ok(None),
         }
     }
 
@@ -241,17 +147,14 @@ impl App {
     }
 }
 
-/// A comparison that goes on; however it ends, another may begin.
-struct Comparing(App, Uuid);
+/// Work on a move that goes on; however it ends, other work may begin.
+struct AtIt(App, Uuid);
 
-impl Drop for Comparing {
+impl Drop for AtIt {
     fn drop(&mut self) {
-        self.0.verifying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.at_moves.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
-
-/// Begins the note of a difference.
-const DIFFERS: &str = "copy differs: ";
 
 /// Only a database in use can be moved.
 fn movable(allocation: &Allocation) -> Result<(), Error> {

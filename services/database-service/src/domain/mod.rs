@@ -8,6 +8,7 @@ pub mod growth;
 pub mod names;
 pub mod placement;
 pub mod pool;
+pub mod trace;
 pub mod tuning;
 
 /// A word that is none of an enum's.

@@ -43,6 +43,8 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.database.v1.AllocationService/Reclaim", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/ReserveMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/BeginCopy", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/CompareCopy", allow: WORKER_ONLY },
+    MethodPolicy { method: "/saasodoo.database.v1.MoveService/SyncCopy", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/VerifyCopy", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/SwitchMove", allow: WORKER_ONLY },
     MethodPolicy { method: "/saasodoo.database.v1.MoveService/AbortMove", allow: WORKER_ONLY },

@@ -2,8 +2,9 @@
 
 use contracts::database::v1::move_service_server::MoveService;
 use contracts::database::v1::{
-    AbortMoveRequest, AbortMoveResponse, BeginCopyRequest, BeginCopyResponse, CopyEnd, FinishMoveRequest,
-    FinishMoveResponse, ReserveMoveRequest, ReserveMoveResponse, SwitchMoveRequest, SwitchMoveResponse,
+    AbortMoveRequest, AbortMoveResponse, BeginCopyRequest, BeginCopyResponse, CompareCopyRequest,
+    CompareCopyResponse, CopyEnd, FinishMoveRequest, FinishMoveResponse, ReserveMoveRequest,
+    ReserveMoveResponse, SwitchMoveRequest, SwitchMoveResponse, SyncCopyRequest, SyncCopyResponse,
     VerifyCopyRequest, VerifyCopyResponse,
 };
 use contracts::scalars::timestamp;
@@ -12,7 +13,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{allocation_message, unsigned};
-use crate::app::moves::{End, Reserved, Wish};
+use crate::app::moves::{End, Reserved, Synced, Wish};
 use crate::app::{App, external_id};
 use crate::error::Error;
 
@@ -72,6 +73,27 @@ impl MoveService for Api {
             image: ends.target.server.image.clone(),
             ca_certificates: ends.authorities,
         }))
+    }
+
+    async fn compare_copy(
+        &self,
+        request: Request<CompareCopyRequest>,
+    ) -> Result<Response<CompareCopyResponse>, Status> {
+        let done = self.0.compare_copy(id(&request.get_ref().move_id)?).await?;
+        let status = if done { "compared" } else { "running" };
+        Ok(Response::new(CompareCopyResponse { status: status.into() }))
+    }
+
+    async fn sync_copy(
+        &self,
+        request: Request<SyncCopyRequest>,
+    ) -> Result<Response<SyncCopyResponse>, Status> {
+        let status = match self.0.sync_copy(id(&request.get_ref().move_id)?).await? {
+            Synced::Yes => "synced",
+            Synced::Running => "running",
+            Synced::CopyAgain => "copy_again",
+        };
+        Ok(Response::new(SyncCopyResponse { status: status.into() }))
     }
 
     async fn verify_copy(

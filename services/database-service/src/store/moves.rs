@@ -1,6 +1,9 @@
 //! Table `moves`. A slot that a move holds counts by trigger (DBS-23, DBS-33).
 
+use std::collections::BTreeSet;
+
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -8,6 +11,7 @@ use super::decode;
 use crate::domain::MoveState;
 use crate::domain::estimate::Measured;
 use crate::domain::placement::PlanTier;
+use crate::domain::trace::Trace;
 use crate::secrets::Sealed;
 
 /// A move of one tenant.
@@ -87,6 +91,105 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Move
     .fetch_optional(conn)
     .await?;
     row.map(Move::try_from).transpose()
+}
+
+/// What is known of a copy.
+#[derive(Debug)]
+pub struct Copied {
+    /// Which copy.
+    pub number: i32,
+    /// What the source looked like when the copy was begun, or brought up to it.
+    pub trace: Option<Trace>,
+    /// Tables that were the same at both ends; absent: nobody looked.
+    pub compared: Option<BTreeSet<String>>,
+}
+
+struct CopiedRow {
+    copies: i32,
+    trace: Option<Json<Trace>>,
+    compared: Option<Json<BTreeSet<String>>>,
+}
+
+/// What is known of a copy.
+pub async fn copied(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Copied> {
+    let row = sqlx::query_as!(
+        CopiedRow,
+        r#"SELECT copies, trace AS "trace: Json<Trace>", compared AS "compared: Json<BTreeSet<String>>" FROM moves WHERE id = $1"#,
+        id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Copied {
+        number: row.copies,
+        trace: row.trace.map(|json| json.0),
+        compared: row.compared.map(|json| json.0),
+    })
+}
+
+/// A copy begins from nothing.
+pub async fn note_trace(conn: &mut PgConnection, id: Uuid, trace: &Trace) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE moves SET copies = copies + 1, trace = $2, compared = NULL, closed_to_copies = false WHERE id = $1",
+        id,
+        Json(trace) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// These tables were the same at both ends.
+pub async fn note_compared(
+    conn: &mut PgConnection,
+    id: Uuid,
+    copy: i32,
+    compared: &BTreeSet<String>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE moves SET compared = $3 WHERE id = $1 AND copies = $2 AND state = 'copying'",
+        id,
+        copy,
+        Json(compared) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The copy has all that the source had at `trace`.
+pub async fn note_synced(
+    conn: &mut PgConnection,
+    id: Uuid,
+    copy: i32,
+    trace: &Trace,
+    compared: &BTreeSet<String>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE moves SET trace = $3, compared = $4 WHERE id = $1 AND copies = $2 AND state = 'copying'",
+        id,
+        copy,
+        Json(trace) as _,
+        Json(compared) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// May tables of this copy be written?
+pub async fn is_open_to_copies(conn: &mut PgConnection, id: Uuid, copy: i32) -> sqlx::Result<bool> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT state = 'copying' AND copies = $2 AND NOT closed_to_copies AS "open!" FROM moves WHERE id = $1"#,
+        id,
+        copy
+    );
+    Ok(open.fetch_optional(conn).await?.unwrap_or(false))
+}
+
+/// No table of the copy may be written any more.
+pub async fn close_to_copies(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE moves SET closed_to_copies = true WHERE id = $1", id).execute(conn).await?;
+    Ok(())
 }
 
 /// Moves of an allocation that something is left of: a copy, or a kept source.

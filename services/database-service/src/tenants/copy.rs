@@ -2,7 +2,7 @@
 //!
 //! The comparison reads every row of both ends as administrator with an empty search path, so that nothing that a tenant defined runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -13,6 +13,10 @@ use super::rotate;
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
 use crate::domain::names::logins;
+use crate::domain::trace::Table;
+
+/// Stands for a table that is not read, since it is known to be the same.
+const KNOWN: (i64, String) = (0, String::new());
 
 /// What one end holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,12 +72,44 @@ impl Tenants {
         self.prepare(target, tenant).await
     }
 
-    /// What a database holds.
-    pub async fn content(&self, target: &Target, database: &str) -> Result<Content, TenantError> {
+    /// What a database holds; not of tables that are `known` to be the same.
+    pub async fn content(
+        &self,
+        target: &Target,
+        database: &str,
+        known: &BTreeSet<String>,
+    ) -> Result<Content, TenantError> {
         let mut conn = connect(target, database).await?;
-        let content = content(&mut conn).await?;
+        let content = content(&mut conn, known).await?;
         conn.close().await?;
         Ok(content)
+    }
+
+    /// Those of these tables that are the same at both ends now, while the tenant may be at work: each is looked at by itself.
+    pub async fn same(
+        &self,
+        source: &Target,
+        copy: &Target,
+        database: &str,
+        tables: &[&Table],
+    ) -> Result<BTreeSet<String>, TenantError> {
+        let (mut source, mut copy) = (connect(source, database).await?, connect(copy, database).await?);
+        let mut same = BTreeSet::new();
+        for table in tables {
+            let (here, there) = tokio::join!(
+                rows(&mut source, &table.schema, &table.name),
+                rows(&mut copy, &table.schema, &table.name)
+            );
+            // Whatever is wrong with one table is found again, and told, by the comparison at the end.
+            if let (Ok(here), Ok(there)) = (here, there)
+                && here == there
+            {
+                same.insert([table.schema.as_str(), ".", &table.name].concat());
+            }
+        }
+        source.close().await?;
+        copy.close().await?;
+        Ok(same)
     }
 
     /// Nobody logs in as the tenant any more, and whoever else does finds it read-only. May be repeated.
@@ -106,7 +142,7 @@ impl Tenants {
     }
 }
 
-async fn connect(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+pub(super) async fn connect(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
     let options = target.options(database);
     let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
         .await
@@ -118,7 +154,23 @@ async fn connect(target: &Target, database: &str) -> Result<PgConnection, Tenant
     Ok(conn)
 }
 
-async fn content(conn: &mut PgConnection) -> Result<Content, TenantError> {
+/// Number of rows, and sum of their hashes: the order differs between the ends, which a sum does not see.
+async fn rows(conn: &mut PgConnection, schema: &str, name: &str) -> Result<(i64, String), TenantError> {
+    let row = Statement::new(
+        // No cast of the row: a tenant may define one of its own, and it would run with our rights.
+        "SELECT count(*), coalesce(sum(hashtextextended(textin(record_out(\"~\")), 0)::numeric), 0)::text FROM ONLY ",
+    )
+    .identifier(schema)
+    .sql(".")
+    .identifier(name)
+    // An alias that no column is likely to be called.
+    .sql(" AS \"~\"")
+    .fetch_one(conn)
+    .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+async fn content(conn: &mut PgConnection, known: &BTreeSet<String>) -> Result<Content, TenantError> {
     let mut tx = conn.begin().await?;
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
     let relations: Vec<(String, String, String)> = sqlx::query_as(
@@ -138,19 +190,10 @@ async fn content(conn: &mut PgConnection) -> Result<Content, TenantError> {
                 .fetch_one(&mut *tx)
                 .await?;
             found.sequences.insert(full, (row.try_get(0)?, row.try_get(1)?));
+        } else if known.contains(&full) {
+            found.tables.insert(full, KNOWN);
         } else {
-            // The order of rows differs between the ends: a sum does not see it.
-            let row = Statement::new(
-                "SELECT count(*), coalesce(sum(hashtextextended(\"~\"::text, 0)::numeric), 0)::text FROM ONLY ",
-            )
-            .identifier(&schema)
-            .sql(".")
-            .identifier(&name)
-            // An alias that no column is likely to be called.
-            .sql(" AS \"~\"")
-            .fetch_one(&mut *tx)
-            .await?;
-            found.tables.insert(full, (row.try_get(0)?, row.try_get(1)?));
+            found.tables.insert(full, rows(&mut tx, &schema, &name).await?);
         }
     }
     found.parts = sqlx::query_as(

@@ -5,10 +5,12 @@ mod privacy;
 mod probe;
 mod provision;
 mod reaper;
+mod refill;
 mod rotate;
 mod served;
 mod statement;
 mod template;
+mod trace;
 mod usage;
 
 use std::collections::HashMap;
@@ -27,6 +29,7 @@ pub use copy::Content;
 pub use probe::ProbeResult;
 pub use provision::Tenant;
 pub use reaper::SessionLimits;
+pub use refill::Copy;
 pub use served::Served;
 pub use usage::Usage;
 

@@ -43,6 +43,11 @@ impl Statement {
         self.0.push(quote);
     }
 
+    /// Its text, for the one call that takes nothing else (`COPY`).
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+
     /// Runs it.
     pub(super) async fn execute<'e, E: Executor<'e, Database = Postgres>>(
         self,

@@ -12,6 +12,7 @@ mod growth;
 mod isolation;
 mod move_crashes;
 mod moves;
+mod moves_running;
 mod operators;
 mod outages;
 mod pool_server;

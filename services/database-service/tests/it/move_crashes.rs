@@ -4,11 +4,11 @@
 use contracts::database::v1::{BeginCopyResponse, CopyEnd};
 use database_service::app::App;
 use database_service::app::allocate::{Outcome, Wanted};
-use database_service::app::moves::{End, Ends, Reserved, Wish};
+use database_service::app::moves::{End, Ends, Reserved, Synced, Wish};
 use database_service::domain::names::ExternalId;
 use database_service::failpoint::{self, FailPoint};
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::crashes::{Lives, wipe};
@@ -72,12 +72,15 @@ async fn made(server: &PoolServer) -> (i64, i64) {
 }
 
 async fn rows(lives: &Lives, server: &PoolServer) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut tenant(lives, server).await).await.unwrap()
+}
+
+/// A session with the credentials of now.
+async fn tenant(lives: &Lives, server: &PoolServer) -> PgConnection {
     let request = contracts::database::v1::GetCredentialsRequest { instance_id: "mover".into() };
     let found = lives.world.allocations().get_credentials(request).await.unwrap().into_inner();
     let allocation = found.allocation.unwrap();
-    let mut tenant =
-        server.try_connect(&allocation.db_user, &found.password, &allocation.db_name).await.unwrap();
-    sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut tenant).await.unwrap()
+    server.try_connect(&allocation.db_user, &found.password, &allocation.db_name).await.unwrap()
 }
 
 async fn reserve(lives: &mut Lives, id: Uuid) -> Reserved {
@@ -89,15 +92,38 @@ async fn reserve(lives: &mut Lives, id: Uuid) -> Reserved {
     .await
 }
 
-/// As the worker does it: begin, copy, compare; from the beginning again when something is not as it should be.
-async fn copy_and_compare(lives: &mut Lives, id: Uuid) {
+/// As the worker does it: begin, copy, compare, let the tenant write a row, copy what changed, compare.
+async fn copy_and_compare(lives: &mut Lives, first: &PoolServer, id: Uuid) {
     let ends = step(lives, move |app| async move { app.begin_copy(id).await }).await;
     copied(&ends);
+    until(lives, "the comparison beside the work", move |app| async move { app.compare_copy(id).await })
+        .await;
+    assert_eq!(
+        sqlx::query("INSERT INTO t SELECT max(n) + 1 FROM t")
+            .execute(&mut tenant(lives, first).await)
+            .await
+            .unwrap()
+            .rows_affected(),
+        1
+    );
+    until(lives, "the last tables", move |app| async move {
+        let synced = app.sync_copy(id).await?;
+        assert_ne!(synced, Synced::CopyAgain, "nothing but one table changed");
+        Ok(synced == Synced::Yes)
+    })
+    .await;
+    until(lives, "the comparison", move |app| async move { app.verify_copy(id).await }).await;
+}
+
+/// On a busy machine work goes on in the background, as with a large database: asked again, as the worker does.
+async fn until<F>(lives: &mut Lives, what: &str, work: impl Fn(App) -> F)
+where
+    F: Future<Output = Result<bool, database_service::error::Error>> + Send + 'static,
+{
     let mut asked = 0;
-    // On a busy machine it goes on in the background, as with a large one: asked again, as the worker does.
-    while !step(lives, move |app| async move { app.verify_copy(id).await }).await {
+    while !step(lives, &work).await {
         asked += 1;
-        assert!(asked < 600, "the comparison does not end");
+        assert!(asked < 600, "{what} does not end");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
@@ -138,15 +164,15 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
     lives.bring_up(&other, second).await;
 
     assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
-    copy_and_compare(lives, id).await;
+    copy_and_compare(lives, first, id).await;
     assert_eq!(step(lives, move |app| async move { app.abort_move(id).await }).await, "aborted");
     balanced(&lives.world.pool).await;
     assert_eq!((made(first).await, made(second).await), ((1, 1), (0, 0)));
-    assert_eq!(rows(lives, first).await, 300, "as it was");
+    assert_eq!(rows(lives, first).await, 301, "as it was");
 
     let id = Uuid::now_v7();
     assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
-    copy_and_compare(lives, id).await;
+    copy_and_compare(lives, first, id).await;
     let (_, server, _) = step(lives, move |app| async move { app.switch_move(id).await }).await;
     assert_eq!(server.id.to_string(), other.id);
     sweep(lives).await;
@@ -158,7 +184,7 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
         .await
         .unwrap();
     assert!(closed, "nobody logs in to the source any more");
-    assert_eq!(rows(lives, second).await, 300);
+    assert_eq!(rows(lives, second).await, 302);
 
     sqlx::query("UPDATE moves SET drop_after = now() - interval '1 minute' WHERE state = 'switched'")
         .execute(&lives.world.pool)
@@ -167,7 +193,7 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
     sweep(lives).await;
     balanced(&lives.world.pool).await;
     assert_eq!((made(first).await, made(second).await), ((0, 0), (1, 1)));
-    assert_eq!(rows(lives, second).await, 300);
+    assert_eq!(rows(lives, second).await, 302);
     assert_eq!(lives.world.statuses().await.len(), 2, "no server more than it takes");
     let purge = database_service::domain::ReleaseMode::Purge;
     lives.world.app.release(&ExternalId::try_new("mover").unwrap(), purge).await.unwrap();

@@ -16,14 +16,14 @@ use crate::pool_server::{PoolServer, binaries};
 use crate::world::{World, settings};
 
 /// A tenant with data on the first of two pools.
-struct Scene {
-    world: World,
-    first: PoolServer,
-    second: PoolServer,
+pub struct Scene {
+    pub world: World,
+    pub first: PoolServer,
+    pub second: PoolServer,
 }
 
 impl Scene {
-    async fn new(pool: &PgPool) -> Self {
+    pub async fn new(pool: &PgPool) -> Self {
         let world = World::still(pool, settings(1)).await;
         let (_spec, first) = world.first_pool().await;
         assert_eq!(world.allocate("i", "c", "starter").await.unwrap().status, "allocated");
@@ -50,14 +50,14 @@ impl Scene {
     }
 
     /// A session with the credentials of now.
-    async fn tenant(&self, server: &PoolServer) -> sqlx::Result<PgConnection> {
+    pub async fn tenant(&self, server: &PoolServer) -> sqlx::Result<PgConnection> {
         let request = GetCredentialsRequest { instance_id: "i".into() };
         let found = self.world.allocations().get_credentials(request).await.unwrap().into_inner();
         let allocation = found.allocation.unwrap();
         server.try_connect(&allocation.db_user, &found.password, &allocation.db_name).await
     }
 
-    async fn reserve(&self, id: Uuid, pool: &str) -> Result<ReserveMoveResponse, Status> {
+    pub async fn reserve(&self, id: Uuid, pool: &str) -> Result<ReserveMoveResponse, Status> {
         let request = ReserveMoveRequest {
             move_id: id.to_string(),
             instance_id: "i".into(),
@@ -67,12 +67,12 @@ impl Scene {
         Ok(self.world.moves().reserve_move(request).await?.into_inner())
     }
 
-    async fn begin(&self, id: Uuid) -> Result<BeginCopyResponse, Status> {
+    pub async fn begin(&self, id: Uuid) -> Result<BeginCopyResponse, Status> {
         let request = BeginCopyRequest { move_id: id.to_string() };
         Ok(self.world.moves().begin_copy(request).await?.into_inner())
     }
 
-    async fn verify(&self, id: Uuid) -> Result<(), Status> {
+    pub async fn verify(&self, id: Uuid) -> Result<(), Status> {
         eventually("the end of the comparison", std::time::Duration::from_secs(20), || async {
             let request = VerifyCopyRequest { move_id: id.to_string() };
             match self.world.moves().verify_copy(request).await {
@@ -83,13 +83,13 @@ impl Scene {
         .await
     }
 
-    async fn switch(&self, id: Uuid) -> Result<String, Status> {
+    pub async fn switch(&self, id: Uuid) -> Result<String, Status> {
         let request = SwitchMoveRequest { move_id: id.to_string() };
         let answer = self.world.moves().switch_move(request).await?.into_inner();
         Ok(answer.allocation.unwrap().db_server_name)
     }
 
-    async fn abort(&self, id: Uuid) -> String {
+    pub async fn abort(&self, id: Uuid) -> String {
         let request = AbortMoveRequest { move_id: id.to_string() };
         self.world.moves().abort_move(request).await.unwrap().into_inner().status
     }
@@ -143,7 +143,7 @@ pub fn copy(ends: &BeginCopyResponse) {
     run("pg_restore", target, &["--exit-on-error", "--jobs=4", &database, &dump]);
 }
 
-fn reason(status: &Status) -> String {
+pub fn reason(status: &Status) -> String {
     Refusal::from_status(status).reason
 }
 
@@ -159,7 +159,7 @@ async fn a_database_moves_with_all_its_data_and_its_source_is_kept_for_a_week(po
             (reserved.status.as_str(), reserved.target_pool.as_str()),
             ("reserved", "postgres-pool-2")
         );
-        assert!(reserved.size_bytes > 1_000_000 && reserved.estimated_downtime_seconds >= 30);
+        assert!(reserved.size_bytes > 1_000_000 && reserved.estimated_downtime_seconds >= 15);
     }
     scene.begin(id).await.unwrap();
     copy(&scene.begin(id).await.unwrap());

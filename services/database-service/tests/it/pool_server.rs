@@ -232,9 +232,12 @@ impl PoolServer {
 
     /// A session of the administrator in database `postgres`.
     pub async fn admin(&self) -> PgConnection {
-        self.try_connect("pool_admin", self.password.expose_secret(), "postgres")
-            .await
-            .expect("administrator")
+        self.admin_in("postgres").await
+    }
+
+    /// The same in another database.
+    pub async fn admin_in(&self, database: &str) -> PgConnection {
+        self.try_connect("pool_admin", self.password.expose_secret(), database).await.expect("administrator")
     }
 
     /// A session of anybody.

@@ -58,11 +58,27 @@ pub struct Copy {
     pub target: End,
     /// What both are checked against, in PEM (DBS-35); empty: one of them is from before TLS.
     pub authorities: String,
+    /// How many processes dump, and restore.
+    pub processes: Processes,
+}
+
+/// How hard a copy works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processes {
+    /// The instance runs meanwhile, and its role has a limit of connections: two, with one more connection each.
+    BesideWork,
+    /// It is off and waits: four.
+    All,
 }
 
 /// Name of job, Secret and policy.
 pub fn name(operation: Uuid) -> Result<Name, InvalidName> {
     Name::try_new(format!("move-{operation}"))
+}
+
+/// The same of the copy that is made anew when the instance is off.
+pub fn name_when_off(operation: Uuid) -> Result<Name, InvalidName> {
+    Name::try_new(format!("move-{operation}-off"))
 }
 
 impl Copy {
@@ -220,6 +236,7 @@ mod tests {
             source: end(1, "postgres-pool-1.saasodoo.svc.cluster.local", "old-password"),
             target: end(2, "postgres-pool-2.saasodoo.svc.cluster.local", "new-password"),
             authorities: "authorities".into(),
+            processes: Processes::BesideWork,
         }
     }
 

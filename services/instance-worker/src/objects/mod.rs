@@ -18,6 +18,6 @@ pub mod settings;
 pub mod tenant;
 pub mod volume;
 
-pub use names::Name;
+pub use names::{InvalidName, Name};
 pub use settings::Settings;
 pub use tenant::{DatabaseAccess, Tenant, Wish};

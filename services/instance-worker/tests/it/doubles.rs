@@ -35,6 +35,8 @@ static DATABASE: &[MethodPolicy] = &[
     by_worker("/saasodoo.database.v1.CredentialService/AbortRotation"),
     by_worker("/saasodoo.database.v1.MoveService/ReserveMove"),
     by_worker("/saasodoo.database.v1.MoveService/BeginCopy"),
+    by_worker("/saasodoo.database.v1.MoveService/CompareCopy"),
+    by_worker("/saasodoo.database.v1.MoveService/SyncCopy"),
     by_worker("/saasodoo.database.v1.MoveService/VerifyCopy"),
     by_worker("/saasodoo.database.v1.MoveService/SwitchMove"),
     by_worker("/saasodoo.database.v1.MoveService/AbortMove"),
@@ -60,6 +62,8 @@ pub struct Move {
     pub state: &'static str,
     /// How long the instance was off, once the worker told.
     pub off: Option<u32>,
+    /// Copies that were begun.
+    pub copies: usize,
 }
 
 /// What the doubles know and were asked.
@@ -83,6 +87,10 @@ pub struct Known {
     pub moves: HashMap<String, Move>,
     /// Copies differ from their sources.
     pub copies_differ: bool,
+    /// The comparison beside the work goes on.
+    pub comparing: bool,
+    /// What was copied beside the work is of no use.
+    pub all_changed: bool,
     /// Instances whose database is on [`TARGET`].
     pub moved: BTreeSet<String>,
     /// Reports by pool.
@@ -189,7 +197,7 @@ impl MoveService for Doubles {
         self.called("ReserveMove")?;
         let request = request.into_inner();
         self.with(|known| {
-            let new = Move { instance: request.instance_id, state: "reserved", off: None };
+            let new = Move { instance: request.instance_id, state: "reserved", off: None, copies: 0 };
             known.moves.entry(request.move_id).or_insert(new);
         });
         Ok(Response::new(database::ReserveMoveResponse {
@@ -206,6 +214,11 @@ impl MoveService for Doubles {
         self.called("BeginCopy")?;
         let id = request.into_inner().move_id;
         let instance = self.advance(&id, &["reserved", "copying", "verified"], "copying")?;
+        self.with(|known| {
+            if let Some(found) = known.moves.get_mut(&id) {
+                found.copies += 1;
+            }
+        });
         let end = |pool: Uuid, host: &str| database::CopyEnd {
             pool_id: pool.to_string(),
             host: host.into(),
@@ -220,6 +233,29 @@ impl MoveService for Doubles {
             image: "simulated/database:15".into(),
             ca_certificates: String::new(),
         }))
+    }
+    async fn compare_copy(
+        &self,
+        request: Request<database::CompareCopyRequest>,
+    ) -> Result<Response<database::CompareCopyResponse>, Status> {
+        self.called("CompareCopy")?;
+        self.advance(&request.into_inner().move_id, &[], "copying")?;
+        let status = if self.with(|known| known.comparing) { "running" } else { "compared" };
+        Ok(Response::new(database::CompareCopyResponse { status: status.into() }))
+    }
+    async fn sync_copy(
+        &self,
+        request: Request<database::SyncCopyRequest>,
+    ) -> Result<Response<database::SyncCopyResponse>, Status> {
+        self.called("SyncCopy")?;
+        let id = request.into_inner().move_id;
+        self.advance(&id, &[], "copying")?;
+        let again = self.with(|known| {
+            let found = known.moves.get(&id);
+            known.all_changed && found.is_some_and(|found| found.copies < 2)
+        });
+        let status = if again { "copy_again" } else { "synced" };
+        Ok(Response::new(database::SyncCopyResponse { status: status.into() }))
     }
     async fn verify_copy(
         &self,

@@ -7,10 +7,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use sqlx::PgPool;
+use test_kit::eventually;
 use uuid::Uuid;
 
 use crate::doubles::{SERVER, TARGET};
-use crate::stack::Stack;
+use crate::stack::{SOON, Stack};
 
 /// Asks for a move of a running instance and lets the worker die after `step`; the operation's and the instance's ids.
 async fn moved(stack: &mut Stack, step: &str, ends: OperationState) -> (Uuid, Uuid) {
@@ -28,7 +29,7 @@ async fn moved(stack: &mut Stack, step: &str, ends: OperationState) -> (Uuid, Uu
         .unwrap();
     assert!(claims > 1, "nothing died at {place}");
     engine.cancel();
-    stack.becomes(id, Status::Running, crate::stack::SOON).await;
+    stack.becomes(id, Status::Running, SOON).await;
     (operation, id)
 }
 
@@ -47,8 +48,10 @@ async fn whole(stack: &Stack, id: Uuid, operation: Uuid, server: Uuid, step: &st
     let pods = stack.objects::<Pod>(id).await;
     let live = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count();
     assert_eq!(live, 1, "pods after {step}");
-    let left = stack.api::<Secret>().get_opt(&format!("move-{operation}")).await.unwrap();
-    assert!(left.is_none(), "the passwords of the copy are still there after {step}");
+    for name in [format!("move-{operation}"), format!("move-{operation}-off")] {
+        let left = stack.api::<Secret>().get_opt(&name).await.unwrap();
+        assert!(left.is_none(), "the passwords of {name} are still there after {step}");
+    }
 }
 
 /// DBS-33, REL-06
@@ -82,6 +85,49 @@ async fn a_move_that_fails_leaves_the_instance_as_it_was_although_the_worker_die
         let job = stack.api::<Job>().get_opt(&format!("move-{operation}")).await.unwrap();
         assert!(job.is_none_or(|job| job.metadata.deletion_timestamp.is_some()), "after {step}");
         assert!(stack.row(id).await.error.is_none(), "the operation alone tells of it");
+    }
+    stack.end().await;
+}
+
+/// DBS-33: the instance runs until its database was copied and compared, and what it wrote meanwhile follows when it is off.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn an_instance_runs_while_its_database_is_copied(database: PgPool) {
+    let mut stack = Stack::start(database).await;
+    stack.lead("leader-1");
+    let engine = stack.engine("worker", 4);
+    let id = stack.running_instance().await;
+    stack.doubles.with(|known| known.comparing = true);
+    let operation =
+        stack.ask(id, OperationKind::MoveDatabase, Status::Maintenance, DesiredState::Running).await;
+    eventually("the comparison beside the work", SOON, || async {
+        stack.doubles.with(|known| known.calls.get("CompareCopy").copied()).filter(|calls| *calls > 1)
+    })
+    .await;
+
+    let deployment = stack.objects::<Deployment>(id).await.remove(0);
+    assert_eq!(deployment.spec.unwrap().replicas, Some(1));
+    assert_eq!(deployment.status.unwrap().ready_replicas, Some(1));
+    assert_eq!(stack.doubles.with(|known| known.calls.get("SyncCopy").copied()), None);
+
+    stack.doubles.with(|known| known.comparing = false);
+    stack.ends(operation, OperationState::Succeeded).await;
+    whole(&stack, id, operation, TARGET, "all").await;
+    assert_eq!(stack.doubles.with(|known| known.moves[&operation.to_string()].copies), 1);
+    engine.cancel();
+    stack.end().await;
+}
+
+/// DBS-33, REL-06: a copy that is of no use is made anew with the instance off, whatever died on the way.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_database_that_changed_altogether_is_copied_again_when_it_is_off(database: PgPool) {
+    let mut stack = Stack::start(database).await;
+    stack.lead("leader-1");
+    stack.doubles.with(|known| known.all_changed = true);
+    for step in ["gone", "sync"] {
+        let (operation, id) = moved(&mut stack, step, OperationState::Succeeded).await;
+        whole(&stack, id, operation, TARGET, step).await;
+        let copies = stack.doubles.with(|known| known.moves[&operation.to_string()].copies);
+        assert_eq!(copies, 2, "after {step}");
     }
     stack.end().await;
 }

@@ -5,6 +5,7 @@
 mod databases;
 mod kills;
 mod ladder;
+mod moves;
 mod outages;
 mod pods;
 mod rotations;

@@ -69,6 +69,39 @@ impl Server {
         Ok(())
     }
 
+    /// Writes a row into a small table ten times a second, with the credentials of the instance, until its session is ended; gives their number.
+    pub async fn work(
+        &self,
+        stack: &Stack,
+        namespace: &str,
+        instance: &str,
+    ) -> anyhow::Result<tokio::task::JoinHandle<u64>> {
+        let secrets: Api<Secret> = Api::namespaced(client(stack).await?, namespace);
+        let data = secrets.get(&format!("odoo-{instance}")).await?.data.unwrap_or_default();
+        let text = |key: &str| -> anyhow::Result<&str> {
+            let value = data.get(key).with_context(|| format!("the Secret has no {key}"))?;
+            Ok(std::str::from_utf8(&value.0)?)
+        };
+        let options = self
+            .options
+            .clone()
+            .username(text("database-user")?)
+            .password(text("database-password")?)
+            .database(text("database-name")?);
+        let mut session = PgConnection::connect_with(&options).await?;
+        sqlx::raw_sql("CREATE TABLE activity (id bigserial PRIMARY KEY, at timestamptz DEFAULT now())")
+            .execute(&mut session)
+            .await?;
+        Ok(tokio::spawn(async move {
+            let mut written = 0;
+            while sqlx::query("INSERT INTO activity DEFAULT VALUES").execute(&mut session).await.is_ok() {
+                written += 1;
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            written
+        }))
+    }
+
     /// Dump and restore into a database that is made for it, by the programs and arguments of a move's job.
     pub fn copy_to(&self, database: &str, other: &Self, folder: &Path) -> anyhow::Result<()> {
         let copy = format!("bare_{}", Uuid::now_v7().simple());

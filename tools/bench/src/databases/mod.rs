@@ -1,7 +1,8 @@
-//! `databases`: giving instances a database, against the two statements that it cannot do without, on the same server in the same run; a
-//! health round over all pools; and a move of a large database.
+//! `databases`: giving instances a database, against the two statements that it cannot do without, on the same server in the same run; a move of a
+//! large database; and a health round over many pools.
 
 mod bare;
+mod many_pools;
 mod moving;
 
 use std::time::{Duration, Instant};
@@ -34,8 +35,11 @@ pub struct Settings {
     #[arg(long, default_value_t = 8)]
     concurrency: usize,
     /// Pools that a health round looks at, at least; those that are missing are made
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 20)]
     pools: usize,
+    /// Databases on all of them, at least; those that are missing are made
+    #[arg(long, default_value_t = 1000)]
+    tenants: usize,
     /// Size in MiB of the database that is moved; 0: none is
     #[arg(long, default_value_t = 1024)]
     move_mib: u32,
@@ -79,14 +83,13 @@ pub async fn run(settings: &Settings, stack: &Stack) -> anyhow::Result<Figures> 
     figures.add_times("allocation in parallel", &our_times, [None, None]);
     figures.add_times("bare in parallel", &their_times, [None, None]);
 
-    say("health round");
-    while pools(&admin).await?.len() < settings.pools {
-        own_pool(&admin, 1).await?;
-    }
-    round(&admin, &mut figures).await?;
     if settings.move_mib > 0 {
         moving::run(settings.move_mib, stack, &admin, &mut figures).await?;
     }
+    many_pools::fill(&admin, settings.pools, settings.tenants, settings.concurrency).await?;
+    say("health round");
+    memory(stack, "before the round", &mut figures).await?;
+    round(&admin, &mut figures).await?;
     memory(stack, "after", &mut figures).await?;
     Ok(figures)
 }
@@ -95,11 +98,6 @@ async fn allocate(admin: &Customer) -> anyhow::Result<()> {
     let body = json!({"instance_id": Uuid::now_v7(), "customer_id": Uuid::now_v7(), "plan_tier": "starter"});
     admin.post(&format!("{BASE}/allocate"), body).await?.expect(200)?;
     Ok(())
-}
-
-async fn pools(admin: &Customer) -> anyhow::Result<Vec<Value>> {
-    let body = admin.get(&format!("{BASE}/admin/pools?status=active&page_size=100")).await?.expect(200)?;
-    Ok(body["pools"].as_array().cloned().unwrap_or_default())
 }
 
 /// Orders a pool, waits until it is active, and puts it first.
@@ -141,6 +139,7 @@ async fn round(admin: &Customer, figures: &mut Figures) -> anyhow::Result<()> {
                 let result = &task["result"];
                 let number = |name: &str| result[name].as_f64().with_context(|| format!("no {name}: {task}"));
                 figures.add("pools in a health round", number("checked")?, "", None);
+                figures.add("databases on them", many_pools::tenants(admin).await? as f64, "", None);
                 figures.add("health round", number("duration_ms")?, "ms", Some("< 5000"));
                 return Ok(());
             }

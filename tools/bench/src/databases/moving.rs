@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{BASE, bare, own_pool};
 use crate::figures::{Figures, say};
+use crate::provision::NAMESPACE;
 
 /// Longest wait for the end of a move.
 const PATIENCE: Duration = Duration::from_hours(1);
@@ -32,6 +33,7 @@ pub async fn run(
     let there = Arc::new(bare::Server::connect(stack, &target).await?);
     say(&format!("filling {mebibytes} MiB"));
     here.fill(database, role, mebibytes).await?;
+    let at_work = here.work(stack, NAMESPACE, id).await?;
 
     say("by hand");
     let folder = std::env::temp_dir().join(format!("bench-{}", uuid::Uuid::now_v7()));
@@ -53,6 +55,8 @@ pub async fn run(
     let begun = admin.post(&path, body(false)).await?.expect(202)?;
     let operation = end(admin, id, begun["operation_id"].as_str().context("operation_id")?).await?;
     let whole = start.elapsed();
+    // Its session was ended for the last copies.
+    let written = at_work.await?;
     ensure!(operation["state"] == "succeeded", "{operation}");
     let events = admin.get(&format!("/instance/instances/{id}/events?page_size=100")).await?.expect(200)?;
     let told =
@@ -66,6 +70,7 @@ pub async fn run(
         .with_context(|| format!("no time off in {told:?}"))?;
 
     figures.add("size of the moved database", number(&estimate, "size_bytes") / 1_048_576.0, "MiB", None);
+    figures.add("rows written while it was copied", written as f64, "", None);
     figures.add("dump and restore by hand", by_hand.as_secs_f64(), "s", None);
     figures.add("move, whole time", whole.as_secs_f64(), "s", None);
     figures.add("move, instance off", off, "s", None);

@@ -14,7 +14,8 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const NAMESPACE: &str = "odoo-instances";
+/// Where instances are.
+pub const NAMESPACE: &str = "odoo-instances";
 
 /// A client with the stack's kubeconfig.
 pub async fn client(stack: &Stack) -> anyhow::Result<Client> {

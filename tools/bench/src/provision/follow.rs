@@ -13,9 +13,9 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 
+use super::NAMESPACE;
 use crate::figures::Figures;
 
-const NAMESPACE: &str = "odoo-instances";
 const INSTANCE: &str = "saasodoo.io/instance-id";
 
 /// When something was first seen, by instance.

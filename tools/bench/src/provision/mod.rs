@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::figures::{Figures, say};
 
-pub(crate) use bare::client;
+pub(crate) use bare::{NAMESPACE, client};
 pub(crate) use resources::memory;
 
 /// What to measure

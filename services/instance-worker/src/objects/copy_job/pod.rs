@@ -10,18 +10,19 @@ use k8s_openapi::api::core::v1::{
 
 use super::super::names::Name;
 use super::super::quantity;
-use super::{AUTHORITIES, Copy, End};
+use super::{AUTHORITIES, Copy, End, Processes};
 
 const WORK: &str = "work";
 const WORK_PATH: &str = "/work";
 const TRUST: &str = "trust";
 const TRUST_PATH: &str = "/trust";
 const DUMP: &str = "/work/dump";
-/// Processes that dump, and that restore: the instance is off meanwhile, so its connections are free.
-const JOBS: &str = "--jobs=4";
-
 /// Dump, then restore; passwords and authorities come from the Secret `name`.
 pub(super) fn pod(copy: &Copy, name: &Name) -> PodSpec {
+    let jobs = match copy.processes {
+        Processes::BesideWork => "--jobs=2",
+        Processes::All => "--jobs=4",
+    };
     let dump = container(
         copy,
         name,
@@ -31,7 +32,7 @@ pub(super) fn pod(copy: &Copy, name: &Name) -> PodSpec {
             "pg_dump",
             "--no-password",
             "--format=directory",
-            JOBS,
+            jobs,
             "--compress=1",
             "--no-owner",
             "--no-privileges",
@@ -51,7 +52,7 @@ pub(super) fn pod(copy: &Copy, name: &Name) -> PodSpec {
             "--no-privileges",
             "--no-comments",
             "--exit-on-error",
-            JOBS,
+            jobs,
         ],
         &[format!("--dbname={}", copy.target.database), DUMP.to_owned()],
     );

@@ -1,4 +1,5 @@
-//! `move_database`: the instance's database on another server (DBS-33). Up to the switch everything is taken back and the instance is as it was.
+//! `move_database`: the instance's database on another server (DBS-33). It is copied while the instance runs; only what was written since is copied when it
+//! is off. Up to the switch everything is taken back and the instance is as it was.
 
 use super::{Definition, Do, End, OperationKind, TakeBack, Undo, step, undoable};
 
@@ -6,9 +7,11 @@ pub(super) const DEFINITION: Definition = Definition {
     kind: OperationKind::MoveDatabase,
     steps: &[
         undoable("target", Do::ReserveMove, Undo::AbortMove),
+        undoable("copy", Do::CopyDatabase, Undo::DeleteCopyJobs),
+        step("compare", Do::CompareCopy),
         undoable("stop", Do::StopWorkload, Undo::StartAgain),
         step("gone", Do::AwaitGone),
-        undoable("copy", Do::CopyDatabase, Undo::DeleteCopyJob),
+        undoable("sync", Do::SyncCopy, Undo::DeleteCopyJobs),
         step("verify", Do::VerifyCopy),
         undoable("switch", Do::SwitchDatabase, Undo::SettleDatabase),
         step("workload", Do::WorkloadAsDesired),

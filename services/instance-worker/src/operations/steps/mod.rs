@@ -65,8 +65,12 @@ pub enum Do {
     FinalBackup,
     /// A slot on another server.
     ReserveMove,
-    /// The database, copied there.
+    /// The database, copied there while the instance runs.
     CopyDatabase,
+    /// Which tables are the same, before the instance is off.
+    CompareCopy,
+    /// What was written since.
+    SyncCopy,
     /// The copy is the same.
     VerifyCopy,
     /// The copy is the database from now on; row and Secret say so.
@@ -102,8 +106,8 @@ pub enum Undo {
     RouteOff,
     /// No slot and no copy on the other server.
     AbortMove,
-    /// No job, and nothing that it used.
-    DeleteCopyJob,
+    /// No copying job, and nothing that it used.
+    DeleteCopyJobs,
     /// A ready pod again, when the desired state says so.
     StartAgain,
     /// Row and Secret as database-service has it.
@@ -140,6 +144,8 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::AwaitGone => pods::gone(context).await,
         Do::ReserveMove => moving::reserve(context).await,
         Do::CopyDatabase => moving::copy(context).await,
+        Do::CompareCopy => moving::compare(context).await,
+        Do::SyncCopy => moving::sync(context).await,
         Do::VerifyCopy => moving::verify(context).await,
         Do::SwitchDatabase => moving::switch(context).await,
         Do::BeginRotation => rotating::begin(context).await,
@@ -165,7 +171,7 @@ pub async fn undo(effect: Undo, context: &mut Context<'_>) -> Result<Outcome, Fa
         Undo::ScaleDown => workload::apply(context, false).await,
         Undo::DeleteRoute => route::delete(context).await,
         Undo::AbortMove => moving::abort(context).await,
-        Undo::DeleteCopyJob => moving::delete_job(context).await,
+        Undo::DeleteCopyJobs => moving::delete_jobs(context).await,
         Undo::StartAgain => moving::start_again(context).await,
         Undo::SettleDatabase => moving::settle(context).await,
         Undo::AbortRotation => rotating::abort(context).await,

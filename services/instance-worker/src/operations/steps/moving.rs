@@ -1,4 +1,4 @@
-//! target, copy, verify, switch of a moving database (DBS-33). database-service holds the truth of the move under the operation's id; the worker
+//! target, copy, compare, sync, verify, switch of a moving database (DBS-33). database-service holds the truth of the move under the operation's id; the worker
 //! stops, copies by a job, and writes down where the database is.
 
 use std::time::Duration;
@@ -14,15 +14,15 @@ use uuid::Uuid;
 use super::super::context::Context;
 use super::super::step::{Failure, Outcome};
 use crate::cluster::{LookAt, Owner};
-use crate::objects::copy_job::{self, Copy, End, Progress};
-use crate::objects::{Name, Wish};
+use crate::objects::copy_job::{self, Copy, End, Processes, Progress};
+use crate::objects::{InvalidName, Name, Wish};
 
 /// A server of its own has to be made first.
 const TARGET_DEADLINE: Duration = Duration::from_mins(20);
 const TARGET_POLL: Duration = Duration::from_secs(5);
 /// Jobs are not watched: a small database is copied within this.
 const JOB_POLL: Duration = Duration::from_millis(500);
-/// Tries of a copy; the instance is off meanwhile.
+/// Tries of a copy.
 const COPIES: u32 = 3;
 /// An instance that was started again after a move that failed must be ready within this.
 const BACK_DEADLINE: time::Duration = time::Duration::minutes(12);
@@ -66,46 +66,73 @@ pub(super) async fn abort(context: &mut Context<'_>) -> Result<Outcome, Failure>
     Ok(Outcome::Done)
 }
 
-fn name(context: &Context<'_>) -> Result<Name, Failure> {
-    copy_job::name(context.operation.id)
-        .map_err(|error| Failure::permanent("internal", "the copy has no name", error.to_string()))
+fn named(name: Result<Name, InvalidName>) -> Result<Name, Failure> {
+    name.map_err(|error| Failure::permanent("internal", "the copy has no name", error.to_string()))
 }
 
+/// A copy of all, while the instance runs.
 pub(super) async fn copy(context: &mut Context<'_>) -> Result<Outcome, Failure> {
-    let name = name(context)?;
-    let cluster = &context.worker.cluster;
-    let Some(job) = cluster.get::<Job>(context.namespace(), name.as_str()).await? else {
-        begin(context, &name).await?;
-        return Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL));
-    };
-    if !Owner::Job(context.instance.id).owns(&job.metadata) {
-        return Err(crate::cluster::Error::OwnershipConflict(format!("Job {name}")).into());
-    }
-    match copy_job::progress(&job) {
-        Progress::Running => Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
-        Progress::Complete => {
+    let name = named(copy_job::name(context.operation.id))?;
+    match job(context, &name).await?.as_ref().map(copy_job::progress) {
+        None => begin(context, &name, Processes::BesideWork).await,
+        Some(Progress::Running) => Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+        Some(Progress::Complete) => {
             // The job itself goes by its time to live.
             delete_credentials(context, &name).await?;
             Ok(Outcome::Done)
         }
-        Progress::Failed(why) => {
-            let tries = context.operation.steps.iter().find(|step| step.name == "copy");
-            if tries.is_some_and(|step| step.attempts >= COPIES) {
-                return Err(Failure::permanent("copy_failed", "the database could not be copied", why));
-            }
-            // Restored by parts, so that what is there of it must go first: the next try begins with an empty target.
-            delete_everything(context, &name).await?;
-            Err(Failure::Retry {
-                reason: "copy_failed",
-                message: "the database could not be copied",
-                internal: why,
-            })
-        }
+        Some(Progress::Failed(why)) => again(context, "copy", &name, why).await,
     }
 }
 
+/// Which tables need not be read again when the instance is off.
+pub(super) async fn compare(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let compared = context.worker.peers.compare_copy(context.operation.id).await?;
+    Ok(if compared { Outcome::Done } else { Outcome::Wait(ParkedFor::Job, JOB_POLL) })
+}
+
+/// With the instance off: what was written since, or all of it, by another job, when that cannot be told.
+pub(super) async fn sync(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let name = named(copy_job::name_when_off(context.operation.id))?;
+    let anew = job(context, &name).await?;
+    match anew.as_ref().map(copy_job::progress) {
+        Some(Progress::Running) => return Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+        Some(Progress::Failed(why)) => return again(context, "sync", &name, why).await,
+        None | Some(Progress::Complete) => {}
+    }
+    match context.worker.peers.sync_copy(context.operation.id).await?.as_str() {
+        "synced" => {
+            delete_credentials(context, &name).await?;
+            Ok(Outcome::Done)
+        }
+        "copy_again" if anew.is_none() => begin(context, &name, Processes::All).await,
+        "copy_again" => again(context, "sync", &name, "it changed while the instance was off".into()).await,
+        _ => Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+    }
+}
+
+async fn job(context: &Context<'_>, name: &Name) -> Result<Option<Job>, Failure> {
+    let Some(job) = context.worker.cluster.get::<Job>(context.namespace(), name.as_str()).await? else {
+        return Ok(None);
+    };
+    if !Owner::Job(context.instance.id).owns(&job.metadata) {
+        return Err(crate::cluster::Error::OwnershipConflict(format!("Job {name}")).into());
+    }
+    Ok(Some(job))
+}
+
+/// Restored by parts, so that what is there of it must go first: the next try begins with an empty target.
+async fn again(context: &Context<'_>, step: &str, name: &Name, why: String) -> Result<Outcome, Failure> {
+    let tries = context.operation.steps.iter().find(|found| found.name == step);
+    if tries.is_some_and(|step| step.attempts >= COPIES) {
+        return Err(Failure::permanent("copy_failed", "the database could not be copied", why));
+    }
+    delete_everything(context, name).await?;
+    Err(Failure::Retry { reason: "copy_failed", message: "the database could not be copied", internal: why })
+}
+
 /// An empty target, then what the job needs, then the job.
-async fn begin(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
+async fn begin(context: &Context<'_>, name: &Name, processes: Processes) -> Result<Outcome, Failure> {
     let answer = context.worker.peers.begin_copy(context.operation.id).await?;
     let (Some(source), Some(target)) = (answer.source, answer.target) else {
         return Err(broken("an end of the copy is missing"));
@@ -117,6 +144,7 @@ async fn begin(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
         source: end(source)?,
         target: end(target)?,
         authorities: answer.ca_certificates,
+        processes,
     };
     let (cluster, settings) = (&context.worker.cluster, &context.worker.settings);
     let owner = Owner::Job(context.instance.id);
@@ -127,7 +155,7 @@ async fn begin(context: &Context<'_>, name: &Name) -> Result<(), Failure> {
     let uid = Some(made.uid());
     cluster.apply(&copy_job::secret(&copy, name, settings, uid), owner, LookAt::Server).await?;
     cluster.apply(&copy_job::policy(&copy, name, settings, uid), owner, LookAt::Server).await?;
-    Ok(())
+    Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL))
 }
 
 fn end(end: CopyEnd) -> Result<End, Failure> {
@@ -163,9 +191,11 @@ async fn delete_everything(context: &Context<'_>, name: &Name) -> Result<(), Fai
     delete_credentials(context, name).await
 }
 
-pub(super) async fn delete_job(context: &mut Context<'_>) -> Result<Outcome, Failure> {
-    let name = name(context)?;
-    delete_everything(context, &name).await?;
+pub(super) async fn delete_jobs(context: &mut Context<'_>) -> Result<Outcome, Failure> {
+    let operation = context.operation.id;
+    for name in [copy_job::name(operation), copy_job::name_when_off(operation)] {
+        delete_everything(context, &named(name)?).await?;
+    }
     Ok(Outcome::Done)
 }
 

@@ -1,0 +1,159 @@
+//! Brings a copy up to its source, table by table (DBS-33), while the instance is off.
+//!
+//! The source is read as administrator, the copy is written as its tenant: what a tenant defined (a default, a check, an index over a function) runs
+//! with its own rights, never with ours. Its role ignores triggers and foreign keys meanwhile, which [`Tenants::close_to_copies`] ends.
+
+use futures::TryStreamExt as _;
+use sqlx::{Connection as _, PgConnection, Row as _};
+
+use super::copy::connect;
+use super::statement::Statement;
+use super::{Target, TenantError, Tenants};
+use crate::domain::names::logins;
+use crate::domain::trace::Table;
+
+/// A copy as its tenant reaches it, and as administrator.
+#[derive(Debug)]
+pub struct Copy {
+    /// As administrator.
+    pub admin: Target,
+    /// As tenant.
+    pub tenant: Target,
+    /// Database, and role.
+    pub name: String,
+}
+
+/// A copy that is open for writing tables; see [`Tenants::open_copy`].
+#[derive(Debug)]
+pub struct Open(PgConnection);
+
+impl Tenants {
+    /// Ends all sessions of a tenant, and waits until they are gone: what they wrote is counted then.
+    pub async fn end_sessions(&self, target: &Target, database: &str) -> Result<(), TenantError> {
+        let names: Vec<String> = logins(database).into_iter().collect();
+        let stays: bool = sqlx::query_scalar(
+            "SELECT coalesce(bool_or(NOT pg_terminate_backend(pid, 10000)), false) FROM pg_stat_activity WHERE usename = ANY($1)",
+        )
+        .bind(&names)
+        .fetch_one(&self.admin(target))
+        .await?;
+        if stays {
+            return Err(TenantError::Internal(anyhow::anyhow!("a session of {database} does not end")));
+        }
+        Ok(())
+    }
+
+    /// A session that writes tables past their triggers and foreign keys.
+    pub async fn open_copy(&self, copy: &Copy) -> Result<Open, TenantError> {
+        Statement::new("ALTER ROLE ")
+            .identifier(&copy.name)
+            .sql(" IN DATABASE ")
+            .identifier(&copy.name)
+            .sql(" SET session_replication_role = replica")
+            .execute(&self.admin(&copy.admin))
+            .await?;
+        let mut session = connect(&copy.tenant, &copy.name).await?;
+        let role: String = sqlx::query_scalar("SELECT current_setting('session_replication_role')")
+            .fetch_one(&mut session)
+            .await?;
+        if role != "replica" {
+            return Err(TenantError::Internal(anyhow::anyhow!("{} does not get past triggers", copy.name)));
+        }
+        Ok(Open(session))
+    }
+
+    /// Nobody who writes to the copy is left, and its role is as every tenant's.
+    pub async fn close_to_copies(&self, target: &Target, database: &str) -> Result<(), TenantError> {
+        Statement::new("ALTER ROLE ")
+            .identifier(database)
+            .sql(" IN DATABASE ")
+            .identifier(database)
+            .sql(" RESET session_replication_role")
+            .execute(&self.admin(target))
+            .await?;
+        self.end_sessions(target, database).await
+    }
+
+    /// Writes these tables anew, each in a transaction of its own, and sets the sequences. May be repeated.
+    pub async fn refill(
+        &self,
+        source: &Target,
+        copy: Open,
+        database: &str,
+        tables: &[&Table],
+    ) -> Result<(), TenantError> {
+        let Open(mut copy) = copy;
+        let mut source = connect(source, database).await?;
+        for table in tables {
+            refill(&mut source, &mut copy, table).await?;
+        }
+        sequences(&mut source, &mut copy).await?;
+        source.close().await?;
+        copy.close().await?;
+        Ok(())
+    }
+
+    /// Statistics for the planner, as the tenant: an index over a function is the tenant's program.
+    pub async fn analyze(&self, copy: &Copy) -> Result<(), TenantError> {
+        let mut session = connect(&copy.tenant, &copy.name).await?;
+        sqlx::raw_sql("ANALYZE").execute(&mut session).await?;
+        session.close().await?;
+        Ok(())
+    }
+}
+
+fn named(statement: Statement, table: &Table) -> Statement {
+    statement.identifier(&table.schema).sql(".").identifier(&table.name)
+}
+
+async fn refill(
+    source: &mut PgConnection,
+    copy: &mut PgConnection,
+    table: &Table,
+) -> Result<(), TenantError> {
+    let mut tx = copy.begin().await?;
+    // Another process at the same table: its rows are seen after it, and go.
+    named(Statement::new("LOCK TABLE ONLY "), table).sql(" IN EXCLUSIVE MODE").execute(&mut *tx).await?;
+    named(Statement::new("DELETE FROM ONLY "), table).execute(&mut *tx).await?;
+    let out = named(Statement::new("COPY "), table).sql(" TO STDOUT").into_text();
+    let into = named(Statement::new("COPY "), table).sql(" FROM STDIN").into_text();
+    let mut rows = source.copy_out_raw(&out).await?;
+    let mut sink = tx.copy_in_raw(&into).await?;
+    while let Some(chunk) = rows.try_next().await? {
+        sink.send(chunk).await?;
+    }
+    let count = sink.finish().await?;
+    tx.commit().await?;
+    tracing::debug!(table = table.name, rows = count, "a table was copied again");
+    Ok(())
+}
+
+async fn sequences(source: &mut PgConnection, copy: &mut PgConnection) -> Result<(), TenantError> {
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
+    )
+    .fetch_all(&mut *source)
+    .await?;
+    for (schema, name) in found {
+        let read = || {
+            Statement::new("SELECT last_value, is_called FROM ")
+                .identifier(&schema)
+                .sql(".")
+                .identifier(&name)
+        };
+        let (here, there) = tokio::join!(read().fetch_one(&mut *source), read().fetch_one(&mut *copy));
+        let (here, there) = (here?, there?);
+        let value: (i64, bool) = (here.try_get(0)?, here.try_get(1)?);
+        if value != (there.try_get(0)?, there.try_get(1)?) {
+            sqlx::query("SELECT setval(format('%I.%I', $1::text, $2::text)::regclass, $3, $4)")
+                .bind(&schema)
+                .bind(&name)
+                .bind(value.0)
+                .bind(value.1)
+                .execute(&mut *copy)
+                .await?;
+        }
+    }
+    Ok(())
+}
