@@ -68,6 +68,7 @@ pub struct Move {
 
 /// What the doubles know and were asked.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of a test")]
 pub struct Known {
     /// Why no subscription may run.
     pub refusal: Option<String>,

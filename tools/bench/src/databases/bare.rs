@@ -75,7 +75,7 @@ impl Server {
         stack: &Stack,
         namespace: &str,
         instance: &str,
-    ) -> anyhow::Result<tokio::task::JoinHandle<u64>> {
+    ) -> anyhow::Result<tokio::task::JoinHandle<u32>> {
         let secrets: Api<Secret> = Api::namespaced(client(stack).await?, namespace);
         let data = secrets.get(&format!("odoo-{instance}")).await?.data.unwrap_or_default();
         let text = |key: &str| -> anyhow::Result<&str> {

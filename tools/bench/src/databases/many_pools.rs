@@ -18,8 +18,10 @@ pub async fn fill(admin: &Customer, pools: usize, tenants: usize, concurrency: u
         let path = format!("{BASE}/admin/pools/{}", pool["id"].as_str().context("id")?);
         admin.send(Method::PATCH, &path, Some(body)).await?.expect(200)?;
     }
-    let (missing, needed) =
-        (pools.saturating_sub(there.len()).max(1), tenants.saturating_sub(self::tenants(admin).await?));
+    let (missing, needed) = (
+        pools.saturating_sub(there.len()).max(1),
+        tenants.saturating_sub(usize::try_from(self::tenants(admin).await?)?),
+    );
     let slots = u32::try_from(needed.div_ceil(missing).max(1))?;
     say(&format!("{missing} pools of {slots} databases"));
     for _ in 0..missing {
@@ -35,9 +37,9 @@ pub async fn fill(admin: &Customer, pools: usize, tenants: usize, concurrency: u
 }
 
 /// Databases on all pools.
-pub async fn tenants(admin: &Customer) -> anyhow::Result<usize> {
+pub async fn tenants(admin: &Customer) -> anyhow::Result<u32> {
     let used = |pool: &Value| pool["current_instances"].as_u64().unwrap_or(0);
-    Ok(usize::try_from(list(admin).await?.iter().map(used).sum::<u64>())?)
+    Ok(u32::try_from(list(admin).await?.iter().map(used).sum::<u64>())?)
 }
 
 /// Pools that serve.

@@ -139,7 +139,7 @@ async fn round(admin: &Customer, figures: &mut Figures) -> anyhow::Result<()> {
                 let result = &task["result"];
                 let number = |name: &str| result[name].as_f64().with_context(|| format!("no {name}: {task}"));
                 figures.add("pools in a health round", number("checked")?, "", None);
-                figures.add("databases on them", many_pools::tenants(admin).await? as f64, "", None);
+                figures.add("databases on them", f64::from(many_pools::tenants(admin).await?), "", None);
                 figures.add("health round", number("duration_ms")?, "ms", Some("< 5000"));
                 return Ok(());
             }

@@ -70,7 +70,7 @@ pub async fn run(
         .with_context(|| format!("no time off in {told:?}"))?;
 
     figures.add("size of the moved database", number(&estimate, "size_bytes") / 1_048_576.0, "MiB", None);
-    figures.add("rows written while it was copied", written as f64, "", None);
+    figures.add("rows written while it was copied", f64::from(written), "", None);
     figures.add("dump and restore by hand", by_hand.as_secs_f64(), "s", None);
     figures.add("move, whole time", whole.as_secs_f64(), "s", None);
     figures.add("move, instance off", off, "s", None);
