@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use super::App;
 use crate::domain::growth::must_order;
@@ -20,8 +21,18 @@ const AUTOMATIC: &str = "automatic";
 impl App {
     /// Orders shared pools while more are needed than are there and coming. One decision at a time over all replicas.
     pub(super) async fn grow(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<(), Error> {
+        self.grow_beside(conn, None, now).await
+    }
+
+    /// The same for somebody who cannot use what `except` has: a tenant that shall move away from it.
+    pub(super) async fn grow_beside(
+        &self,
+        conn: &mut PgConnection,
+        except: Option<Uuid>,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
         let min_free = self.settings.min_free;
-        if !must_order(servers::supply(conn).await?, min_free) {
+        if !must_order(servers::supply(conn, except).await?, min_free) {
             return Ok(());
         }
         servers::lock_growth(conn).await?;
@@ -31,7 +42,7 @@ impl App {
             return Ok(());
         }
         // Read again under the lock: somebody else may have ordered meanwhile.
-        while must_order(servers::supply(conn).await?, min_free) {
+        while must_order(servers::supply(conn, except).await?, min_free) {
             for mut booked in servers::lock_open_in_the_making(conn).await? {
                 booked.booked_out = true;
                 servers::save(conn, &booked).await?;

@@ -96,6 +96,8 @@ impl Tenants {
     /// Statistics for the planner, as the tenant: an index over a function is the tenant's program.
     pub async fn analyze(&self, copy: &Copy) -> Result<(), TenantError> {
         let mut session = connect(&copy.tenant, &copy.name).await?;
+        // It says of each table of the catalogue that it is not the tenant's.
+        sqlx::raw_sql("SET client_min_messages = error").execute(&mut session).await?;
         sqlx::raw_sql("ANALYZE").execute(&mut session).await?;
         session.close().await?;
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use contracts::database::v1::{CompareCopyRequest, SyncCopyRequest};
+use contracts::database::v1::{CompareCopyRequest, ReserveMoveRequest, SyncCopyRequest};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use test_kit::eventually;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::moves::{Scene, copy, reason};
+use crate::world::{World, settings};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -113,6 +114,28 @@ async fn what_a_tenant_writes_while_its_database_is_copied_arrives(pool: PgPool)
     assert!(sqlx::query("INSERT INTO child (parent) VALUES (9)").execute(&mut tenant).await.is_err());
     let analyzed = "SELECT count(*)::text FROM pg_stats WHERE schemaname = 'public' AND tablename = 'partner' AND attname = 'name'";
     assert_eq!(texts(&mut tenant, analyzed).await, ["1"], "the planner knows the tables");
+}
+
+/// DBS-24, DBS-33: away from the only pool, which has room for everybody else: another one is ordered, once.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_move_away_from_the_only_pool_orders_another(pool: PgPool) {
+    let world = World::still(&pool, settings(50)).await;
+    let (_spec, _server) = world.first_pool().await;
+    assert_eq!(world.allocate("i", "c", "starter").await.unwrap().status, "allocated");
+    let request = ReserveMoveRequest {
+        move_id: Uuid::now_v7().to_string(),
+        instance_id: "i".into(),
+        ..ReserveMoveRequest::default()
+    };
+
+    for _ in 0..2 {
+        let answer = world.moves().reserve_move(request.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.status, "provisioning");
+        assert_eq!(world.specs().await.len(), 2);
+    }
+    let other = world.specs().await.pop().unwrap();
+    let _server = world.bring_up(&other).await;
+    assert_eq!(world.moves().reserve_move(request).await.unwrap().into_inner().status, "reserved");
 }
 
 /// DBS-33: a table that nobody wrote to is not read while the instance is off; one that somebody did is, although the copy of it was the same.

@@ -247,7 +247,7 @@ impl App {
         }
         let customer = super::super::external_id("customer_id", &allocation.customer_id)?;
         waiting::note(conn, instance, &customer, ServerType::Shared, now).await?;
-        self.grow(conn, now).await?;
+        self.grow_beside(conn, Some(allocation.db_server_id), now).await?;
         Ok(None)
     }
 }

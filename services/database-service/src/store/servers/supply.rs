@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::row::Row;
 use super::{Server, find};
@@ -50,8 +51,8 @@ pub async fn lock_dedicated(conn: &mut PgConnection, instance: &ExternalId) -> s
     row.map(Server::try_from).transpose()
 }
 
-/// What is there, what is coming, who waits. Pools that fail their checks for good do not count; those that stumble do.
-pub async fn supply(conn: &mut PgConnection) -> sqlx::Result<Supply> {
+/// What is there, what is coming, who waits, without what `except` has. Pools that fail their checks for good do not count; those that stumble do.
+pub async fn supply(conn: &mut PgConnection, except: Option<Uuid>) -> sqlx::Result<Supply> {
     let row = sqlx::query!(
         r#"SELECT
              coalesce(sum(max_instances - current_instances) FILTER (WHERE status = 'active' AND health_status <> 'unhealthy'
@@ -59,7 +60,8 @@ pub async fn supply(conn: &mut PgConnection) -> sqlx::Result<Supply> {
              coalesce(sum(max_instances) FILTER (WHERE status IN ('provisioning', 'initializing')), 0)::bigint AS "coming!",
              count(*) FILTER (WHERE status IN ('active', 'full')) AS "serving!",
              (SELECT count(*) FROM waiting WHERE server_type = 'shared') AS "waiting!"
-           FROM db_servers WHERE server_type = 'shared'"#
+           FROM db_servers WHERE server_type = 'shared' AND id IS DISTINCT FROM $1"#,
+        except
     )
     .fetch_one(conn)
     .await?;
