@@ -370,6 +370,7 @@ pub(crate) struct World {
     pub(crate) instances: Instances,
     pub(crate) remote: Remote,
     pub(crate) desk: Desk,
+    pub(crate) metrics: Metrics,
     pub(crate) api: Running,
 }
 
@@ -429,7 +430,7 @@ impl World {
         gateways: Gateways,
     ) -> Self {
         app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
-        let keys = Keyring::new();
+        let (keys, metrics) = (Keyring::new(), Metrics::new());
         let (directory, instances) = (Directory::default(), Instances::default());
         let mut users = Routes::builder();
         users.add_service(CustomerDirectoryServiceServer::new(directory.clone()));
@@ -450,7 +451,7 @@ impl World {
             stationery: app::Stationery { seller: seller(), fonts: Fonts::try_new(None).unwrap() },
             clock: app::BillingClock::default(),
             bell: app::inbox::Bell::default(),
-            metrics: BillingMetrics::new(&Metrics::new()),
+            metrics: BillingMetrics::new(&metrics),
             fail: FailPoint::default(),
         };
         let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
@@ -462,8 +463,15 @@ impl World {
             instances,
             remote,
             desk,
+            metrics,
             api,
         }
+    }
+
+    /// A line of the metrics, such as `billing_audit_findings{kind="total_differs"}`, as its number.
+    pub(crate) fn metric(&self, name: &str) -> Option<String> {
+        let text = self.metrics.encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(ToOwned::to_owned))
     }
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Authenticated> {
