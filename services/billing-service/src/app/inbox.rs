@@ -14,6 +14,7 @@ use super::Desk;
 use super::hear::{Outcome, hear};
 use crate::error::Error;
 use crate::provider::Name;
+use crate::store::mirror;
 use crate::store::webhooks::{self, Hook, HookState};
 
 /// Hooks in one round.
@@ -118,9 +119,19 @@ async fn round(desk: &Desk, hooks: &[Hook]) -> Result<(), Error> {
         }
     }
     for (customer, hooks) in pulls {
-        let outcome = super::sync::customer(desk, customer, super::sync::Cause::Hook).await;
+        let outcome = if mirror::is_ordering(&desk.pool, customer).await? {
+            // It is about a subscription that has no row of ours yet: a look would have to be made again.
+            Err(Error::Conflict)
+        } else {
+            super::sync::customer(desk, customer, super::sync::Cause::Hook).await
+        };
         for hook in hooks {
             match &outcome {
+                // The account's key is an id, but none of ours: we write our row before we make an account.
+                Err(Error::NotFound(_)) => {
+                    let (state, at) = (HookState::Ignored, runtime::clock::now());
+                    webhooks::finish(&desk.pool, hook, state, None, "about no account of ours", at).await?;
+                }
                 // The hook was faster than our own row.
                 Ok(synced) if !synced.whole => later(desk, hook, &Error::Conflict).await?,
                 Ok(_) => {

@@ -5,6 +5,7 @@
 //! which is older than either is pulled again instead of taking a newer state back.
 
 pub mod compare;
+mod credit_notes;
 mod invoices;
 mod subscriptions;
 

@@ -111,6 +111,16 @@ pub async fn make_due(db: impl PgExecutor<'_>, customer: Option<Uuid>) -> sqlx::
     Ok(done.rows_affected())
 }
 
+/// Is an order of a customer on its way to the provider?
+pub async fn is_ordering(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM orders WHERE customer_id = $1 AND state = 'placed') AS "is!""#,
+        customer
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// The customer with this account at the provider.
 pub async fn customer_of_account(db: impl PgExecutor<'_>, account: &str) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!("SELECT id FROM customers WHERE provider_account_id = $1", account)
@@ -200,6 +210,8 @@ pub struct NewMirror<'a> {
     pub customer_id: Uuid,
     /// About which subscription.
     pub subscription_id: Option<Uuid>,
+    /// The invoice that it corrects.
+    pub corrects_id: Option<Uuid>,
     /// Why.
     pub kind: InvoiceKind,
     /// Its lines.
@@ -227,8 +239,8 @@ pub async fn insert_invoice(
     let id = Uuid::now_v7();
     sqlx::query!(
         "INSERT INTO invoices (id, issuer, number, customer_id, subscription_id, kind, key, currency, subtotal_minor, tax_minor, total_minor, balance_minor,
-             buyer, provider, provider_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $2, $13, $14)",
+             buyer, corrects_id, provider, provider_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $15, $2, $13, $14)",
         id,
         KEEPER,
         new.number,
@@ -243,6 +255,7 @@ pub async fn insert_invoice(
         buyer,
         new.provider_id,
         new.created_at,
+        new.corrects_id,
     )
     .execute(&mut *connection)
     .await?;
@@ -258,6 +271,16 @@ pub async fn insert_invoice(
     Ok(id)
 }
 
+/// How many credit notes correct an invoice.
+pub async fn credit_notes(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM invoices WHERE corrects_id = $1 AND kind = 'credit_note'"#,
+        invoice
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// What the provider gave back of a payment.
 pub async fn set_refunded(
     connection: &mut PgConnection,
@@ -267,7 +290,7 @@ pub async fn set_refunded(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE payments SET refunded_minor = $2::bigint, state = CASE WHEN amount_minor = $2::bigint THEN 'refunded' ELSE state END, updated_at = $3
-         WHERE id = $1 AND state IN ('paid', 'refunded') AND refunded_minor < $2::bigint",
+         WHERE id = $1 AND state IN ('paid', 'refunded', 'disputed') AND refunded_minor < $2::bigint",
         payment,
         refunded.minor(),
         now,

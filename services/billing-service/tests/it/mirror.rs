@@ -1,6 +1,7 @@
 //! Kill Bill behind the whole service: rows that follow it, hooks that are lost, repeated, forged, outages, lost answers. The same life of a customer
 //! is lived with the ledger and with both lines of Kill Bill.
 
+pub(crate) mod corrections;
 mod outages;
 
 use std::collections::BTreeMap;

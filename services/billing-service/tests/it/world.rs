@@ -17,8 +17,8 @@ use billing_service::pdf::Fonts;
 use billing_service::peers::Peers;
 use billing_service::provider::killbill::Access;
 use billing_service::provider::{
-    CancelWhen, Guarded, KillBill, Ledger, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange,
-    Provider, ProviderError, Pulled, Snapshot,
+    CancelWhen, Guarded, KillBill, Ledger, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment,
+    PlanChange, Provider, ProviderError, Pulled, Snapshot,
 };
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
@@ -319,6 +319,14 @@ impl Provider for Remote {
     }
 
     async fn write_off(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn void(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn refund(&self, _: &NewRefund<'_>) -> Result<(), ProviderError> {
         Ok(())
     }
 
