@@ -118,7 +118,11 @@ async fn round(desk: &Desk, hooks: &[Hook]) -> Result<(), Error> {
             Err(error) => later(desk, hook, &error).await?,
         }
     }
-    for (customer, hooks) in pulls {
+    for (customer, mut hooks) in pulls {
+        unseen(desk, customer, &mut hooks).await?;
+        if hooks.is_empty() {
+            continue;
+        }
         let outcome = if mirror::is_ordering(&desk.pool, customer).await? {
             // It is about a subscription that has no row of ours yet: a look would have to be made again.
             Err(Error::Conflict)
@@ -141,6 +145,21 @@ async fn round(desk: &Desk, hooks: &[Hook]) -> Result<(), Error> {
                 Err(error) => later(desk, hook, error).await?,
             }
         }
+    }
+    Ok(())
+}
+
+/// Hooks that had to wait, such as for an order on its way, and came before a pull that was made since: it saw what they hint at.
+async fn unseen(desk: &Desk, customer: Uuid, hooks: &mut Vec<&Hook>) -> Result<(), Error> {
+    if !hooks.iter().any(|hook| hook.attempts > 1) {
+        return Ok(());
+    }
+    let Some(pulled_at) = mirror::pulled_at(&desk.pool, customer).await? else { return Ok(()) };
+    // One that came again may hint at something newer.
+    let is_seen = |hook: &&Hook| hook.attempts > 1 && hook.deliveries == 1 && hook.received_at < pulled_at;
+    for hook in hooks.extract_if(.., |hook| is_seen(hook)) {
+        let (state, at) = (HookState::Done, runtime::clock::now());
+        webhooks::finish(&desk.pool, hook, state, Some(customer), "pulled since", at).await?;
     }
     Ok(())
 }

@@ -11,9 +11,24 @@ use crate::domain::money::Money;
 /// Keeper of mirrored rows, as they say it.
 pub const KEEPER: &str = "killbill";
 
-/// How often the rows of a customer were brought to the provider's state; a look at it that began earlier is old.
-pub async fn sequence(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!("SELECT sync_seq FROM customers WHERE id = $1", customer).fetch_optional(db).await
+/// How often the rows of a customer were brought to the provider's state, and the database's time; a look that began earlier is old.
+pub async fn sequence(
+    db: impl PgExecutor<'_>,
+    customer: Uuid,
+) -> sqlx::Result<Option<(i64, OffsetDateTime)>> {
+    let row = sqlx::query!(
+        r#"SELECT sync_seq, clock_timestamp() AS "now!" FROM customers WHERE id = $1"#,
+        customer
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.sync_seq, row.now)))
+}
+
+/// When the last pull began whose state was applied as a whole, by the database's clock.
+pub async fn pulled_at(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<OffsetDateTime>> {
+    let found = sqlx::query_scalar!("SELECT pulled_at FROM customers WHERE id = $1", customer);
+    Ok(found.fetch_optional(db).await?.flatten())
 }
 
 /// The same, with the customer's mirror kept from others until the transaction ends.
@@ -30,15 +45,18 @@ pub async fn synced(
     account: Option<&str>,
     credit: Option<Money>,
     whole: bool,
+    began_at: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE customers SET sync_seq = sync_seq + 1, stale_since = NULL, synced_at = CASE WHEN $4 THEN now() END,
+                pulled_at = CASE WHEN $4 THEN $5 ELSE pulled_at END,
                 provider_account_id = coalesce($2, provider_account_id), provider_credit_minor = coalesce($3::bigint, provider_credit_minor)
          WHERE id = $1",
         customer,
         account,
         credit.map(Money::minor),
         whole,
+        began_at,
     )
     .execute(connection)
     .await?;
