@@ -116,6 +116,26 @@ impl FakeKillBill {
             .unwrap_or_default()
     }
 
+    /// Somebody makes an invoice VOID by hand.
+    pub fn void(&self, api_key: &str, invoice: uuid::Uuid) {
+        if let Some((_, tenant)) = self.lock().tenants.get_mut(api_key) {
+            drop(routes::void(tenant, invoice));
+        }
+    }
+
+    /// How many refunds and adjustments a tenant has.
+    pub fn corrections(&self, api_key: &str) -> (usize, usize) {
+        let server = self.lock();
+        let tenant = server.tenants.get(api_key).map(|(_, tenant)| tenant);
+        tenant
+            .map(|tenant| {
+                let items = tenant.invoices.iter().flat_map(|invoice| &invoice.items);
+                let refunds = tenant.payments.iter().map(|payment| payment.refunds.len()).sum();
+                (refunds, items.filter(|item| item.kind == "ITEM_ADJ").count())
+            })
+            .unwrap_or_default()
+    }
+
     /// How many calls came.
     pub fn calls(&self) -> u64 {
         self.lock().calls

@@ -25,6 +25,7 @@ pub mod reactivate;
 pub mod reconcile;
 pub mod record;
 pub mod refund;
+pub mod refund_there;
 pub mod report;
 mod standing;
 pub mod sync;

@@ -99,6 +99,7 @@ pub const POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/ListTaxRates", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/PutTaxRate", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/EndTaxRate", allow: ADMIN },
+    MethodPolicy { method: "/saasodoo.billing.v1.PricingAdminService/WithdrawTaxRate", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/ListFindings", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/GetFinding", allow: ADMIN },
     MethodPolicy { method: "/saasodoo.billing.v1.AuditAdminService/AcknowledgeFinding", allow: ADMIN },

@@ -69,7 +69,7 @@ impl BillingMetrics {
             );
             registry.register(
                 "billing_audit_findings",
-                "What the last audit found, by kind: instance_without_subscription, subscription_without_instance, journal_unbalanced, total_differs, \
+                "What audits found and nobody has acknowledged, by kind: instance_without_subscription, subscription_without_instance, journal_unbalanced, total_differs, \
                  balance_differs, payment_differs, credit_differs, number_missing",
                 this.audit.clone(),
             );

@@ -5,6 +5,7 @@
 
 pub mod killbill;
 mod ledger;
+mod state;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use uuid::Uuid;
 
 pub use killbill::KillBill;
 pub use ledger::Ledger;
+pub use state::{
+    Pulled, Snapshot, SnapshotAdjustment, SnapshotInvoice, SnapshotPayment, SnapshotSubscription,
+};
 
-use crate::domain::invoice::Line;
 use crate::domain::money::Money;
 use crate::domain::period::BillingPeriod;
 use crate::domain::subscription::Beginning;
@@ -71,15 +74,6 @@ pub struct NewSubscription<'a> {
     pub beginning: Beginning,
 }
 
-/// What a provider holds about a subscription now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulled {
-    /// The provider's own id.
-    pub provider_id: String,
-    /// When it ended, if it did.
-    pub ended_at: Option<OffsetDateTime>,
-}
-
 /// When a cancelled subscription ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelWhen {
@@ -132,80 +126,24 @@ pub struct NewCredit<'a> {
     pub reason: &'a str,
 }
 
-/// All that a provider holds about a customer: the read model is made of it. Hooks are hints, this is the truth.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// The provider's own id of the account; `None`: it has none.
-    pub account_id: Option<String>,
-    /// Subscriptions, ended ones too.
-    pub subscriptions: Vec<SnapshotSubscription>,
-    /// Committed invoices.
-    pub invoices: Vec<SnapshotInvoice>,
-    /// Payments.
-    pub payments: Vec<SnapshotPayment>,
-    /// What the provider owes the customer.
-    pub credit: Option<Money>,
+/// Which payment, at the provider.
+#[derive(Debug, Clone, Copy)]
+pub enum PaidBy<'a> {
+    /// We told it, by this key of ours.
+    Key(Uuid),
+    /// It was made there; the provider's own id.
+    ProviderId(&'a str),
 }
 
-/// A subscription in a snapshot.
+/// Money that goes back.
 #[derive(Debug, Clone)]
-pub struct SnapshotSubscription {
-    /// Our id (the external key), if it is one.
-    pub id: Option<Uuid>,
-    /// The provider's own id.
-    pub provider_id: String,
-    /// Plan now.
-    pub plan_name: String,
-    /// In its trial until then.
-    pub trial_ends_at: Option<OffsetDateTime>,
-    /// Paid or billed until then.
-    pub charged_through: Option<OffsetDateTime>,
-    /// Plan that comes, and when.
-    pub pending: Option<(String, OffsetDateTime)>,
-    /// Ends then.
-    pub cancel_at: Option<OffsetDateTime>,
-    /// Ended then.
-    pub ended_at: Option<OffsetDateTime>,
-}
-
-/// An invoice in a snapshot.
-#[derive(Debug, Clone)]
-pub struct SnapshotInvoice {
-    /// The provider's own id.
-    pub provider_id: String,
-    /// As printed.
-    pub number: String,
-    /// Our id of the subscription that it is about, if it is about one.
-    pub subscription_id: Option<Uuid>,
-    /// Its lines.
-    pub lines: Vec<Line>,
-    /// Sum.
-    pub total: Money,
-    /// What is left to pay.
-    pub balance: Money,
-    /// Taken back.
-    pub void: bool,
-    /// When it was issued.
-    pub issued_at: OffsetDateTime,
-}
-
-/// A payment in a snapshot.
-#[derive(Debug, Clone)]
-pub struct SnapshotPayment {
-    /// Our id, if we recorded it.
-    pub key: Option<Uuid>,
-    /// The provider's own id.
-    pub provider_id: String,
-    /// The provider's own id of the invoice.
-    pub provider_invoice_id: String,
+pub struct NewRefund<'a> {
+    /// Ours: looked for before it is given again.
+    pub key: Uuid,
+    /// Of which payment.
+    pub payment: PaidBy<'a>,
     /// How much.
     pub amount: Money,
-    /// How much of it was given back.
-    pub refunded: Money,
-    /// The money is here.
-    pub paid: bool,
-    /// When.
-    pub at: OffsetDateTime,
 }
 
 /// A provider of subscriptions (BIL-05). Each call may be repeated; what was done before is a success. The overdue ladder is ours with every
@@ -250,6 +188,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// Asks no more for an invoice, by the provider's own id of it. Again: a success.
     async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError>;
+
+    /// Takes back all that an invoice asks for, by the provider's own id of it; what was paid of it becomes credit. Again: a success.
+    async fn void(&self, provider_invoice_id: &str) -> Result<(), ProviderError>;
+
+    /// Gives money back, once for its key. Nothing of it is owed again.
+    async fn refund(&self, refund: &NewRefund<'_>) -> Result<(), ProviderError>;
 
     /// Moves the provider's clock, day by day, where it has one that can be moved: for tests.
     async fn move_clock(&self, _: OffsetDateTime) -> Result<(), ProviderError> {
@@ -352,6 +296,16 @@ impl Guarded {
     /// See [`Provider::write_off`].
     pub async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError> {
         in_time(self.0.write_off(provider_invoice_id)).await
+    }
+
+    /// See [`Provider::void`].
+    pub async fn void(&self, provider_invoice_id: &str) -> Result<(), ProviderError> {
+        in_time(self.0.void(provider_invoice_id)).await
+    }
+
+    /// See [`Provider::refund`].
+    pub async fn refund(&self, refund: &NewRefund<'_>) -> Result<(), ProviderError> {
+        in_time(self.0.refund(refund)).await
     }
 
     /// See [`Provider::move_clock`]; as long as it takes, since every day of it is worked through.

@@ -71,6 +71,7 @@ pub(super) struct Item {
     pub start: OffsetDateTime,
     pub end: OffsetDateTime,
     pub cents: i64,
+    pub linked: Option<Uuid>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +83,7 @@ pub(super) struct Invoice {
     pub items: Vec<Item>,
     pub paid: i64,
     pub written_off: bool,
+    pub void: bool,
 }
 
 impl Invoice {
@@ -90,7 +92,7 @@ impl Invoice {
     }
 
     pub fn balance(&self) -> i64 {
-        if self.written_off {
+        if self.written_off || self.void {
             return 0;
         }
         self.items.iter().map(|item| item.cents).sum::<i64>() - self.paid
@@ -105,7 +107,8 @@ pub(super) struct Payment {
     pub invoice: Uuid,
     pub cents: i64,
     pub at: OffsetDateTime,
-    pub refunds: Vec<(Option<String>, i64)>,
+    /// Key, transaction and amount of each.
+    pub refunds: Vec<(String, Uuid, i64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -142,7 +145,16 @@ impl Tenant {
     pub fn invoice(&mut self, account: Uuid, now: OffsetDateTime, items: Vec<Item>) {
         let id = Uuid::new_v4();
         let number = self.invoices.len() + 1;
-        self.invoices.push(Invoice { id, number, account, date: now, items, paid: 0, written_off: false });
+        self.invoices.push(Invoice {
+            id,
+            number,
+            account,
+            date: now,
+            items,
+            paid: 0,
+            written_off: false,
+            void: false,
+        });
         self.hook("INVOICE_CREATION", account, "INVOICE", id, None);
         self.use_credit(account, now);
     }
@@ -179,6 +191,7 @@ impl Tenant {
             start: from,
             end,
             cents: subscription.plan.cents,
+            linked: None,
         };
         let account = subscription.account;
         self.invoice(account, from, vec![item]);
@@ -188,7 +201,15 @@ impl Tenant {
     pub fn repair(&mut self, index: usize, now: OffsetDateTime, to: Option<Plan>) {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
         let (account, end) = (subscription.account, subscription.charged);
-        let items = repair_items(subscription, now, to.as_ref());
+        let mut items = repair_items(subscription, now, to.as_ref());
+        let of_period = |item: &&Item| {
+            item.kind == "RECURRING" && item.subscription == Some(subscription.id) && item.end == end
+        };
+        let repaired =
+            self.invoices.iter().flat_map(|invoice| &invoice.items).rfind(of_period).map(|item| item.id);
+        for item in items.iter_mut().filter(|item| item.kind == "REPAIR_ADJ") {
+            item.linked = repaired;
+        }
         if let Some(plan) = to {
             subscription.plan = plan;
         }
@@ -240,6 +261,13 @@ impl Tenant {
     }
 }
 
+/// What can still be taken back of an item.
+pub(super) fn left_of(invoices: &[Invoice], item: &Item) -> i64 {
+    let linked =
+        invoices.iter().flat_map(|invoice| &invoice.items).filter(|other| other.linked == Some(item.id));
+    item.cents + linked.map(|other| other.cents).sum::<i64>()
+}
+
 /// What a change now would put on an invoice.
 pub(super) fn repair_items(subscription: &Subscription, now: OffsetDateTime, to: Option<&Plan>) -> Vec<Item> {
     let end = subscription.charged;
@@ -257,6 +285,7 @@ pub(super) fn repair_items(subscription: &Subscription, now: OffsetDateTime, to:
         start: now,
         end,
         cents,
+        linked: None,
     };
     let mut items =
         vec![item("REPAIR_ADJ", "Adjustment (subscription change)", -part(subscription.plan.cents))];
@@ -273,6 +302,7 @@ pub(super) fn adjustment(kind: &'static str, description: &str, now: OffsetDateT
         start: now,
         end: now,
         cents,
+        linked: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The calls, one by one. What is not here is refused as an unknown page, so that no call is made that nobody looked at.
 
 mod accounts;
+mod corrections;
 mod invoices;
 mod subscriptions;
 mod tenants;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub(super) use self::corrections::void;
 use super::books::Tenant;
 use super::{Line, PASSWORD, Server, USER, page};
 
@@ -186,7 +188,11 @@ fn within(tenant: &mut Tenant, method: &str, segments: &[&str], call: &Call<'_>)
         ("POST", ["invoices", invoice, "payments"]) => invoices::pay(tenant, id(invoice), call),
         ("POST", ["invoices", invoice, "tags"]) => invoices::tag(tenant, id(invoice), call),
         ("GET", ["payments"]) => invoices::payment_by_key(tenant, call),
-        ("POST", ["invoicePayments", payment, "refunds"]) => invoices::refund(tenant, id(payment), call),
+        ("GET", ["invoicePayments", payment]) => corrections::payment(tenant, id(payment)),
+        ("POST", ["invoicePayments", payment, "refunds"]) => corrections::refund(tenant, id(payment), call),
+        ("GET", ["invoices", invoice]) => corrections::invoice(tenant, id(invoice)),
+        ("PUT", ["invoices", invoice, "voidInvoice"]) => corrections::void(tenant, id(invoice)),
+        ("POST", ["invoices", invoice]) => corrections::adjust(tenant, id(invoice), call),
         ("POST", ["credits"]) => invoices::credit(tenant, call),
         _ => page(StatusCode::NOT_FOUND, "Not Found"),
     }

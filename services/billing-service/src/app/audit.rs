@@ -1,5 +1,5 @@
 //! The audit: books against documents, subscriptions against instances, both ways (BIL-33, BIL-37). At night by the replica that takes it, and
-//! whenever an admin wants it. What it finds stays in rows, and is an alert on every replica until a later run finds nothing.
+//! whenever an admin wants it. What it finds stays in rows, and is an alert on every replica until a later run finds nothing, or somebody knows of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,10 +76,9 @@ pub async fn audit(desk: &Desk, cause: &str, now: OffsetDateTime) -> Result<Vec<
             findings::take(&mut tx, run, &found, &looked, now).await?;
             audits::finish(&mut tx, run, words(&counts), &found, now).await?;
             tx.commit().await?;
-            for finding in &found {
-                tracing::error!(audit.id = %run, kind = %finding.kind, subject.id = ?finding.subject_id, "the audit found something wrong");
+            for (kind, subject) in tell(desk).await? {
+                tracing::error!(audit.id = %run, kind, subject.id = ?subject, "the audit found something wrong");
             }
-            tell(desk).await?;
             tracing::info!(audit.id = %run, findings = found.len(), cause, "audit done");
             Ok(found)
         }
@@ -95,15 +94,16 @@ pub fn words(counts: &BTreeMap<FindingKind, i64>) -> serde_json::Value {
     counts.iter().map(|(kind, count)| (kind.as_str().to_owned(), serde_json::json!(count))).collect()
 }
 
-/// Sets the alerts to what the last run found, whichever replica did it.
-async fn tell(desk: &Desk) -> Result<(), Error> {
-    if let Some((counts, at)) = audits::last(&desk.pool).await? {
-        for kind in FindingKind::ALL {
-            desk.metrics.audited(kind.as_str(), counts[kind.as_str()].as_i64().unwrap_or(0));
-        }
-        desk.metrics.audit_ended(at);
+/// Sets the alerts to what is wrong and known to nobody, whichever replica found it: kind and subject of each.
+pub async fn tell(desk: &Desk) -> Result<Vec<(String, Option<Uuid>)>, Error> {
+    let Some(at) = audits::last(&desk.pool).await? else { return Ok(Vec::new()) };
+    let unknown = findings::unknown(&desk.pool).await?;
+    for kind in FindingKind::ALL {
+        let count = unknown.iter().filter(|(found, _)| found == kind.as_str()).count();
+        desk.metrics.audited(kind.as_str(), i64::try_from(count).unwrap_or(i64::MAX));
     }
-    Ok(())
+    desk.metrics.audit_ended(at);
+    Ok(unknown)
 }
 
 async fn find(desk: &Desk) -> Result<Vec<Finding>, Error> {

@@ -3,14 +3,15 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Desk;
 use super::record::By;
+use super::{Desk, audit as audit_run};
 use crate::error::Error;
 use crate::store::audit;
 use crate::store::findings::{self, Kept};
 use crate::store::tasks;
 
-/// Somebody knows of it and says why it is there. It stays open, and alerts, until a run does not find it any more.
+/// Somebody knows of it and says why it is there. It stays open until a run does not find it any more, and alerts no more until a run finds something
+/// new about it.
 pub async fn acknowledge(desk: &Desk, by: &By, id: Uuid, now: OffsetDateTime) -> Result<Kept, Error> {
     let mut tx = desk.pool.begin().await?;
     let known = findings::acknowledge(&mut *tx, id, &by.actor, &by.reason, now).await?;
@@ -21,6 +22,8 @@ pub async fn acknowledge(desk: &Desk, by: &By, id: Uuid, now: OffsetDateTime) ->
     let details = serde_json::json!({ "kind": kept.kind, "subject_id": kept.subject_id });
     audit::write(&mut tx, &by.audit_of_hook("finding_acknowledged", kept.customer_id, id, details)).await?;
     tx.commit().await?;
+    // The other replicas hear of it with their next look.
+    audit_run::tell(desk).await?;
     Ok(kept)
 }
 

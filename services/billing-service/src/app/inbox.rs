@@ -14,6 +14,7 @@ use super::Desk;
 use super::hear::{Outcome, hear};
 use crate::error::Error;
 use crate::provider::Name;
+use crate::store::mirror;
 use crate::store::webhooks::{self, Hook, HookState};
 
 /// Hooks in one round.
@@ -117,10 +118,24 @@ async fn round(desk: &Desk, hooks: &[Hook]) -> Result<(), Error> {
             Err(error) => later(desk, hook, &error).await?,
         }
     }
-    for (customer, hooks) in pulls {
-        let outcome = super::sync::customer(desk, customer, super::sync::Cause::Hook).await;
+    for (customer, mut hooks) in pulls {
+        unseen(desk, customer, &mut hooks).await?;
+        if hooks.is_empty() {
+            continue;
+        }
+        let outcome = if mirror::is_ordering(&desk.pool, customer).await? {
+            // It is about a subscription that has no row of ours yet: a look would have to be made again.
+            Err(Error::Conflict)
+        } else {
+            super::sync::customer(desk, customer, super::sync::Cause::Hook).await
+        };
         for hook in hooks {
             match &outcome {
+                // The account's key is an id, but none of ours: we write our row before we make an account.
+                Err(Error::NotFound(_)) => {
+                    let (state, at) = (HookState::Ignored, runtime::clock::now());
+                    webhooks::finish(&desk.pool, hook, state, None, "about no account of ours", at).await?;
+                }
                 // The hook was faster than our own row.
                 Ok(synced) if !synced.whole => later(desk, hook, &Error::Conflict).await?,
                 Ok(_) => {
@@ -130,6 +145,21 @@ async fn round(desk: &Desk, hooks: &[Hook]) -> Result<(), Error> {
                 Err(error) => later(desk, hook, error).await?,
             }
         }
+    }
+    Ok(())
+}
+
+/// Hooks that had to wait, such as for an order on its way, and came before a pull that was made since: it saw what they hint at.
+async fn unseen(desk: &Desk, customer: Uuid, hooks: &mut Vec<&Hook>) -> Result<(), Error> {
+    if !hooks.iter().any(|hook| hook.attempts > 1) {
+        return Ok(());
+    }
+    let Some(pulled_at) = mirror::pulled_at(&desk.pool, customer).await? else { return Ok(()) };
+    // One that came again may hint at something newer.
+    let is_seen = |hook: &&Hook| hook.attempts > 1 && hook.deliveries == 1 && hook.received_at < pulled_at;
+    for hook in hooks.extract_if(.., |hook| is_seen(hook)) {
+        let (state, at) = (HookState::Done, runtime::clock::now());
+        webhooks::finish(&desk.pool, hook, state, Some(customer), "pulled since", at).await?;
     }
     Ok(())
 }

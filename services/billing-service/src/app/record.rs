@@ -189,12 +189,6 @@ pub async fn close_invoice(
 ) -> Result<Invoice, Error> {
     let mut tx = desk.pool.begin().await?;
     let (subscription, invoice) = lock(&mut tx, invoice).await?;
-    if invoice.provider == mirror::KEEPER && status == InvoiceStatus::Void {
-        return Err(Error::Refused(
-            "invalid_state",
-            "the invoice is kept by the billing provider: void it there",
-        ));
-    }
     if !bill::close(&mut tx, &invoice, status, &by.reason, now).await? {
         return Err(Error::Refused("invoice_not_open", "the invoice is not open"));
     }
@@ -205,8 +199,11 @@ pub async fn close_invoice(
     let details = serde_json::json!({ "balance_minor": invoice.balance.minor() });
     audit::write(&mut tx, &by.audit(action, invoice.customer_id, invoice.id, details)).await?;
     if invoice.provider == mirror::KEEPER {
-        let (key, nothing) = (format!("write-off:{}", invoice.id), serde_json::json!({}));
-        let kind = CallKind::WriteOff;
+        let (kind, word) = match status {
+            InvoiceStatus::Void => (CallKind::Void, "void"),
+            _ => (CallKind::WriteOff, "write-off"),
+        };
+        let (key, nothing) = (format!("{word}:{}", invoice.id), serde_json::json!({}));
         provider_calls::queue(&mut tx, kind, invoice.customer_id, Some(invoice.id), &key, &nothing).await?;
     }
     let closed = invoices::find(&mut *tx, invoice.id).await?.ok_or(Error::NotFound("invoice"))?;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::payments::lock;
 use super::record::By;
-use super::{Desk, bill};
+use super::{Desk, bill, refund_there};
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice, totals};
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
@@ -15,7 +15,18 @@ use crate::domain::payment::PaymentState;
 use crate::error::Error;
 use crate::store::invoices::Invoice;
 use crate::store::payments::Payment;
-use crate::store::{audit, credits, invoices, journal, payments, refunds};
+use crate::store::{audit, credits, invoices, journal, mirror, payments, refunds};
+
+/// A refund that was taken on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refunded {
+    /// The payment after it.
+    pub payment: Payment,
+    /// The refund.
+    pub id: Uuid,
+    /// The books have it; else the provider that keeps them hears of it later.
+    pub done: bool,
+}
 
 /// Gives money back: first what is left of what was paid too much, then by a credit note over the invoice. A repeated key gives nothing twice.
 pub async fn refund(
@@ -25,24 +36,23 @@ pub async fn refund(
     amount: Money,
     key: &str,
     now: OffsetDateTime,
-) -> Result<(Payment, Uuid), Error> {
+) -> Result<Refunded, Error> {
     if amount.minor() <= 0 {
         return Err(Error::Field { field: "amount", message: "must be positive" });
     }
     let mut tx = desk.pool.begin().await?;
     let found = payments::find(&mut *tx, payment).await?.ok_or(Error::NotFound("payment"))?;
     let (_, invoice) = lock(&mut tx, found.invoice_id).await?;
-    if invoice.provider != "ledger" {
-        // Books of another keeper are corrected there.
-        return Err(Error::Refused("invalid_state", "the invoice is kept by the billing provider"));
-    }
     let found = payments::lock(&mut tx, payment).await?.ok_or(Error::NotFound("payment"))?;
     let key = format!("refund:{payment}:{key}");
+    if invoice.provider == mirror::KEEPER {
+        return refund_there::refund(desk, tx, by, &found, amount, &key).await;
+    }
     if let Some((before, minor)) = refunds::find_by_key(&mut *tx, &key).await? {
         if minor != amount.minor() || amount.currency() != found.amount.currency() {
             return Err(Error::Refused("idempotency_mismatch", "the key was used for another refund"));
         }
-        return Ok((found, before));
+        return Ok(Refunded { payment: found, id: before, done: true });
     }
     if amount.currency() != found.amount.currency() {
         return Err(Error::Field { field: "amount", message: "must have the currency of the payment" });
@@ -54,7 +64,7 @@ pub async fn refund(
     let id = give_back(&mut tx, desk, by, &found, &invoice, amount, &key, now).await?;
     let payment = payments::find(&mut *tx, payment).await?.ok_or(Error::Conflict)?;
     tx.commit().await?;
-    Ok((payment, id))
+    Ok(Refunded { payment, id, done: true })
 }
 
 /// Books money that goes back: out of the credit that it became, else by a credit note over the invoice. Invoice and payment must be locked,

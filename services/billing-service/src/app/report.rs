@@ -7,19 +7,19 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Desk;
 use super::bill::{money_fact, wire};
 use super::payments::{lock, settle};
 use super::poll::AFTERWARDS;
 use super::record::By;
 use super::refund::give_back;
+use super::{Desk, refund_there};
 use crate::domain::payment::PaymentState;
 use crate::domain::report::{Known, Report, Verdict, judge};
 use crate::error::Error;
 use crate::store::audit::{self, Audit};
 use crate::store::invoices::Invoice;
 use crate::store::payments::{self, Payment};
-use crate::store::polls;
+use crate::store::{mirror, polls};
 
 /// Takes a report that was asked for, once or ten times, in any order. The state of the payment after it.
 pub async fn take(
@@ -117,18 +117,17 @@ async fn given_back(
         request_id: String::new(),
     };
     let key = format!("gateway-refund:{}", payment.id);
-    // Books of another keeper are corrected there, by a person.
-    let ours = invoice.provider == "ledger";
-    let given = if ours {
-        give_back(connection, desk, &by, payment, invoice, left, &key, now).await
+    let given = if invoice.provider == mirror::KEEPER {
+        let at = runtime::clock::now();
+        refund_there::queue(connection, &by, payment, left, &key, at).await
     } else {
-        Err(Error::Refused("invalid_state", "the invoice is kept by the billing provider"))
+        give_back(connection, desk, &by, payment, invoice, left, &key, now).await.map(drop)
     };
     match given {
-        Ok(_) => Ok(()),
-        // Or its credit was used meanwhile: the books cannot say who lost it. A person decides.
+        Ok(()) => Ok(()),
+        // Its credit was used meanwhile: the books cannot say who lost it. A person decides.
         Err(Error::Refused(..)) => {
-            let why = if ours { "refunded_but_used" } else { "refunded_elsewhere" };
+            let why = "refunded_but_used";
             payments::set_state(connection, payment.id, PaymentState::Disputed, &report.word, why, now)
                 .await?;
             tracing::error!(payment.id = %payment.id, why, "somebody must look at a payment");

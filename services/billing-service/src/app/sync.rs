@@ -5,6 +5,7 @@
 //! which is older than either is pulled again instead of taking a newer state back.
 
 pub mod compare;
+mod credit_notes;
 mod invoices;
 mod subscriptions;
 
@@ -59,7 +60,7 @@ struct Look<'a> {
 /// Brings the rows of one customer to the provider's state. Only for a provider that keeps the books.
 pub async fn customer(desk: &Desk, customer: Uuid, cause: Cause) -> Result<Synced, Error> {
     for _ in 0..TRIES {
-        let Some(before) = mirror::sequence(&desk.pool, customer).await? else {
+        let Some((before, began_at)) = mirror::sequence(&desk.pool, customer).await? else {
             return Err(Error::NotFound("customer"));
         };
         let snapshot = match desk.provider.snapshot(customer).await {
@@ -76,7 +77,7 @@ pub async fn customer(desk: &Desk, customer: Uuid, cause: Cause) -> Result<Synce
             Look { desk, customer, snapshot: &snapshot, calls, now, changes: Vec::new(), whole: true };
         look.apply(&mut tx).await?;
         let account = snapshot.account_id.as_deref();
-        mirror::synced(&mut tx, customer, account, snapshot.credit, look.whole).await?;
+        mirror::synced(&mut tx, customer, account, snapshot.credit, look.whole, began_at).await?;
         tx.commit().await?;
         for kind in &look.changes {
             if cause == Cause::Round {

@@ -50,6 +50,32 @@ pub async fn end(
     on(desk, country, last).await
 }
 
+/// A planned rate, or a planned end of one, is taken back before its day has come: what was there before it goes on. The rate that is in force on
+/// that day then, if there is one.
+pub async fn withdraw(
+    desk: &Desk,
+    by: &By,
+    country: &str,
+    from: Date,
+    now: OffsetDateTime,
+) -> Result<Option<TaxRate>, Error> {
+    let today = day(now);
+    if from <= today {
+        return Err(Error::Refused(
+            "rate_in_force",
+            "the rate of this day applies already; let another one begin tomorrow",
+        ));
+    }
+    let mut tx = desk.pool.begin().await?;
+    if !tax_rates::withdraw(&mut *tx, country, from, today).await? {
+        return Err(Error::Refused("no_rate", "nothing is planned for this day"));
+    }
+    let details = serde_json::json!({ "country": country, "valid_from": from.to_string() });
+    audit::write(&mut tx, &by.audit_of_rule("tax_rate_withdrawn", details)).await?;
+    tx.commit().await?;
+    found(desk, country, from).await
+}
+
 #[expect(clippy::too_many_arguments, reason = "one private step of two use cases")]
 async fn write(
     desk: &Desk,
@@ -85,7 +111,11 @@ async fn write(
 }
 
 async fn on(desk: &Desk, country: &str, day: Date) -> Result<TaxRate, Error> {
+    found(desk, country, day).await?.ok_or(Error::Conflict)
+}
+
+async fn found(desk: &Desk, country: &str, day: Date) -> Result<Option<TaxRate>, Error> {
     let filter = Filter { country: Some(country.to_owned()), on: Some(day) };
     let page = Page::try_new(1, 1).map_err(|_| Error::Conflict)?;
-    tax_rates::list(&desk.pool, &filter, page).await?.0.pop().ok_or(Error::Conflict)
+    Ok(tax_rates::list(&desk.pool, &filter, page).await?.0.pop())
 }

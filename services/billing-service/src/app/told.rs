@@ -7,13 +7,13 @@ use sqlx::{Postgres, Transaction};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Desk, sync};
+use super::{Desk, refund_there, sync};
 use crate::domain::plan::Plan;
 use crate::error::Error;
-use crate::provider::{CancelWhen, NewCredit, OutsidePayment, PlanChange, ProviderError};
-use crate::store::provider_calls::{self, Call, CallKind};
+use crate::provider::{CancelWhen, NewCredit, NewRefund, OutsidePayment, PaidBy, PlanChange, ProviderError};
+use crate::store::provider_calls::{self, Call, CallKind, CallState};
 use crate::store::subscriptions::{self, Subscription};
-use crate::store::{invoices, payments};
+use crate::store::{invoices, mirror, payments};
 
 /// After this time nobody waits for the answer to a wish any more; longer than a call to the provider may take.
 const WISH: Duration = Duration::seconds(30);
@@ -126,7 +126,8 @@ pub async fn work(desk: &Desk) -> Result<usize, Error> {
     let mut settled = 0;
     let now = runtime::clock::now();
     for call in provider_calls::claim(&desk.pool, now, HOLD, BATCH).await? {
-        let outcome = if call.kind.is_lasting() { tell(desk, &call).await } else { look(desk, &call).await };
+        let outcome =
+            if call.kind.is_lasting() { tell(desk, &call).await.map(drop) } else { look(desk, &call).await };
         match outcome {
             Ok(()) => settled += 1,
             Err(error) => {
@@ -152,15 +153,32 @@ async fn look(desk: &Desk, call: &Call) -> Result<(), Error> {
     Ok(())
 }
 
-async fn tell(desk: &Desk, call: &Call) -> Result<(), Error> {
+/// What the provider said to a call that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It did it.
+    Done,
+    /// It will never do it.
+    Refused,
+}
+
+/// Tells it now. An error: the provider did not say.
+pub async fn tell(desk: &Desk, call: &Call) -> Result<Heard, Error> {
     let outcome = match call.kind {
         CallKind::Payment => tell_payment(desk, call).await?,
         CallKind::Credit => tell_credit(desk, call).await?,
-        _ => tell_write_off(desk, call).await?,
+        CallKind::Refund => tell_refund(desk, call).await?,
+        _ => tell_closed(desk, call).await?,
     };
-    match outcome {
+    let heard = match outcome {
         Ok(()) => {
-            provider_calls::close(&desk.pool, call.id, "done", "").await?;
+            let mut tx = desk.pool.begin().await?;
+            if call.kind == CallKind::Refund {
+                refund_there::made(&mut tx, call).await?;
+            }
+            provider_calls::close(&mut *tx, call.id, "done", "").await?;
+            tx.commit().await?;
+            Heard::Done
         }
         Err(ProviderError::Refused(text)) => {
             tracing::error!(call.id = %call.id, kind = call.kind.as_str(), text, "the provider refused money");
@@ -179,17 +197,25 @@ async fn tell(desk: &Desk, call: &Call) -> Result<(), Error> {
                 )
                 .await?;
             }
+            if call.kind == CallKind::Refund {
+                refund_there::refused(&mut tx, call, &text).await?;
+            }
             provider_calls::close(&mut *tx, call.id, "refused", "refused").await?;
             tx.commit().await?;
             desk.metrics.mended("money_refused");
+            Heard::Refused
         }
         Err(error) => {
             tracing::warn!(error = format!("{error:#}"), "no answer");
             return Err(Error::ProviderUnavailable);
         }
+    };
+    // It was said. When the state cannot be read now, the next round reads it.
+    if let Err(error) = sync::customer(desk, call.customer_id, sync::Cause::Hook).await {
+        tracing::warn!(customer.id = %call.customer_id, error = format!("{error:#}"), "to be compared later");
+        mirror::make_due(&desk.pool, Some(call.customer_id)).await?;
     }
-    sync::customer(desk, call.customer_id, sync::Cause::Hook).await?;
-    Ok(())
+    Ok(heard)
 }
 
 type Told = Result<(), ProviderError>;
@@ -218,10 +244,31 @@ async fn tell_credit(desk: &Desk, call: &Call) -> Result<Told, Error> {
     Ok(desk.provider.credit(&credit).await)
 }
 
-async fn tell_write_off(desk: &Desk, call: &Call) -> Result<Told, Error> {
+/// A payment that the provider has not heard of yet comes first.
+async fn tell_refund(desk: &Desk, call: &Call) -> Result<Told, Error> {
+    let Some(amount) = call.amount() else { return Ok(Err(ProviderError::Refused("no amount".into()))) };
+    let id = call.subject_id.unwrap_or(Uuid::nil());
+    let payment = payments::find(&desk.pool, id).await?.ok_or(Error::NotFound("payment"))?;
+    let told = provider_calls::find_by_key(&desk.pool, &format!("payment:{id}")).await?;
+    if told.is_some_and(|told| told.state == CallState::Waiting) {
+        return Err(Error::ProviderUnavailable);
+    }
+    let at_provider = if payment.gateway == mirror::KEEPER {
+        PaidBy::ProviderId(&payment.reference)
+    } else {
+        PaidBy::Key(payment.id)
+    };
+    let refund = NewRefund { key: call.id, payment: at_provider, amount };
+    Ok(desk.provider.refund(&refund).await)
+}
+
+async fn tell_closed(desk: &Desk, call: &Call) -> Result<Told, Error> {
     let id = call.subject_id.unwrap_or(Uuid::nil());
     let invoice = invoices::find(&desk.pool, id).await?.ok_or(Error::NotFound("invoice"))?;
-    Ok(desk.provider.write_off(&invoice.provider_id).await)
+    Ok(match call.kind {
+        CallKind::Void => desk.provider.void(&invoice.provider_id).await,
+        _ => desk.provider.write_off(&invoice.provider_id).await,
+    })
 }
 
 /// Moves the provider's clock to billing's; for tests.

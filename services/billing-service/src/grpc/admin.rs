@@ -144,11 +144,11 @@ impl BillingAdminService for Api {
             "" => Uuid::now_v7().to_string(),
             key => key.to_owned(),
         };
-        let (payment, refund) =
-            refund::refund(&self.desk, &by, id, amount, &key, self.desk.now().await).await?;
+        let refunded = refund::refund(&self.desk, &by, id, amount, &key, self.desk.now().await).await?;
         Ok(Response::new(proto::RefundPaymentResponse {
-            payment: Some(convert::payment(payment)),
-            refund_id: refund.to_string(),
+            payment: Some(convert::payment(refunded.payment)),
+            refund_id: refunded.id.to_string(),
+            state: if refunded.done { "done" } else { "waiting" }.into(),
         }))
     }
 
@@ -205,7 +205,7 @@ impl BillingAdminService for Api {
         let wanted = request.into_inner();
         let id = Uuid::parse_str(&wanted.subscription_id).map_err(|_| Error::NotFound("subscription"))?;
         if !self.desk.provider.keeps_books_here() {
-            let text = "the trial is kept by the billing provider, which cannot extend it";
+            let text = "Kill Bill cannot move the end of a trial so that it outlives a change of plan: give a credit for the days instead";
             return Err(Error::Refused("invalid_state", text).into());
         }
         if !(1..=30).contains(&wanted.days) {

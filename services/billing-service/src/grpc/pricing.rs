@@ -214,4 +214,15 @@ impl PricingAdminService for Api {
         let ended = taxes::end(&self.desk, &by, &country, until, self.desk.now().await).await?;
         Ok(Response::new(proto::GetTaxRateResponse { rate: Some(rate(ended)) }))
     }
+
+    async fn withdraw_tax_rate(
+        &self,
+        request: Request<proto::WithdrawTaxRateRequest>,
+    ) -> Result<Response<proto::WithdrawTaxRateResponse>, Status> {
+        let by = by(&request, &request.get_ref().reason)?;
+        let wish = request.into_inner();
+        let (country, from) = (wish.country.to_uppercase(), day("valid_from", &wish.valid_from)?);
+        let left = taxes::withdraw(&self.desk, &by, &country, from, self.desk.now().await).await?;
+        Ok(Response::new(proto::WithdrawTaxRateResponse { rate: left.map(rate) }))
+    }
 }

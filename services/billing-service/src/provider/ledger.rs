@@ -5,8 +5,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
-    CancelWhen, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider, ProviderError,
-    Pulled, Snapshot,
+    CancelWhen, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment, PlanChange, Provider,
+    ProviderError, Pulled, Snapshot,
 };
 use crate::domain::money::Money;
 use crate::store;
@@ -77,6 +77,14 @@ impl Provider for Ledger {
     }
 
     async fn write_off(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn void(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn refund(&self, _: &NewRefund<'_>) -> Result<(), ProviderError> {
         Ok(())
     }
 

@@ -86,14 +86,13 @@ pub async fn finish(
         .map(drop)
 }
 
-/// Counts of the last run that ended, and when: every replica tells the same.
-pub async fn last(db: impl PgExecutor<'_>) -> sqlx::Result<Option<(serde_json::Value, OffsetDateTime)>> {
-    let row = sqlx::query!(
-        r#"SELECT counts, finished_at AS "finished_at!" FROM audit_runs WHERE state = 'done' ORDER BY finished_at DESC LIMIT 1"#
+/// When the last run that was not given up ended: every replica tells the same.
+pub async fn last(db: impl PgExecutor<'_>) -> sqlx::Result<Option<OffsetDateTime>> {
+    sqlx::query_scalar!(
+        r#"SELECT finished_at AS "finished_at!" FROM audit_runs WHERE state = 'done' ORDER BY finished_at DESC LIMIT 1"#
     )
     .fetch_optional(db)
-    .await?;
-    Ok(row.map(|row| (row.counts, row.finished_at)))
+    .await
 }
 
 /// Everything that the books alone can tell, as of one moment.

@@ -34,8 +34,9 @@ pub struct Kept {
     pub acknowledge_reason: String,
 }
 
-/// Takes over what a run found: new ones open, known ones go on, and open ones of `looked` kinds that it did not find are resolved. The word of a
-/// run is not taken when one that began later has ended already.
+/// Takes over what a run found: new ones open, known ones go on, and open ones of `looked` kinds that it did not find are resolved. Who acknowledged one
+/// knew of what it said then: when it says something else, nobody knows of that yet. The word of a run is not taken when one that began later has
+/// ended already.
 pub async fn take(
     connection: &mut PgConnection,
     run: Uuid,
@@ -59,7 +60,10 @@ pub async fn take(
             "INSERT INTO findings (id, kind, subject_id, customer_id, scope, detail, first_seen_at, last_seen_at, last_run)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
              ON CONFLICT (kind, subject_id, customer_id, scope) WHERE resolved_at IS NULL
-             DO UPDATE SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, last_run = excluded.last_run",
+             DO UPDATE SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, last_run = excluded.last_run,
+                 acknowledged_at = CASE WHEN findings.detail = excluded.detail THEN findings.acknowledged_at END,
+                 acknowledged_by = CASE WHEN findings.detail = excluded.detail THEN findings.acknowledged_by ELSE '' END,
+                 acknowledge_reason = CASE WHEN findings.detail = excluded.detail THEN findings.acknowledge_reason ELSE '' END",
             Uuid::now_v7(),
             finding.kind.as_str(),
             finding.subject_id,
@@ -82,6 +86,16 @@ pub async fn take(
     .execute(connection)
     .await
     .map(drop)
+}
+
+/// Kind and subject of the open ones that nobody has acknowledged: these alert.
+pub async fn unknown(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, Option<Uuid>)>> {
+    let rows = sqlx::query!(
+        "SELECT kind, subject_id FROM findings WHERE resolved_at IS NULL AND acknowledged_at IS NULL ORDER BY kind, id"
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.kind, row.subject_id)).collect())
 }
 
 /// Which ones.

@@ -11,9 +11,24 @@ use crate::domain::money::Money;
 /// Keeper of mirrored rows, as they say it.
 pub const KEEPER: &str = "killbill";
 
-/// How often the rows of a customer were brought to the provider's state; a look at it that began earlier is old.
-pub async fn sequence(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!("SELECT sync_seq FROM customers WHERE id = $1", customer).fetch_optional(db).await
+/// How often the rows of a customer were brought to the provider's state, and the database's time; a look that began earlier is old.
+pub async fn sequence(
+    db: impl PgExecutor<'_>,
+    customer: Uuid,
+) -> sqlx::Result<Option<(i64, OffsetDateTime)>> {
+    let row = sqlx::query!(
+        r#"SELECT sync_seq, clock_timestamp() AS "now!" FROM customers WHERE id = $1"#,
+        customer
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.sync_seq, row.now)))
+}
+
+/// When the last pull began whose state was applied as a whole, by the database's clock.
+pub async fn pulled_at(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<OffsetDateTime>> {
+    let found = sqlx::query_scalar!("SELECT pulled_at FROM customers WHERE id = $1", customer);
+    Ok(found.fetch_optional(db).await?.flatten())
 }
 
 /// The same, with the customer's mirror kept from others until the transaction ends.
@@ -30,15 +45,18 @@ pub async fn synced(
     account: Option<&str>,
     credit: Option<Money>,
     whole: bool,
+    began_at: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE customers SET sync_seq = sync_seq + 1, stale_since = NULL, synced_at = CASE WHEN $4 THEN now() END,
+                pulled_at = CASE WHEN $4 THEN $5 ELSE pulled_at END,
                 provider_account_id = coalesce($2, provider_account_id), provider_credit_minor = coalesce($3::bigint, provider_credit_minor)
          WHERE id = $1",
         customer,
         account,
         credit.map(Money::minor),
         whole,
+        began_at,
     )
     .execute(connection)
     .await?;
@@ -109,6 +127,16 @@ pub async fn make_due(db: impl PgExecutor<'_>, customer: Option<Uuid>) -> sqlx::
     .execute(db)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Is an order of a customer on its way to the provider?
+pub async fn is_ordering(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM orders WHERE customer_id = $1 AND state = 'placed') AS "is!""#,
+        customer
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// The customer with this account at the provider.
@@ -200,6 +228,8 @@ pub struct NewMirror<'a> {
     pub customer_id: Uuid,
     /// About which subscription.
     pub subscription_id: Option<Uuid>,
+    /// The invoice that it corrects.
+    pub corrects_id: Option<Uuid>,
     /// Why.
     pub kind: InvoiceKind,
     /// Its lines.
@@ -227,8 +257,8 @@ pub async fn insert_invoice(
     let id = Uuid::now_v7();
     sqlx::query!(
         "INSERT INTO invoices (id, issuer, number, customer_id, subscription_id, kind, key, currency, subtotal_minor, tax_minor, total_minor, balance_minor,
-             buyer, provider, provider_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $2, $13, $14)",
+             buyer, corrects_id, provider, provider_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $15, $2, $13, $14)",
         id,
         KEEPER,
         new.number,
@@ -243,6 +273,7 @@ pub async fn insert_invoice(
         buyer,
         new.provider_id,
         new.created_at,
+        new.corrects_id,
     )
     .execute(&mut *connection)
     .await?;
@@ -258,6 +289,16 @@ pub async fn insert_invoice(
     Ok(id)
 }
 
+/// How many credit notes correct an invoice.
+pub async fn credit_notes(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM invoices WHERE corrects_id = $1 AND kind = 'credit_note'"#,
+        invoice
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// What the provider gave back of a payment.
 pub async fn set_refunded(
     connection: &mut PgConnection,
@@ -267,7 +308,7 @@ pub async fn set_refunded(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE payments SET refunded_minor = $2::bigint, state = CASE WHEN amount_minor = $2::bigint THEN 'refunded' ELSE state END, updated_at = $3
-         WHERE id = $1 AND state IN ('paid', 'refunded') AND refunded_minor < $2::bigint",
+         WHERE id = $1 AND state IN ('paid', 'refunded', 'disputed') AND refunded_minor < $2::bigint",
         payment,
         refunded.minor(),
         now,

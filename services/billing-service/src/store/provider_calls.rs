@@ -29,17 +29,35 @@ words! {
         Credit = "credit",
         /// Ask no more for an invoice.
         WriteOff = "write_off",
+        /// Take an invoice back.
+        Void = "void",
+        /// Give money back.
+        Refund = "refund",
+    }
+}
+
+words! {
+    /// What became of a call.
+    CallState, UnknownCallState, {
+        /// It is told until it was heard.
+        Waiting = "waiting",
+        /// The provider did it.
+        Done = "done",
+        /// The provider will never do it.
+        Refused = "refused",
+        /// A wish that nobody waits for any more.
+        Dropped = "dropped",
     }
 }
 
 impl CallKind {
     /// It is told until it was heard; else it is a wish that ends with its request.
     pub fn is_lasting(self) -> bool {
-        matches!(self, Self::Payment | Self::Credit | Self::WriteOff)
+        matches!(self, Self::Payment | Self::Credit | Self::WriteOff | Self::Void | Self::Refund)
     }
 }
 
-/// A call that waits for its answer.
+/// A call, and what became of it.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Row, and the key of a credit.
@@ -56,6 +74,8 @@ pub struct Call {
     pub details: Value,
     /// Tries so far.
     pub attempts: i32,
+    /// Whether it was answered.
+    pub state: CallState,
 }
 
 impl Call {
@@ -79,6 +99,7 @@ struct Row {
     subject_id: Option<Uuid>,
     details: Value,
     attempts: i32,
+    state: String,
 }
 
 impl TryFrom<Row> for Call {
@@ -86,6 +107,7 @@ impl TryFrom<Row> for Call {
     fn try_from(row: Row) -> sqlx::Result<Self> {
         Ok(Self {
             kind: row.kind.parse().map_err(corrupt)?,
+            state: row.state.parse().map_err(corrupt)?,
             id: row.id,
             customer_id: row.customer_id,
             subscription_id: row.subscription_id,
@@ -110,8 +132,21 @@ pub async fn queue(
     key: &str,
     details: &Value,
 ) -> sqlx::Result<Option<Uuid>> {
+    queue_for(connection, kind, customer, subject, key, details, runtime::clock::now()).await
+}
+
+/// The same, told at `at` unless somebody tells it before.
+pub async fn queue_for(
+    connection: &mut PgConnection,
+    kind: CallKind,
+    customer: Uuid,
+    subject: Option<Uuid>,
+    key: &str,
+    details: &Value,
+    at: OffsetDateTime,
+) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
-        "INSERT INTO provider_calls (id, customer_id, kind, subject_id, key, details) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO provider_calls (id, customer_id, kind, subject_id, key, details, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (key) DO NOTHING RETURNING id",
         Uuid::now_v7(),
         customer,
@@ -119,8 +154,20 @@ pub async fn queue(
         subject,
         key,
         details,
+        at,
     )
     .fetch_optional(connection)
+    .await
+}
+
+/// Refunds of a payment that wait, in all.
+pub async fn refunds_waiting(db: impl PgExecutor<'_>, payment: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(sum((details ->> 'amount_minor')::bigint), 0)::bigint AS "sum!" FROM provider_calls
+           WHERE subject_id = $1 AND kind = 'refund' AND state = 'waiting'"#,
+        payment,
+    )
+    .fetch_one(db)
     .await
 }
 
@@ -128,7 +175,7 @@ pub async fn queue(
 pub async fn find_by_key(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Option<Call>> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT id, customer_id, subscription_id, kind, subject_id, details, attempts FROM provider_calls WHERE key = $1",
+        "SELECT id, customer_id, subscription_id, kind, subject_id, details, attempts, state FROM provider_calls WHERE key = $1",
         key,
     )
     .fetch_optional(db)
@@ -166,7 +213,7 @@ pub async fn wish(
 pub async fn waiting(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Vec<Call>> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, customer_id, subscription_id, kind, subject_id, details, attempts FROM provider_calls
+        "SELECT id, customer_id, subscription_id, kind, subject_id, details, attempts, state FROM provider_calls
          WHERE customer_id = $1 AND state = 'waiting' ORDER BY created_at, id",
         customer,
     )
@@ -186,7 +233,7 @@ pub async fn claim(
         Row,
         "UPDATE provider_calls SET next_at = $2, attempts = attempts + 1 WHERE id IN (
              SELECT id FROM provider_calls WHERE state = 'waiting' AND next_at <= $1 ORDER BY next_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-         RETURNING id, customer_id, subscription_id, kind, subject_id, details, attempts",
+         RETURNING id, customer_id, subscription_id, kind, subject_id, details, attempts, state",
         now,
         now + hold,
         limit,

@@ -60,6 +60,24 @@ pub async fn put(
     Ok(done.rows_affected() == 1)
 }
 
+/// Takes a rate, or an end, away that begins on a day after `today`. `false`: there is none.
+pub async fn withdraw(
+    db: impl PgExecutor<'_>,
+    country: &str,
+    valid_from: Date,
+    today: Date,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM tax_rates WHERE country = $1 AND valid_from = $2 AND valid_from > $3",
+        country,
+        valid_from,
+        today,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Which ones.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {

@@ -1,6 +1,7 @@
 //! Kill Bill behind the whole service: rows that follow it, hooks that are lost, repeated, forged, outages, lost answers. The same life of a customer
 //! is lived with the ledger and with both lines of Kill Bill.
 
+pub(crate) mod corrections;
 mod outages;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
 use billing_service::domain::ladder::LadderState;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::provider::CancelWhen;
+use billing_service::provider::{CancelWhen, Provider as _};
 use billing_service::store::invoices::{self, Invoice};
 use billing_service::store::provider_calls::{self, CallKind};
 use billing_service::store::subscriptions::{self, Subscription};
@@ -325,6 +326,45 @@ async fn hooks_that_are_repeated_and_reordered_change_nothing_twice(pool: PgPool
         inbox::work(&world.desk).await.unwrap();
     }
     assert_eq!((life.invoices().await, life.facts().await), (rows, facts));
+}
+
+/// BIL-30, BIL-33: while an order is on its way its hooks ask Kill Bill nothing; afterwards one pull is enough for all of them.
+#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+async fn hooks_of_an_order_on_its_way_wait_and_need_one_pull(pool: PgPool) {
+    let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
+    let life = Life::begin(&world, "basic-monthly", false).await;
+    let hooks = fake.hooks(&world.api_key);
+    let (last, early) = hooks.split_last().unwrap();
+    sqlx::query("UPDATE orders SET state = 'placed'").execute(&pool).await.unwrap();
+    for hook in early {
+        deliver(&world, HOOK_TOKEN, hook.as_bytes()).await.unwrap();
+    }
+    let before = fake.calls();
+    inbox::work(&world.desk).await.unwrap();
+    assert_eq!((fake.calls(), life.invoices().await.len()), (before, 0));
+    sqlx::query("UPDATE orders SET state = 'subscribed'").execute(&pool).await.unwrap();
+    deliver(&world, HOOK_TOKEN, last.as_bytes()).await.unwrap();
+    inbox::work(&world.desk).await.unwrap();
+    assert_eq!(life.invoices().await.len(), 1);
+    let pulled = fake.calls();
+    assert_eq!(pulled - before, 4, "account, bundles, invoices, payments");
+    sqlx::query("UPDATE webhook_inbox SET next_at = now()").execute(&pool).await.unwrap();
+    inbox::work(&world.desk).await.unwrap();
+    assert_eq!(fake.calls(), pulled, "seen by the pull that was made since");
+    assert_eq!(world.count("webhook_inbox WHERE state <> 'done'").await, 0);
+}
+
+/// BIL-30: an account whose key is an id that we do not know is nobody's, and is asked about once.
+#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+async fn a_hook_about_a_customer_that_we_do_not_know_is_ignored(pool: PgPool) {
+    let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
+    world.killbill.as_ref().unwrap().create_account(Uuid::now_v7()).await.unwrap();
+    for hook in fake.hooks(&world.api_key) {
+        deliver(&world, HOOK_TOKEN, hook.as_bytes()).await.unwrap();
+    }
+    inbox::work(&world.desk).await.unwrap();
+    assert!(world.count("webhook_inbox WHERE state = 'ignored'").await > 0);
+    assert_eq!(world.count("webhook_inbox WHERE state = 'new'").await, 0);
 }
 
 /// BIL-30, BIL-31: a wrong token leaves no trace; another tenant's account, nonsense and half a message are kept and have no effect.

@@ -61,6 +61,15 @@ impl Case {
         Ok(self.pricing().put_tax_rate(self.ask(request)).await?.into_inner().rate.unwrap())
     }
 
+    async fn withdraw(&self, country: &str, from: &str) -> Result<Option<proto::TaxRate>, Status> {
+        let request = proto::WithdrawTaxRateRequest {
+            country: country.into(),
+            valid_from: from.into(),
+            reason: "the law was not passed".into(),
+        };
+        Ok(self.pricing().withdraw_tax_rate(self.ask(request)).await?.into_inner().rate)
+    }
+
     async fn end(&self, country: &str, until: &str) -> Result<proto::TaxRate, Status> {
         let request = proto::EndTaxRateRequest {
             country: country.into(),
@@ -205,6 +214,33 @@ async fn the_past_of_a_tax_rate_is_never_changed(pool: PgPool) {
     );
 }
 
+/// BIL-36: what is planned can be taken back until its day has come, a rate as well as an end; what was before it goes on.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_planned_tax_rate_can_be_withdrawn(pool: PgPool) {
+    let case = Case::begin(&pool).await;
+    let day = |days: i64| taxes::day(clock::now() + time::Duration::days(days)).to_string();
+    let (today, soon, later) = (day(0), day(10), day(20));
+    case.put("DE", &today, 1_900).await.unwrap();
+    case.put("DE", &soon, 2_000).await.unwrap();
+    case.end("DE", &later).await.unwrap();
+    for (from, code) in [(&today, Code::FailedPrecondition), (&day(5), Code::FailedPrecondition)] {
+        assert_eq!(case.withdraw("DE", from).await.unwrap_err().code(), code, "{from}");
+    }
+    assert_eq!(case.withdraw("DE", "soon").await.unwrap_err().code(), Code::InvalidArgument);
+    let left = case.withdraw("de", &later).await.unwrap().expect("the rate that was to end");
+    assert_eq!((left.rate_bp, left.valid_until.as_str()), (2_000, ""));
+    let left = case.withdraw("DE", &soon).await.unwrap().expect("the rate before it");
+    assert_eq!(
+        (left.rate_bp, left.valid_from.as_str(), left.valid_until.as_str()),
+        (1_900, today.as_str(), "")
+    );
+    assert_eq!(case.withdraw("DE", &soon).await.unwrap_err().code(), Code::FailedPrecondition, "gone");
+    case.put("FR", &soon, 2_000).await.unwrap();
+    assert_eq!(case.withdraw("FR", &soon).await.unwrap(), None, "no tax, as before");
+    let log = case.log().await;
+    assert_eq!(log.iter().filter(|action| *action == "tax_rate_withdrawn").count(), 3, "{log:?}");
+}
+
 /// BIL-36: an invoice has the rate of the day on which it is issued, and the preview of the next one that of its own day.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_invoice_has_the_rate_of_its_day(pool: PgPool) {
@@ -255,6 +291,9 @@ async fn a_finding_is_open_until_a_run_does_not_find_it(pool: PgPool) {
             > contracts::scalars::datetime(finding.first_seen_at.as_ref().unwrap())
     );
 
+    let alerts =
+        || case.world.metric("billing_audit_findings{kind=\"instance_without_subscription\"}").unwrap();
+    assert_eq!(alerts(), "1");
     let know = |id: &str| proto::AcknowledgeFindingRequest { finding_id: id.into(), reason: "a demo".into() };
     let known = case.audits().acknowledge_finding(case.ask(know(&finding.id))).await.unwrap().into_inner();
     assert_eq!(known.finding.unwrap().acknowledged_by, case.admin.to_string());
@@ -264,6 +303,15 @@ async fn a_finding_is_open_until_a_run_does_not_find_it(pool: PgPool) {
     assert_eq!(nobody.unwrap_err().code(), Code::NotFound);
     run().await;
     assert_eq!(case.findings("open").await[0].acknowledge_reason, "a demo", "it stays open and known");
+    assert_eq!(alerts(), "0", "who knows of it is not called again");
+
+    case.world.instances.live(stray, customer, Some(Uuid::now_v7()));
+    run().await;
+    let open = case.findings("open").await;
+    assert_eq!((open.len(), open[0].id.as_str(), open[0].acknowledged_at), (1, finding.id.as_str(), None));
+    assert_eq!(alerts(), "1", "nobody knows of what is new about it");
+    case.audits().acknowledge_finding(case.ask(know(&finding.id))).await.unwrap();
+    assert_eq!(alerts(), "0", "and at once, not with the next run");
 
     case.world.instances.gone(stray);
     run().await;
@@ -277,7 +325,8 @@ async fn a_finding_is_open_until_a_run_does_not_find_it(pool: PgPool) {
     let open = case.findings("open").await;
     assert_eq!((open.len(), open[0].acknowledged_at), (1, None));
     assert_ne!(open[0].id, finding.id);
-    assert_eq!(case.log().await, ["finding_acknowledged"]);
+    assert_eq!(alerts(), "1");
+    assert_eq!(case.log().await, ["finding_acknowledged", "finding_acknowledged"]);
 }
 
 /// BIL-37: a run that failed resolves nothing, and the word of a run is not taken when a later one has ended.

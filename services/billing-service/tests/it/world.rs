@@ -17,8 +17,8 @@ use billing_service::pdf::Fonts;
 use billing_service::peers::Peers;
 use billing_service::provider::killbill::Access;
 use billing_service::provider::{
-    CancelWhen, Guarded, KillBill, Ledger, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange,
-    Provider, ProviderError, Pulled, Snapshot,
+    CancelWhen, Guarded, KillBill, Ledger, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment,
+    PlanChange, Provider, ProviderError, Pulled, Snapshot,
 };
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
@@ -322,6 +322,14 @@ impl Provider for Remote {
         Ok(())
     }
 
+    async fn void(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn refund(&self, _: &NewRefund<'_>) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     async fn snapshot(&self, _: Uuid) -> Result<Snapshot, ProviderError> {
         Ok(Snapshot::default())
     }
@@ -370,6 +378,7 @@ pub(crate) struct World {
     pub(crate) instances: Instances,
     pub(crate) remote: Remote,
     pub(crate) desk: Desk,
+    pub(crate) metrics: Metrics,
     pub(crate) api: Running,
 }
 
@@ -429,7 +438,7 @@ impl World {
         gateways: Gateways,
     ) -> Self {
         app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
-        let keys = Keyring::new();
+        let (keys, metrics) = (Keyring::new(), Metrics::new());
         let (directory, instances) = (Directory::default(), Instances::default());
         let mut users = Routes::builder();
         users.add_service(CustomerDirectoryServiceServer::new(directory.clone()));
@@ -450,7 +459,7 @@ impl World {
             stationery: app::Stationery { seller: seller(), fonts: Fonts::try_new(None).unwrap() },
             clock: app::BillingClock::default(),
             bell: app::inbox::Bell::default(),
-            metrics: BillingMetrics::new(&Metrics::new()),
+            metrics: BillingMetrics::new(&metrics),
             fail: FailPoint::default(),
         };
         let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
@@ -462,8 +471,15 @@ impl World {
             instances,
             remote,
             desk,
+            metrics,
             api,
         }
+    }
+
+    /// A line of the metrics, such as `billing_audit_findings{kind="total_differs"}`, as its number.
+    pub(crate) fn metric(&self, name: &str) -> Option<String> {
+        let text = self.metrics.encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(ToOwned::to_owned))
     }
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Authenticated> {

@@ -128,5 +128,7 @@ pub struct Refunded {
     pub success: bool,
     #[schema(format = Uuid)]
     pub refund_id: String,
+    /// done; waiting: the billing provider does not answer now, it hears of it until it has made it
+    pub state: String,
     pub payment: super::money::Payment,
 }

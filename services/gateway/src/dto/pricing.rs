@@ -239,6 +239,23 @@ pub struct EndTaxRate {
     pub reason: String,
 }
 
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawTaxRate {
+    /// Day on which the rate, or its end, was planned to begin; not come yet
+    #[schema(value_type = String, format = Date, example = "2028-01-01")]
+    pub valid_from: Day,
+    #[schema(min_length = 5, max_length = 500)]
+    pub reason: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WithdrawnTaxRate {
+    pub success: bool,
+    /// In force on that day now; absent: no tax
+    pub tax_rate: Option<TaxRate>,
+}
+
 /// A day as ISO 8601 writes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Day(pub Date);

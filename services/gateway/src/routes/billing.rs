@@ -86,6 +86,7 @@ pub fn add(api: Api) -> Api {
         .add(Admin, routes!(pricing::list_tax_rates))
         .add(Admin, routes!(pricing::put_tax_rate))
         .add(Admin, routes!(pricing::end_tax_rate))
+        .add(Admin, routes!(pricing::withdraw_tax_rate))
         .add(Admin, routes!(findings::list_findings))
         .add(Admin, routes!(findings::get_finding))
         .add(Admin, routes!(findings::acknowledge_finding))

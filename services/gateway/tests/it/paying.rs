@@ -169,7 +169,8 @@ async fn admins_give_money_back() {
             return Err(Refusal::new(Code::FailedPrecondition, "not_refundable", "not so much").into());
         }
         let refunded = Payment { refunded: request.amount, ..payment(&request.payment_id, "paid") };
-        Ok(RefundPaymentResponse { payment: Some(refunded), refund_id: request.idempotency_key })
+        let refund_id = request.idempotency_key;
+        Ok(RefundPaymentResponse { payment: Some(refunded), refund_id, state: "waiting".into() })
     });
     let path = format!("{BILLING}/admin/payments/{}/refund", Uuid::now_v7());
     let body =

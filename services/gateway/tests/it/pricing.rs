@@ -122,6 +122,31 @@ async fn a_tax_rate_begins_on_a_day() {
     }
 }
 
+/// BIL-36: what was planned is taken back by its day; what is in force then may be nothing.
+#[tokio::test]
+async fn a_planned_tax_rate_is_withdrawn() {
+    let world = World::start().await;
+    let admin = world.token(Role::Admin);
+    world.fake.on(&rpc("PricingAdminService/WithdrawTaxRate"), |request: pb::WithdrawTaxRateRequest| {
+        assert_eq!((request.country.as_str(), request.valid_from.as_str()), ("DE", "2028-01-01"));
+        Ok(pb::WithdrawTaxRateResponse { rate: None })
+    });
+    let path = format!("{ADMIN}/tax-rates/de/withdraw");
+    let answer =
+        world.post(&path, &admin, &json!({"valid_from": "2028-01-01", "reason": "it was not passed"})).await;
+    assert_eq!((answer.status, &answer.json()["tax_rate"]), (200, &json!(null)));
+    for (body, field) in [
+        (json!({"valid_from": "2028-01-32", "reason": "it was not passed"}), "valid_from"),
+        (json!({"valid_from": "2028-01-01", "reason": "no"}), "reason"),
+    ] {
+        let refused = world.post(&path, &admin, &body).await;
+        assert_eq!((refused.status, refused.fields()), (422, vec![field.to_owned()]));
+    }
+    let body = json!({"valid_from": "2028-01-01", "reason": "it was not passed"});
+    let refused = world.post(&path, &world.token(Role::Operator), &body).await;
+    assert_eq!(refused.status, 403);
+}
+
 /// BIL-37: the audit is ordered with a reason, and answers before it is done.
 #[tokio::test]
 async fn the_audit_is_ordered_with_a_reason() {

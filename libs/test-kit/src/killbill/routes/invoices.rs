@@ -12,7 +12,7 @@ use crate::killbill::{Line, page};
 const NO_OBJECT: &str = "Object id doesn't exist!";
 
 /// A literal number of the body in cents. Numbers come as JSON, so that a whole one and one with a fraction are both read.
-fn cents(value: Option<&Value>) -> Option<i64> {
+pub(super) fn cents(value: Option<&Value>) -> Option<i64> {
     let text = value.filter(|value| value.is_number())?.to_string();
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
     format!("{whole}{part:0<2}").parse().ok()
@@ -23,7 +23,7 @@ fn is_known(call: &Call<'_>) -> bool {
     call.query("includeInvoiceComponents") == Some("true") || call.line == Line::V22
 }
 
-fn shown(invoice: &Invoice, known: bool) -> Value {
+pub(super) fn shown(invoice: &Invoice, known: bool) -> Value {
     let items: Vec<Value> = invoice
         .items
         .iter()
@@ -31,12 +31,13 @@ fn shown(invoice: &Invoice, known: bool) -> Value {
             json!({
                 "invoiceItemId": item.id, "invoiceId": invoice.id, "accountId": invoice.account, "subscriptionId": item.subscription,
                 "itemType": item.kind, "description": item.description, "startDate": day(item.start), "endDate": day(item.end),
-                "amount": amount(item.cents), "planName": null, "currency": "USD",
+                "amount": amount(item.cents), "planName": null, "currency": "USD", "linkedInvoiceItemId": item.linked,
             })
         })
         .collect();
     json!({
-        "amount": amount(if known { invoice.amount() } else { 0 }), "currency": "USD", "status": "COMMITTED", "creditAdj": amount(0),
+        "amount": amount(if known { invoice.amount() } else { 0 }), "currency": "USD",
+        "status": if invoice.void { "VOID" } else { "COMMITTED" }, "creditAdj": amount(0),
         "refundAdj": amount(0), "invoiceId": invoice.id, "invoiceDate": day(invoice.date), "targetDate": day(invoice.date),
         "invoiceNumber": invoice.number.to_string(), "balance": amount(if known { invoice.balance() } else { 0 }),
         "accountId": invoice.account, "items": if known { json!(items) } else { json!([]) }, "auditLogs": [],
@@ -54,23 +55,25 @@ pub(super) fn of_account(tenant: &Tenant, account: Uuid, call: &Call<'_>) -> Res
     let invoices = tenant
         .invoices
         .iter()
-        .filter(|invoice| invoice.account == account && (!unpaid || invoice.balance() > 0));
+        .filter(|invoice| invoice.account == account && (!unpaid || invoice.balance() > 0))
+        .filter(|invoice| !invoice.void || call.query("includeVoidedInvoices") == Some("true"));
     ok(&Value::Array(invoices.map(|invoice| shown(invoice, is_known(call))).collect()))
 }
 
-fn shown_payment(payment: &Payment) -> Value {
-    let step = |key: Option<&str>, kind: &str, cents: i64| {
+pub(super) fn shown_payment(payment: &Payment) -> Value {
+    let step = |id: Uuid, key: &str, kind: &str, cents: i64| {
         json!({
-            "transactionId": Uuid::new_v4(), "transactionExternalKey": key, "transactionType": kind, "amount": amount(cents),
+            "transactionId": id, "transactionExternalKey": key, "transactionType": kind, "amount": amount(cents),
             "currency": "USD", "effectiveDate": format!("{}T00:00:00.000Z", day(payment.at)), "status": "SUCCESS",
         })
     };
-    let mut steps = vec![step(None, "PURCHASE", payment.cents)];
-    steps.extend(payment.refunds.iter().map(|(key, cents)| step(key.as_deref(), "REFUND", *cents)));
+    // Without a key the transaction's own id is its key.
+    let mut steps = vec![step(payment.id, &payment.id.to_string(), "PURCHASE", payment.cents)];
+    steps.extend(payment.refunds.iter().map(|(key, id, cents)| step(*id, key, "REFUND", *cents)));
     json!({
         "targetInvoiceId": payment.invoice, "accountId": payment.account, "paymentId": payment.id, "paymentNumber": "1",
         "paymentExternalKey": payment.key, "authAmount": 0, "purchasedAmount": amount(payment.cents),
-        "refundedAmount": amount(payment.refunds.iter().map(|(_, cents)| cents).sum()), "currency": "USD", "transactions": steps,
+        "refundedAmount": amount(payment.refunds.iter().map(|(_, _, cents)| cents).sum()), "currency": "USD", "transactions": steps,
     })
 }
 
@@ -133,23 +136,6 @@ pub(super) fn pay(tenant: &mut Tenant, invoice: Uuid, call: &Call<'_>) -> Respon
     made(call, &format!("invoicePayments/{id}/"))
 }
 
-pub(super) fn refund(tenant: &mut Tenant, payment: Uuid, call: &Call<'_>) -> Response {
-    let Some(found) = tenant.payments.iter_mut().find(|found| found.id == payment) else {
-        return error(404, Some(7020), "Payment does not exist");
-    };
-    let Some(back) = cents(call.json.get("amount")) else { return error(400, None, "amount") };
-    let before: i64 = found.refunds.iter().map(|(_, cents)| cents).sum();
-    if back <= 0 || before + back > found.cents {
-        return error(400, Some(4017), "Refund amount is too high");
-    }
-    found.refunds.push((call.field("transactionExternalKey").map(ToOwned::to_owned), back));
-    let invoice = found.invoice;
-    if let Some(invoice) = tenant.invoices.iter_mut().find(|found| found.id == invoice) {
-        invoice.paid -= back;
-    }
-    made(call, &format!("invoicePayments/{payment}/"))
-}
-
 pub(super) fn credit(tenant: &mut Tenant, call: &Call<'_>) -> Response {
     let Some(first) = call.json.as_array().and_then(|list| list.first()) else {
         return error(400, None, "a list of credits");
@@ -202,5 +188,8 @@ pub(super) fn dry_run(tenant: &Tenant, call: &Call<'_>) -> Response {
         return page(StatusCode::NOT_FOUND, "Not Found");
     }
     let (id, account) = (Uuid::new_v4(), found.account);
-    ok(&shown(&Invoice { id, number: 0, account, date: call.now, items, paid: 0, written_off: false }, true))
+    ok(&shown(
+        &Invoice { id, number: 0, account, date: call.now, items, paid: 0, written_off: false, void: false },
+        true,
+    ))
 }

@@ -64,6 +64,7 @@ pub(super) fn make(tenant: &mut Tenant, call: &Call<'_>) -> Response {
             description: "trial".into(),
             start: call.now,
             end,
+            linked: None,
             cents: 0,
         };
         tenant.invoice(account, call.now, vec![item]);

@@ -57,13 +57,16 @@ impl Look<'_> {
     pub(super) async fn invoices(&mut self, connection: &mut PgConnection) -> Result<(), Error> {
         let snapshot = self.snapshot;
         for invoice in snapshot.invoices.iter().filter(|invoice| is_document(invoice)) {
-            if let Some(ours) = mirror::invoice(connection, &invoice.provider_id).await? {
-                if ours.total != invoice.total {
+            match mirror::invoice(connection, &invoice.provider_id).await? {
+                Some(ours) if ours.total != invoice.total => {
                     tracing::warn!(invoice.id = %ours.id, "the provider changed an invoice that was issued");
                 }
-                continue;
+                // Nobody saw it, and nobody shall.
+                None if invoice.void => continue,
+                Some(_) => {}
+                None => self.issue(connection, invoice).await?,
             }
-            self.issue(connection, invoice).await?;
+            self.credit_notes(connection, invoice).await?;
         }
         Ok(())
     }
@@ -92,6 +95,7 @@ impl Look<'_> {
             number: &found.number,
             customer_id: self.customer,
             subscription_id: row.as_ref().map(|row| row.id),
+            corrects_id: None,
             kind,
             lines: &lines,
             subtotal: found.total.checked_add(tax.checked_neg()?)?,
@@ -129,7 +133,13 @@ impl Look<'_> {
                 self.desk.metrics.paid();
                 self.changed("payment");
             }
-            if mirror::set_refunded(connection, ours.id, found.refunded, self.now).await? {
+            // Kill Bill takes refunds of more than was paid; ours is a payment, not a debt.
+            let refunded =
+                Money::new(found.refunded.minor().min(ours.amount.minor()), ours.amount.currency());
+            if refunded.minor() < found.refunded.minor() {
+                tracing::error!(payment.id = %ours.id, "the provider gave more back than was paid");
+            }
+            if mirror::set_refunded(connection, ours.id, refunded, self.now).await? {
                 self.changed("refund");
             }
             let told = self.calls.iter().filter(|call| call.kind == CallKind::Payment);

@@ -268,7 +268,9 @@ fn is_true(call: &Call, row: &Subscription) -> bool {
             CallKind::UndoCancel => row.cancel_at.is_none(),
             CallKind::Change => Some(row.plan_name.as_str()) == plan || (waits.is_some() && waits == plan),
             CallKind::UndoChange => row.pending.is_none(),
-            CallKind::Payment | CallKind::Credit | CallKind::WriteOff => false,
+            CallKind::Payment | CallKind::Credit | CallKind::WriteOff | CallKind::Void | CallKind::Refund => {
+                false
+            }
         }
 }
 

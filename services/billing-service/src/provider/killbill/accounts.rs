@@ -1,7 +1,5 @@
 //! Customers (BIL-07): one account each, in UTC, that nobody charges by itself and whose overdue states are ours to keep.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -19,13 +17,11 @@ const AUTO_PAY_OFF: Uuid = Uuid::from_u128(1);
 const OVERDUE_ENFORCEMENT_OFF: Uuid = Uuid::from_u128(3);
 
 const TAGS: [Uuid; 2] = [AUTO_PAY_OFF, OVERDUE_ENFORCEMENT_OFF];
-/// Before the payment method is asked for again.
-const METHOD_PAUSES: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 
 impl KillBill {
-    /// The account of a customer, made when it is not there. The tags come before anything that could be charged. Asked for only while our row knows of
-    /// none, so that it is made first and looked for when Kill Bill has it already: two calls fewer for each new customer.
+    /// The account of a customer, made when it is not there. The tags come before anything that could be charged. It needs no payment method: Kill Bill
+    /// makes that of payments by hand with the first of them. Asked for only while our row knows of
+    /// none, so that it is made first and looked for when Kill Bill has it already.
     pub(super) async fn ensure_account(&self, customer: Uuid) -> Result<Uuid, ProviderError> {
         let (account, is_new) = self.make_account(customer).await?;
         let missing = if is_new { TAGS.to_vec() } else { self.missing_tags(account).await? };
@@ -33,7 +29,6 @@ impl KillBill {
             let path = format!("/accounts/{account}/tags");
             self.client.call(Method::POST, &path, &[], Body::Json(json!(missing).to_string())).await?;
         }
-        self.ensure_method(account).await?;
         Ok(account)
     }
 
@@ -64,29 +59,6 @@ impl KillBill {
         let tags: Vec<Tag> = self.get(&format!("/accounts/{account}/tags"), &[]).await?;
         let has = |wanted: &Uuid| tags.iter().any(|tag| tag.tag_definition_id == *wanted);
         Ok(TAGS.into_iter().filter(|tag| !has(tag)).collect())
-    }
-
-    /// Two who make the same method at once (an order and the sweep) end with a 500 of Kill Bill's database for one of them: asked again a moment later,
-    /// it says that the method is there.
-    async fn ensure_method(&self, account: Uuid) -> Result<(), Fault> {
-        let mut pauses = METHOD_PAUSES.into_iter();
-        loop {
-            match self.add_method(account).await {
-                Err(fault) if fault.is(code::METHOD_EXISTS) => return Ok(()),
-                Err(fault) if fault.is(code::PAYMENT_INTERNAL) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(fault),
-                },
-                done => return done,
-            }
-        }
-    }
-
-    async fn add_method(&self, account: Uuid) -> Result<(), Fault> {
-        let method = json!({"accountId": account, "pluginName": "__EXTERNAL_PAYMENT__", "pluginInfo": {}});
-        let path = format!("/accounts/{account}/paymentMethods");
-        let query = [("isDefault", "true")];
-        self.client.call(Method::POST, &path, &query, Body::Json(method.to_string())).await.map(drop)
     }
 
     /// By our key.

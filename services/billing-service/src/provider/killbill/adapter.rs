@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::client::Body;
 use super::fault::Fault;
 use super::model::Account;
-use super::snapshot::{InvoiceState, LineState, PaymentState, Snapshot, SubscriptionState};
+use super::snapshot::{AdjustmentState, InvoiceState, LineState, PaymentState, Snapshot, SubscriptionState};
 use super::{KillBill, When, catalog};
 use crate::domain::invoice::{Line, LineKind};
 use crate::domain::money::Money;
 use crate::provider::{
-    CancelWhen, Name, NewCredit, NewSubscription, OutsidePayment, PlanChange, Provider, ProviderError,
-    Pulled, SnapshotInvoice, SnapshotPayment, SnapshotSubscription,
+    CancelWhen, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment, PlanChange, Provider,
+    ProviderError, Pulled, SnapshotAdjustment, SnapshotInvoice, SnapshotPayment, SnapshotSubscription,
 };
 use crate::store::{mirror, plans};
 
@@ -104,6 +104,16 @@ impl Provider for KillBill {
     async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError> {
         Self::ensure_ready(self).await?;
         Self::write_off(self, super::accounts::parse(provider_invoice_id)?).await
+    }
+
+    async fn void(&self, provider_invoice_id: &str) -> Result<(), ProviderError> {
+        Self::ensure_ready(self).await?;
+        Self::void(self, super::accounts::parse(provider_invoice_id)?).await
+    }
+
+    async fn refund(&self, refund: &NewRefund<'_>) -> Result<(), ProviderError> {
+        Self::ensure_ready(self).await?;
+        self.give_back(&refund.payment, refund.key, refund.amount).await
     }
 
     async fn move_clock(&self, to: OffsetDateTime) -> Result<(), ProviderError> {
@@ -209,6 +219,7 @@ fn invoice(found: InvoiceState, ours: &[(Uuid, Uuid)]) -> SnapshotInvoice {
         balance: found.balance,
         void: found.void,
         issued_at: found.issued_at,
+        adjustments: found.adjustments.iter().map(adjustment).collect(),
     }
 }
 
@@ -221,6 +232,10 @@ fn line(found: LineState) -> Line {
         _ => LineKind::Manual,
     };
     Line::one(kind, found.description, found.amount, found.period)
+}
+
+fn adjustment(found: &AdjustmentState) -> SnapshotAdjustment {
+    SnapshotAdjustment { provider_id: found.provider_id.to_string(), amount: found.amount, at: found.at }
 }
 
 fn payment(found: &PaymentState) -> SnapshotPayment {

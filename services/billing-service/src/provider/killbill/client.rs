@@ -15,6 +15,8 @@ use super::fault::Fault;
 const TIMEOUT: Duration = Duration::from_secs(9);
 /// Longest wait for a move of the test clock.
 pub const CLOCK_TIMEOUT: Duration = Duration::from_secs(75);
+/// With any type alone it answers `/catalog` in XML or in JSON as its start happened to order the two.
+const ACCEPTED: &str = "application/json, */*;q=0.1";
 /// Largest answer that is read.
 const LARGEST: usize = 32 << 20;
 /// Who we are in Kill Bill's audit.
@@ -138,7 +140,7 @@ impl Client {
             .header("X-Killbill-ApiSecret", hidden(access.api_secret.expose_secret())?)
             .header("X-Killbill-CreatedBy", ACTOR)
             .header(CONTENT_TYPE, kind)
-            .header("Accept", "*/*");
+            .header("Accept", ACCEPTED);
         if let Some(text) = text {
             request = request.body(text);
         }

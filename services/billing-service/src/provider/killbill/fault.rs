@@ -17,12 +17,8 @@ pub mod code {
     pub const ACCOUNT_EXISTS: i64 = 3000;
     /// No account with this key.
     pub const NO_ACCOUNT: i64 = 3003;
-    /// Anything that went wrong inside, its database's refusals among them.
-    pub const PAYMENT_INTERNAL: i64 = 7019;
     /// No payment with this key.
     pub const NO_PAYMENT: i64 = 7020;
-    /// The external payment method is there already.
-    pub const METHOD_EXISTS: i64 = 7023;
     /// There is no cancellation to undo (entitlement side).
     pub const NOT_CANCELLED: i64 = 8004;
     /// The tenant is there already.

@@ -94,6 +94,8 @@ pub struct Invoice {
     pub amount: Decimal,
     /// What is left to pay.
     pub balance: Decimal,
+    /// Whose.
+    pub account_id: Option<Uuid>,
     /// Day of issue.
     pub invoice_date: Moment,
     /// Lines.
@@ -121,6 +123,8 @@ pub struct Item {
     pub amount: Decimal,
     /// Plan.
     pub plan_name: Option<String>,
+    /// The item that it takes back.
+    pub linked_invoice_item_id: Option<Uuid>,
 }
 
 /// A payment for an invoice.
@@ -154,6 +158,8 @@ pub struct Transaction {
     pub transaction_external_key: Option<String>,
     /// PURCHASE, REFUND, …
     pub transaction_type: String,
+    /// SUCCESS, PAYMENT_FAILURE, …
+    pub status: Option<String>,
     /// When.
     pub effective_date: Moment,
 }

@@ -27,13 +27,6 @@ struct NewPayment<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct NewRefund {
-    amount: Decimal,
-    transaction_external_key: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct NewCredit<'a> {
     account_id: Uuid,
     amount: Decimal,
@@ -56,14 +49,15 @@ struct DryRun<'a> {
     billing_policy: &'a str,
 }
 
-fn json<T: Serialize>(body: &T) -> Result<Body, Fault> {
+pub(super) fn json<T: Serialize>(body: &T) -> Result<Body, Fault> {
     serde_json::to_string(body).map(Body::Json).map_err(|error| Fault::Nonsense(error.to_string()))
 }
 
 impl KillBill {
-    /// All invoices of an account with their lines; without the lines 0.24 shows amounts of 0.
+    /// All invoices of an account with their lines, those too that somebody made VOID there; without the lines 0.24 shows amounts of 0.
     pub(super) async fn invoices(&self, account: Uuid) -> Result<Vec<Invoice>, Fault> {
-        self.get(&format!("/accounts/{account}/invoices"), &[("includeInvoiceComponents", "true")]).await
+        let query = [("includeInvoiceComponents", "true"), ("includeVoidedInvoices", "true")];
+        self.get(&format!("/accounts/{account}/invoices"), &query).await
     }
 
     /// All payments of an account.
@@ -105,35 +99,9 @@ impl KillBill {
         }
     }
 
-    async fn payment_by_key(&self, payment: Uuid) -> Result<Option<Payment>, Fault> {
+    pub(super) async fn payment_by_key(&self, payment: Uuid) -> Result<Option<Payment>, Fault> {
         let key = payment.to_string();
         self.find("/payments", &[("externalKey", key.as_str())], code::NO_PAYMENT).await
-    }
-
-    /// Gives a part of a payment back, once for each `refund`. The invoice is owed again by that part.
-    pub async fn give_back(&self, payment: Uuid, refund: Uuid, amount: Money) -> Result<(), ProviderError> {
-        let key = refund.to_string();
-        let found = self.payment_by_key(payment).await?;
-        let found =
-            found.ok_or_else(|| ProviderError::Refused("Kill Bill does not know this payment".into()))?;
-        let done = |payment: &Payment| {
-            let mut steps = payment.transactions.iter();
-            steps.any(|step| {
-                step.transaction_type == "REFUND" && step.transaction_external_key.as_deref() == Some(&key)
-            })
-        };
-        if done(&found) {
-            return Ok(());
-        }
-        let body = NewRefund { amount: Decimal::of(amount), transaction_external_key: key.clone() };
-        let path = format!("/invoicePayments/{}/refunds", found.payment_id);
-        let Err(fault) = self.client.call(Method::POST, &path, &[], json(&body)?).await else {
-            return Ok(());
-        };
-        match self.payment_by_key(payment).await? {
-            Some(after) if done(&after) => Ok(()),
-            _ => Err(fault.into()),
-        }
     }
 
     /// Gives a credit once for each `credit`: Kill Bill has no key for it, so ours stands in the description and is looked for.

@@ -5,10 +5,13 @@ use uuid::Uuid;
 
 use super::KillBill;
 use super::fault::Fault;
-use super::model::{Bundle, Invoice, Item, Payment, Subscription};
+use super::model::{Bundle, Event, Invoice, Item, Payment, Subscription};
 use super::values::Decimal;
-use crate::domain::money::{Currency, Money};
+use crate::domain::money::{Currency, Money, MoneyError};
 use crate::provider::ProviderError;
+
+/// Takes a part of another item back, on the invoice of that item.
+const ADJUSTMENT: &str = "ITEM_ADJ";
 
 /// One customer's state at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +62,25 @@ pub struct InvoiceState {
     pub void: bool,
     /// Day of issue.
     pub issued_at: OffsetDateTime,
-    /// Sum.
+    /// Sum when it was issued.
     pub total: Money,
     /// What is left to pay.
     pub balance: Money,
-    /// Lines.
+    /// Lines when it was issued.
     pub lines: Vec<LineState>,
+    /// What was taken back of it since.
+    pub adjustments: Vec<AdjustmentState>,
+}
+
+/// A part of a charge that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdjustmentState {
+    /// The provider's id.
+    pub provider_id: Uuid,
+    /// How much.
+    pub amount: Money,
+    /// When.
+    pub at: OffsetDateTime,
 }
 
 /// A line at the provider.
@@ -109,9 +125,15 @@ impl KillBill {
         let currency = account.currency.as_deref().unwrap_or("USD");
         let currency: Currency =
             currency.parse().map_err(|_| Fault::Nonsense("an account without a currency".into()))?;
-        let now = self.server_time().await?;
         let bundles: Vec<Bundle> =
             self.get(&format!("/accounts/{}/bundles", account.account_id), &[]).await?;
+        // Only of a change it must be known whether it lies ahead.
+        let has_change = |found: &Subscription| found.events.iter().any(Event::is_change);
+        let now = if bundles.iter().flat_map(|bundle| &bundle.subscriptions).any(has_change) {
+            self.server_time().await?
+        } else {
+            runtime::clock::now()
+        };
         let invoices = self.invoices(account.account_id).await?;
         let payments = self.payments(account.account_id).await?;
         let credit =
@@ -157,17 +179,32 @@ fn subscription(found: &Subscription, now: OffsetDateTime) -> Option<Subscriptio
 
 fn invoice(found: Invoice) -> Result<InvoiceState, Fault> {
     let currency = currency(&found.currency)?;
-    let lines: Result<Vec<_>, _> =
-        found.items.unwrap_or_default().into_iter().map(|item| line(item, currency)).collect();
+    let broken = |error: MoneyError| Fault::Nonsense(error.to_string());
+    let (adjusted, items): (Vec<_>, Vec<_>) =
+        found.items.unwrap_or_default().into_iter().partition(|item| item.item_type == ADJUSTMENT);
+    let lines: Result<Vec<_>, _> = items.into_iter().map(|item| line(item, currency)).collect();
+    let adjustments = adjusted.iter().map(|item| adjustment(item, currency));
+    let adjustments: Vec<AdjustmentState> = adjustments.collect::<Result<_, _>>()?;
+    let taken_back = Money::sum(currency, adjustments.iter().map(|found| found.amount)).map_err(broken)?;
     Ok(InvoiceState {
         provider_id: found.invoice_id,
         number: found.invoice_number.unwrap_or_default(),
         issued: found.status == "COMMITTED",
         void: found.status == "VOID",
         issued_at: found.invoice_date.0,
-        total: money(&found.amount, currency)?,
+        total: money(&found.amount, currency)?.checked_add(taken_back).map_err(broken)?,
         balance: money(&found.balance, currency)?,
         lines: lines?,
+        adjustments,
+    })
+}
+
+fn adjustment(item: &Item, currency: Currency) -> Result<AdjustmentState, Fault> {
+    let amount = money(&item.amount, currency)?.checked_neg();
+    Ok(AdjustmentState {
+        provider_id: item.invoice_item_id,
+        amount: amount.map_err(|error| Fault::Nonsense(error.to_string()))?,
+        at: item.start_date.map_or(OffsetDateTime::UNIX_EPOCH, |date| date.0),
     })
 }
 

@@ -11,7 +11,7 @@ use super::accounts::parse;
 use super::catalog::period;
 use super::client::Body;
 use super::fault::{Fault, code};
-use super::model::Subscription;
+use super::model::{Event, Subscription};
 use super::values::Moment;
 use crate::provider::{NewSubscription, ProviderError};
 use crate::store::plans;
@@ -37,6 +37,13 @@ impl When {
     }
 }
 
+impl Event {
+    /// Another plan begins with it.
+    pub fn is_change(&self) -> bool {
+        self.event_type == "CHANGE"
+    }
+}
+
 impl Subscription {
     /// End of the trial that it is in: its future change of phase.
     pub fn trial_end(&self) -> Option<Moment> {
@@ -57,7 +64,7 @@ impl Subscription {
 
     /// Plan that it changes to later.
     pub fn pending_plan(&self, now: OffsetDateTime) -> Option<(&str, OffsetDateTime)> {
-        let mut changes = self.events.iter().filter(|event| event.event_type == "CHANGE");
+        let mut changes = self.events.iter().filter(|event| event.is_change());
         let later = changes
             .find(|event| event.effective_date.0 > now && event.plan.as_deref() != Some(&self.plan_name));
         later.and_then(|event| event.plan.as_deref().map(|plan| (plan, event.effective_date.0)))

@@ -144,6 +144,6 @@ pub async fn refund_payment(
     });
     let refunded = app.clients.billing_admin.clone().refund_payment(request).await?.into_inner();
     let payment = Payment::from(present(refunded.payment, "payment")?);
-    let body = Refunded { success: true, refund_id: refunded.refund_id, payment };
+    let body = Refunded { success: true, refund_id: refunded.refund_id, state: refunded.state, payment };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

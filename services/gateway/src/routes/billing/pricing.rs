@@ -13,7 +13,7 @@ use crate::dto::checks::Checks;
 use crate::dto::paging::{PageParams, listed};
 use crate::dto::pricing::{
     ChangeCoupon, Coupon, CouponList, CouponUse, CouponUseList, EndTaxRate, NewCoupon, OneCoupon, OneTaxRate,
-    PutTaxRate, TaxRate, TaxRateList,
+    PutTaxRate, TaxRate, TaxRateList, WithdrawTaxRate, WithdrawnTaxRate,
 };
 use crate::extract::{Body, Query};
 use crate::problem::Problem;
@@ -212,4 +212,23 @@ pub async fn end_tax_rate(
     });
     let ended = app.clients.pricing.clone().end_tax_rate(request).await?.into_inner();
     Ok(Json(OneTaxRate { success: true, tax_rate: TaxRate::from(present(ended.rate, "rate")?) }))
+}
+
+/// Take a planned rate of a country, or a planned end of one, back before its day has come.
+#[utoipa::path(post, path = "/billing/api/billing/admin/tax-rates/{country}/withdraw", request_body = WithdrawTaxRate,
+    responses((status = 200, body = WithdrawnTaxRate), (status = 409, description = "no_rate, rate_in_force")))]
+pub async fn withdraw_tax_rate(
+    State(app): State<App>,
+    context: Ctx,
+    Path(named): Path<String>,
+    Body(body): Body<WithdrawTaxRate>,
+) -> Result<Json<WithdrawnTaxRate>, Problem> {
+    reasoned(&body.reason).done()?;
+    let request = context.request(pb::WithdrawTaxRateRequest {
+        country: country(&named)?,
+        valid_from: body.valid_from.0.to_string(),
+        reason: body.reason,
+    });
+    let left = app.clients.pricing.clone().withdraw_tax_rate(request).await?.into_inner();
+    Ok(Json(WithdrawnTaxRate { success: true, tax_rate: left.rate.map(TaxRate::from) }))
 }

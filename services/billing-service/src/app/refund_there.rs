@@ -1,0 +1,128 @@
+//! Refunds of payments whose books the provider keeps. The refund is written before the provider is told, and told until it was heard; the payment
+//! follows the provider's count. What waits is taken, so that nobody gives it back a second time.
+
+use serde_json::json;
+use sqlx::{PgConnection, Postgres, Transaction};
+use time::Duration;
+use uuid::Uuid;
+
+use super::Desk;
+use super::record::By;
+use super::refund::Refunded;
+use super::told::{self, Heard};
+use crate::domain::money::Money;
+use crate::domain::payment::PaymentState;
+use crate::error::Error;
+use crate::store::payments::{self, Payment};
+use crate::store::provider_calls::{self, Call, CallKind, CallState};
+use crate::store::{audit, mirror, refunds};
+
+/// The caller tells it himself; longer than a call to the provider may take.
+const OURS: Duration = Duration::seconds(30);
+
+/// Gives money back at the provider. `payment` is locked in `tx`, which ends here.
+pub async fn refund(
+    desk: &Desk,
+    mut tx: Transaction<'_, Postgres>,
+    by: &By,
+    payment: &Payment,
+    amount: Money,
+    key: &str,
+) -> Result<Refunded, Error> {
+    if let Some(before) = provider_calls::find_by_key(&mut *tx, key).await? {
+        tx.commit().await?;
+        if before.amount() != Some(amount) {
+            return Err(Error::Refused("idempotency_mismatch", "the key was used for another refund"));
+        }
+        return told_now(desk, &before).await;
+    }
+    if payment.state != PaymentState::Paid {
+        return Err(Error::Refused("not_refundable", "the payment has not so much to give back"));
+    }
+    let at = runtime::clock::now() + OURS;
+    queue(&mut tx, by, payment, amount, key, at).await?;
+    let call = provider_calls::find_by_key(&mut *tx, key).await?.ok_or(Error::Conflict)?;
+    tx.commit().await?;
+    told_now(desk, &call).await
+}
+
+/// Writes a refund that the provider shall make, once for its key. The payment must be locked.
+pub async fn queue(
+    connection: &mut PgConnection,
+    by: &By,
+    payment: &Payment,
+    amount: Money,
+    key: &str,
+    at: time::OffsetDateTime,
+) -> Result<(), Error> {
+    if amount.currency() != payment.amount.currency() {
+        return Err(Error::Field { field: "amount", message: "must have the currency of the payment" });
+    }
+    if provider_calls::find_by_key(&mut *connection, key).await?.is_some() {
+        return Ok(());
+    }
+    // What was paid too much, or after somebody else, is credit there: no part of this payment.
+    let told = provider_calls::find_by_key(&mut *connection, &format!("payment:{}", payment.id)).await?;
+    let known = match &told {
+        Some(call) if call.state == CallState::Refused => 0,
+        Some(call) => call.amount().map_or(0, Money::minor),
+        None if payment.gateway == mirror::KEEPER => payment.amount.minor(),
+        None => 0,
+    };
+    let waiting = provider_calls::refunds_waiting(&mut *connection, payment.id).await?;
+    if amount.minor() <= 0 || amount.minor() > known - payment.refunded.minor() - waiting {
+        return Err(Error::Refused("not_refundable", "the payment has not so much to give back"));
+    }
+    let mut details = provider_calls::amount(amount);
+    if let Some(object) = details.as_object_mut() {
+        object.extend([("reason".into(), json!(by.reason)), ("actor".into(), json!(by.actor))]);
+    }
+    let (kind, whose) = (CallKind::Refund, payment.customer_id);
+    let id = provider_calls::queue_for(connection, kind, whose, Some(payment.id), key, &details, at).await?;
+    let id = id.ok_or(Error::Conflict)?;
+    let details = json!({ "payment_id": payment.id, "amount_minor": amount.minor() });
+    audit::write(connection, &by.audit("payment_refunded", whose, id, details)).await?;
+    Ok(())
+}
+
+async fn told_now(desk: &Desk, call: &Call) -> Result<Refunded, Error> {
+    let refused = Error::Refused("not_refundable", "the billing provider refused the refund");
+    let done = match call.state {
+        CallState::Waiting => match told::tell(desk, call).await {
+            Ok(Heard::Done) => true,
+            Ok(Heard::Refused) => return Err(refused),
+            // It is told until it was heard.
+            Err(error) => {
+                tracing::warn!(call.id = %call.id, error = format!("{error:#}"), "the refund is told later");
+                false
+            }
+        },
+        CallState::Done => true,
+        CallState::Refused | CallState::Dropped => return Err(refused),
+    };
+    let payment = call.subject_id.unwrap_or(Uuid::nil());
+    let payment = payments::find(&desk.pool, payment).await?.ok_or(Error::NotFound("payment"))?;
+    Ok(Refunded { payment, id: call.id, done })
+}
+
+/// The provider has made it: a row of ours, with who wanted it and why.
+pub async fn made(connection: &mut PgConnection, call: &Call) -> Result<(), Error> {
+    let (Some(payment), Some(amount)) = (call.subject_id, call.amount()) else { return Ok(()) };
+    let (reason, actor) = (call.text("reason").unwrap_or_default(), call.text("actor").unwrap_or_default());
+    let (key, now) = (format!("provider-call:{}", call.id), runtime::clock::now());
+    refunds::note(connection, call.id, payment, amount, reason, actor, &key, now).await?;
+    Ok(())
+}
+
+/// The provider will never make it: who wanted it, and whoever looks for it later, finds that.
+pub async fn refused(connection: &mut PgConnection, call: &Call, text: &str) -> Result<(), Error> {
+    let by = By {
+        actor: mirror::KEEPER.to_owned(),
+        role: "provider",
+        reason: text.to_owned(),
+        request_id: String::new(),
+    };
+    let details = json!({ "payment_id": call.subject_id, "amount_minor": call.amount().map(Money::minor) });
+    audit::write(connection, &by.audit("refund_refused", call.customer_id, call.id, details)).await?;
+    Ok(())
+}
