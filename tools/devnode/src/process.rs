@@ -312,8 +312,13 @@ mod tests {
     async fn a_process_that_ignores_the_signal_is_killed_after_its_grace() {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(LogFile::create(&dir.path().join("log")).unwrap());
-        let launch = shell("trap '' TERM; while :; do sleep 1; done", dir.path());
+        let launch = shell("trap '' TERM; : > deaf; while :; do sleep 1; done", dir.path());
         let run = Run::start(&launch, log, dir.path().join("pid")).unwrap();
+        // Before that it would end by the first signal.
+        test_kit::eventually("the signal is ignored", Duration::from_secs(10), || async {
+            dir.path().join("deaf").exists().then_some(())
+        })
+        .await;
 
         let exit = run.end(Duration::from_millis(100)).await;
 

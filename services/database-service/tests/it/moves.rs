@@ -138,9 +138,9 @@ pub fn copy(ends: &BeginCopyResponse) {
     };
     let (source, target) = (ends.source.as_ref().unwrap(), ends.target.as_ref().unwrap());
     let file = ["--file=", &dump].concat();
-    run("pg_dump", source, &["--format=directory", "--jobs=4", "--compress=1", &file, &source.database]);
+    run("pg_dump", source, &["--format=directory", "--jobs=2", "--compress=1", &file, &source.database]);
     let database = ["--dbname=", &target.database].concat();
-    run("pg_restore", target, &["--exit-on-error", "--jobs=4", &database, &dump]);
+    run("pg_restore", target, &["--exit-on-error", "--jobs=2", &database, &dump]);
 }
 
 pub fn reason(status: &Status) -> String {
