@@ -8,13 +8,14 @@ use uuid::Uuid;
 use super::payments::lock;
 use super::record::By;
 use super::{Desk, bill, refund_there};
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice, totals};
+use crate::domain::invoice::{InvoiceKind, InvoiceStatus, NewInvoice, credit_lines, totals};
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
 use crate::domain::payment::PaymentState;
 use crate::error::Error;
 use crate::store::invoices::Invoice;
 use crate::store::payments::Payment;
+use crate::store::refunds::NewRefund;
 use crate::store::{audit, credits, invoices, journal, mirror, payments, refunds};
 
 /// A refund that was taken on.
@@ -108,7 +109,8 @@ pub async fn give_back(
         journal::post(connection, &entry).await?;
         invoices::set_balance(connection, note, Money::zero(rest.currency()), now).await?;
     }
-    refunds::insert(connection, id, paid.id, amount, &by.reason, &by.actor, key, now).await?;
+    let new = NewRefund { id, payment: paid.id, amount, reason: &by.reason, actor: &by.actor, key };
+    refunds::insert(connection, &new, now).await?;
     let details = json!({ "payment_id": paid.id, "amount_minor": amount.minor(), "invoice": invoice.number });
     audit::write(connection, &by.audit("payment_refunded", paid.customer_id, id, details)).await?;
     Ok(id)
@@ -123,20 +125,13 @@ pub(super) async fn credit_note(
     refund: Uuid,
     now: OffsetDateTime,
 ) -> Result<Uuid, Error> {
-    let tax = invoice.tax.fraction(amount.minor(), invoice.total.minor())?;
-    let net = amount.checked_add(tax.checked_neg()?)?;
-    let text = format!("Credit for invoice {}", invoice.number);
-    let mut lines = vec![Line::one(LineKind::Credit, text, net.checked_neg()?, None)];
-    if tax.minor() != 0 {
-        lines.push(Line::one(LineKind::Tax, "Tax", tax.checked_neg()?, None));
-    }
     let new = NewInvoice {
         customer_id: invoice.customer_id,
         subscription_id: invoice.subscription_id,
         kind: InvoiceKind::CreditNote,
         key: format!("credit-note:{refund}"),
         currency: amount.currency(),
-        lines,
+        lines: credit_lines(&invoice.number, amount, invoice.tax, invoice.total)?,
         note: invoice.note.clone(),
         corrects_id: Some(invoice.id),
         issued_at: now,
@@ -148,8 +143,8 @@ pub(super) async fn credit_note(
         .ok_or(Error::Conflict)?;
     let entry = Entry::new("credit_note", format!("invoice:{id}"), invoice.customer_id, now)
         .of_invoice(id)
-        .transfer(RECEIVABLE, REVENUE, net)?
-        .transfer(RECEIVABLE, TAX, tax)?;
+        .transfer(RECEIVABLE, REVENUE, sums.subtotal.checked_neg()?)?
+        .transfer(RECEIVABLE, TAX, sums.tax.checked_neg()?)?;
     journal::post(connection, &entry).await?;
     Ok(id)
 }

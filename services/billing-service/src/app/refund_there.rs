@@ -15,6 +15,7 @@ use crate::domain::payment::PaymentState;
 use crate::error::Error;
 use crate::store::payments::{self, Payment};
 use crate::store::provider_calls::{self, Call, CallKind, CallState};
+use crate::store::refunds::NewRefund;
 use crate::store::{audit, mirror, refunds};
 
 /// The caller tells it himself; longer than a call to the provider may take.
@@ -109,8 +110,9 @@ async fn told_now(desk: &Desk, call: &Call) -> Result<Refunded, Error> {
 pub async fn made(connection: &mut PgConnection, call: &Call) -> Result<(), Error> {
     let (Some(payment), Some(amount)) = (call.subject_id, call.amount()) else { return Ok(()) };
     let (reason, actor) = (call.text("reason").unwrap_or_default(), call.text("actor").unwrap_or_default());
-    let (key, now) = (format!("provider-call:{}", call.id), runtime::clock::now());
-    refunds::note(connection, call.id, payment, amount, reason, actor, &key, now).await?;
+    let key = format!("provider-call:{}", call.id);
+    let new = NewRefund { id: call.id, payment, amount, reason, actor, key: &key };
+    refunds::note(connection, &new, runtime::clock::now()).await?;
     Ok(())
 }
 

@@ -142,6 +142,18 @@ pub fn totals(currency: Currency, lines: &[Line]) -> Result<Totals, MoneyError> 
     Ok(Totals { subtotal, tax, total: subtotal.checked_add(tax)? })
 }
 
+/// Lines of a credit note: takes back `amount` of an invoice that asked for `total`, `tax` of it for the state, with the tax in its share.
+pub fn credit_lines(number: &str, amount: Money, tax: Money, total: Money) -> Result<Vec<Line>, MoneyError> {
+    let tax = tax.fraction(amount.minor(), total.minor())?;
+    let net = amount.checked_add(tax.checked_neg()?)?;
+    let text = format!("Credit for invoice {number}");
+    let mut lines = vec![Line::one(LineKind::Credit, text, net.checked_neg()?, None)];
+    if tax.minor() != 0 {
+        lines.push(Line::one(LineKind::Tax, "Tax", tax.checked_neg()?, None));
+    }
+    Ok(lines)
+}
+
 /// An invoice to be issued.
 #[derive(Debug, Clone)]
 pub struct NewInvoice {

@@ -152,6 +152,7 @@ fn server_error(server: &str, cause: anyhow::Error) -> Error {
 fn tenant_error(server: &str, error: TenantError) -> Error {
     match error {
         TenantError::NameTaken(name) => Error::NameTaken(name),
+        TenantError::Unsuited(why) => Error::InvalidState([server, " cannot do this: ", &why].concat()),
         TenantError::Server(cause) if crate::tenants::is_disk_full(&cause) => {
             Error::VolumeFull(server.to_owned())
         }

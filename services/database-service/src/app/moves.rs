@@ -32,6 +32,9 @@ pub use sync::Synced;
 /// How long a caller waits for a comparison or for tables to be copied before it is told to ask again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Longest time for reading or filling tables: less than the operation has.
+const LONGEST: Duration = Duration::from_hours(3);
+
 impl App {
     async fn move_and_allocation(&self, id: Uuid) -> Result<(Move, Allocation), Error> {
         let mut conn = self.pool.acquire().await?;
@@ -60,7 +63,8 @@ impl App {
         let at_it = AtIt(self.clone(), id);
         let work = async move {
             let _at_it = at_it;
-            work.await
+            let late = |_| Error::Internal(anyhow::anyhow!("work on a move did not end within {LONGEST:?}"));
+            tokio::time::timeout(LONGEST, work).await.map_err(late)?
         };
         match tokio::time::timeout(PATIENCE, tokio::spawn(work.in_current_span())).await {
             Ok(outcome) => outcome.map_err(|error| Error::Internal(error.into()))?.map(Some),

@@ -18,11 +18,11 @@ pub struct Trace {
     pub epoch: String,
     /// Checksum of the catalogue: tables, columns, indexes, constraints, functions, triggers, types.
     pub catalogue: String,
-    /// Triggers that also fire while a table is copied by itself.
+    /// Triggers and rules that also act while a table is copied by itself.
     pub eager_triggers: i64,
     /// Writes to large objects.
     pub large_objects: i64,
-    /// By schema and name.
+    /// By name in full, quoted as SQL quotes it.
     pub tables: BTreeMap<String, Table>,
 }
 
@@ -51,10 +51,26 @@ impl Table {
     }
 }
 
+/// Tables that were the same at both ends once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Their names in full.
+    pub tables: BTreeSet<String>,
+    /// The copy before it was looked at: what a tenant defined may write to one table when another is filled.
+    pub copy: Trace,
+}
+
+impl Compared {
+    /// Those that still are the same, since nobody wrote to them at either end. `source`: as it was when they were copied.
+    pub fn still(self, source: &Trace, source_now: &Trace, copy_now: &Trace) -> BTreeSet<String> {
+        self.copy.untouched(copy_now, source.untouched(source_now, self.tables))
+    }
+}
+
 /// What a copy lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lack {
-    /// These tables, by schema and name; none: nothing.
+    /// These tables, by name in full; none: nothing.
     Tables(BTreeSet<String>),
     /// It has to be made anew, for this reason.
     Everything(&'static str),
@@ -156,8 +172,14 @@ mod tests {
         let mut emptied = before.clone();
         emptied.tables.get_mut("public.a").unwrap().file += 1;
         assert_eq!(before.lacks(&emptied), Lack::Tables(names(["public.a"])));
-        let both = names(["public.a", "public.b", "public.c"]);
-        assert_eq!(before.untouched(&after, both), names(["public.b"]));
+        let all = names(["public.a", "public.b", "public.c"]);
+        assert_eq!(before.untouched(&after, all.clone()), names(["public.b"]));
+        let compared = Compared { tables: all, copy: before.clone() };
+        assert_eq!(compared.clone().still(&before, &after, &before), names(["public.b"]));
+        assert!(
+            compared.still(&before, &after, &written(&before, "public.b")).is_empty(),
+            "written at the other end"
+        );
     }
 
     /// DBS-33: where counts say nothing, or where a table cannot be written by itself, all is copied.

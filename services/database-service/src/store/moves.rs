@@ -1,7 +1,5 @@
 //! Table `moves`. A slot that a move holds counts by trigger (DBS-23, DBS-33).
 
-use std::collections::BTreeSet;
-
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -11,7 +9,7 @@ use super::decode;
 use crate::domain::MoveState;
 use crate::domain::estimate::Measured;
 use crate::domain::placement::PlanTier;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Compared, Trace};
 use crate::secrets::Sealed;
 
 /// A move of one tenant.
@@ -101,20 +99,20 @@ pub struct Copied {
     /// What the source looked like when the copy was begun, or brought up to it.
     pub trace: Option<Trace>,
     /// Tables that were the same at both ends; absent: nobody looked.
-    pub compared: Option<BTreeSet<String>>,
+    pub compared: Option<Compared>,
 }
 
 struct CopiedRow {
     copies: i32,
     trace: Option<Json<Trace>>,
-    compared: Option<Json<BTreeSet<String>>>,
+    compared: Option<Json<Compared>>,
 }
 
 /// What is known of a copy.
 pub async fn copied(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Copied> {
     let row = sqlx::query_as!(
         CopiedRow,
-        r#"SELECT copies, trace AS "trace: Json<Trace>", compared AS "compared: Json<BTreeSet<String>>" FROM moves WHERE id = $1"#,
+        r#"SELECT copies, trace AS "trace: Json<Trace>", compared AS "compared: Json<Compared>" FROM moves WHERE id = $1"#,
         id
     )
     .fetch_one(conn)
@@ -143,7 +141,7 @@ pub async fn note_compared(
     conn: &mut PgConnection,
     id: Uuid,
     copy: i32,
-    compared: &BTreeSet<String>,
+    compared: &Compared,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE moves SET compared = $3 WHERE id = $1 AND copies = $2 AND state = 'copying'",
@@ -162,7 +160,7 @@ pub async fn note_synced(
     id: Uuid,
     copy: i32,
     trace: &Trace,
-    compared: &BTreeSet<String>,
+    compared: &Compared,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE moves SET trace = $3, compared = $4 WHERE id = $1 AND copies = $2 AND state = 'copying'",

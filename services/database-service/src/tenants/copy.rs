@@ -1,9 +1,9 @@
 //! Both ends of a moved database (DBS-33): an empty target, the comparison, and the closing of the source.
 //!
-//! The comparison reads every row of both ends as administrator with an empty search path, so that nothing that a tenant defined runs.
+//! The comparison reads rows of both ends as administrator with the catalogue as search path and without casts, so that nothing that a tenant defined
+//! runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
@@ -79,32 +79,35 @@ impl Tenants {
         database: &str,
         known: &BTreeSet<String>,
     ) -> Result<Content, TenantError> {
-        let mut conn = connect(target, database).await?;
+        let mut conn = reader(target, database).await?;
         let content = content(&mut conn, known).await?;
         conn.close().await?;
         Ok(content)
     }
 
-    /// Those of these tables that are the same at both ends now, while the tenant may be at work: each is looked at by itself.
+    /// Those of these tables, by their names in full, that are the same at both ends now, while the tenant may be at work: each is looked at by itself.
     pub async fn same(
         &self,
         source: &Target,
         copy: &Target,
         database: &str,
-        tables: &[&Table],
+        tables: &[(&String, &Table)],
     ) -> Result<BTreeSet<String>, TenantError> {
-        let (mut source, mut copy) = (connect(source, database).await?, connect(copy, database).await?);
+        let (mut source, mut copy) = (reader(source, database).await?, reader(copy, database).await?);
         let mut same = BTreeSet::new();
-        for table in tables {
+        for (name, table) in tables {
             let (here, there) = tokio::join!(
                 rows(&mut source, &table.schema, &table.name),
                 rows(&mut copy, &table.schema, &table.name)
             );
-            // Whatever is wrong with one table is found again, and told, by the comparison at the end.
-            if let (Ok(here), Ok(there)) = (here, there)
-                && here == there
-            {
-                same.insert([table.schema.as_str(), ".", &table.name].concat());
+            match (here, there) {
+                (Ok(here), Ok(there)) if here == there => _ = same.insert((*name).clone()),
+                (Ok(_), Ok(_)) => {}
+                // Dropped or changed meanwhile: no table that is the same. The comparison at the end tells of it.
+                (Err(error), _) | (_, Err(error)) if error.as_database_error().is_some() => {
+                    tracing::info!(table = name, error = %error, "a table cannot be compared while it is in use");
+                }
+                (Err(error), _) | (_, Err(error)) => return Err(error.into()),
             }
         }
         source.close().await?;
@@ -142,20 +145,28 @@ impl Tenants {
     }
 }
 
-pub(super) async fn connect(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
-    let options = target.options(database);
-    let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
-        .await
-        .map_err(|_| sqlx::Error::PoolTimedOut)??;
-    // One view of all tables, as long as it takes.
+/// A session in which both ends write values alike, and that may take as long as it takes.
+pub(super) async fn reader(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+    let mut conn = target.connect(database).await?;
     sqlx::raw_sql("SET search_path = pg_catalog; SET statement_timeout = 0; SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET IntervalStyle = 'postgres'")
         .execute(&mut conn)
         .await?;
     Ok(conn)
 }
 
+/// Last value of a sequence, and whether it was given.
+pub(super) async fn sequence(conn: &mut PgConnection, schema: &str, name: &str) -> sqlx::Result<(i64, bool)> {
+    let row = Statement::new("SELECT last_value, is_called FROM ")
+        .identifier(schema)
+        .sql(".")
+        .identifier(name)
+        .fetch_one(conn)
+        .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// Number of rows, and sum of their hashes: the order differs between the ends, which a sum does not see.
-async fn rows(conn: &mut PgConnection, schema: &str, name: &str) -> Result<(i64, String), TenantError> {
+async fn rows(conn: &mut PgConnection, schema: &str, name: &str) -> sqlx::Result<(i64, String)> {
     let row = Statement::new(
         // No cast of the row: a tenant may define one of its own, and it would run with our rights.
         "SELECT count(*), coalesce(sum(hashtextextended(textin(record_out(\"~\")), 0)::numeric), 0)::text FROM ONLY ",
@@ -173,23 +184,16 @@ async fn rows(conn: &mut PgConnection, schema: &str, name: &str) -> Result<(i64,
 async fn content(conn: &mut PgConnection, known: &BTreeSet<String>) -> Result<Content, TenantError> {
     let mut tx = conn.begin().await?;
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
-    let relations: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2",
+    let relations: Vec<(String, String, String, String)> = sqlx::query_as(
+        "SELECT format('%I.%I', n.nspname, c.relname), n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1",
     )
     .fetch_all(&mut *tx)
     .await?;
     let mut found = Content::default();
-    for (schema, name, kind) in relations {
-        let full = [schema.as_str(), ".", &name].concat();
+    for (full, schema, name, kind) in relations {
         if kind == "S" {
-            let row = Statement::new("SELECT last_value, is_called FROM ")
-                .identifier(&schema)
-                .sql(".")
-                .identifier(&name)
-                .fetch_one(&mut *tx)
-                .await?;
-            found.sequences.insert(full, (row.try_get(0)?, row.try_get(1)?));
+            found.sequences.insert(full, sequence(&mut tx, &schema, &name).await?);
         } else if known.contains(&full) {
             found.tables.insert(full, KNOWN);
         } else {

@@ -19,8 +19,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::failpoint::FailPoint;
@@ -35,6 +35,9 @@ pub use usage::Usage;
 
 /// Connections to one server at most; its `superuser_reserved_connections` is larger.
 const CONNECTIONS: u32 = 6;
+
+/// Longest wait for a session.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// A server as its administrator reaches it.
 #[derive(Debug, Clone)]
@@ -83,6 +86,13 @@ impl Target {
         if self.host.parse::<IpAddr>().is_ok() { PgSslMode::VerifyCa } else { PgSslMode::VerifyFull }
     }
 
+    /// A session of its own, outside of the kept connections: in another database, or with other settings.
+    async fn connect(&self, database: &str) -> Result<PgConnection, TenantError> {
+        Ok(tokio::time::timeout(CONNECT, PgConnection::connect_with(&self.options(database)))
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)??)
+    }
+
     /// A pool made for one address, password and trust is of no use for another.
     fn fingerprint(&self) -> Fingerprint {
         (self.host.clone(), self.port, self.secret_hash.clone(), self.authorities.clone())
@@ -95,6 +105,9 @@ pub enum TenantError {
     /// A role or database of that name is there and not ours (DBS-30).
     #[error("{0} exists on the server and is not ours")]
     NameTaken(String),
+    /// It cannot do what is asked.
+    #[error("the server cannot do this: {0}")]
+    Unsuited(String),
     /// The server does not answer or refused.
     #[error(transparent)]
     Server(#[from] sqlx::Error),

@@ -2,9 +2,7 @@
 //! sessions show a tenant its own; statistics of other databases are not for it. `pg_database` stays readable: `pg_dump` reads it in the
 //! tenant's own name (ADR 17).
 
-use std::time::Duration;
-
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
@@ -89,10 +87,7 @@ impl Tenants {
 
 /// In one database.
 pub(super) async fn hide_others(target: &Target, database: &str) -> Result<(), TenantError> {
-    let options = target.options(database);
-    let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
-        .await
-        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+    let mut conn = target.connect(database).await?;
     sqlx::raw_sql(IN_A_DATABASE).execute(&mut conn).await?;
     conn.close().await?;
     Ok(())

@@ -198,10 +198,7 @@ async fn look(conn: &mut PgConnection, name: &str) -> sqlx::Result<Found> {
 
 /// Extensions that the server has, made in the tenant's database by the administrator.
 pub(super) async fn extensions(target: &Target, database: &str) -> Result<(), TenantError> {
-    let options = target.options(database);
-    let mut conn = tokio::time::timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
-        .await
-        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+    let mut conn = target.connect(database).await?;
     let missing: Vec<String> = sqlx::query_scalar(
         "SELECT name::text FROM pg_available_extensions WHERE name = ANY($1) AND installed_version IS NULL",
     )

@@ -4,9 +4,10 @@
 //! with its own rights, never with ours. Its role ignores triggers and foreign keys meanwhile, which [`Tenants::close_to_copies`] ends.
 
 use futures::TryStreamExt as _;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection};
 
-use super::copy::connect;
+use super::copy::{reader, sequence};
+use super::rotate;
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
 use crate::domain::names::logins;
@@ -30,15 +31,12 @@ pub struct Open(PgConnection);
 impl Tenants {
     /// Ends all sessions of a tenant, and waits until they are gone: what they wrote is counted then.
     pub async fn end_sessions(&self, target: &Target, database: &str) -> Result<(), TenantError> {
-        let names: Vec<String> = logins(database).into_iter().collect();
-        let stays: bool = sqlx::query_scalar(
-            "SELECT coalesce(bool_or(NOT pg_terminate_backend(pid, 10000)), false) FROM pg_stat_activity WHERE usename = ANY($1)",
-        )
-        .bind(&names)
-        .fetch_one(&self.admin(target))
-        .await?;
-        if stays {
-            return Err(TenantError::Internal(anyhow::anyhow!("a session of {database} does not end")));
+        let mut conn = self.admin(target).acquire().await?;
+        for role in logins(database) {
+            rotate::end_sessions(&mut conn, &role).await?;
+            if self.sessions_of(target, &role).await? > 0 {
+                return Err(TenantError::Internal(anyhow::anyhow!("a session of {role} does not end")));
+            }
         }
         Ok(())
     }
@@ -52,7 +50,7 @@ impl Tenants {
             .sql(" SET session_replication_role = replica")
             .execute(&self.admin(&copy.admin))
             .await?;
-        let mut session = connect(&copy.tenant, &copy.name).await?;
+        let mut session = reader(&copy.tenant, &copy.name).await?;
         let role: String = sqlx::query_scalar("SELECT current_setting('session_replication_role')")
             .fetch_one(&mut session)
             .await?;
@@ -83,7 +81,7 @@ impl Tenants {
         tables: &[&Table],
     ) -> Result<(), TenantError> {
         let Open(mut copy) = copy;
-        let mut source = connect(source, database).await?;
+        let mut source = reader(source, database).await?;
         for table in tables {
             refill(&mut source, &mut copy, table).await?;
         }
@@ -95,7 +93,7 @@ impl Tenants {
 
     /// Statistics for the planner, as the tenant: an index over a function is the tenant's program.
     pub async fn analyze(&self, copy: &Copy) -> Result<(), TenantError> {
-        let mut session = connect(&copy.tenant, &copy.name).await?;
+        let mut session = reader(&copy.tenant, &copy.name).await?;
         // It says of each table of the catalogue that it is not the tenant's.
         sqlx::raw_sql("SET client_min_messages = error").execute(&mut session).await?;
         sqlx::raw_sql("ANALYZE").execute(&mut session).await?;
@@ -138,21 +136,15 @@ async fn sequences(source: &mut PgConnection, copy: &mut PgConnection) -> Result
     .fetch_all(&mut *source)
     .await?;
     for (schema, name) in found {
-        let read = || {
-            Statement::new("SELECT last_value, is_called FROM ")
-                .identifier(&schema)
-                .sql(".")
-                .identifier(&name)
-        };
-        let (here, there) = tokio::join!(read().fetch_one(&mut *source), read().fetch_one(&mut *copy));
+        let (here, there) =
+            tokio::join!(sequence(&mut *source, &schema, &name), sequence(&mut *copy, &schema, &name));
         let (here, there) = (here?, there?);
-        let value: (i64, bool) = (here.try_get(0)?, here.try_get(1)?);
-        if value != (there.try_get(0)?, there.try_get(1)?) {
+        if here != there {
             sqlx::query("SELECT setval(format('%I.%I', $1::text, $2::text)::regclass, $3, $4)")
                 .bind(&schema)
                 .bind(&name)
-                .bind(value.0)
-                .bind(value.1)
+                .bind(here.0)
+                .bind(here.1)
                 .execute(&mut *copy)
                 .await?;
         }

@@ -1,8 +1,6 @@
 //! Two roles for one database while its password changes (DBS-32). The second is a member of the first, so that it may do everything at once; when
 //! nobody uses the first any more, all that it owns becomes the second's and it is dropped. At rest a database has one role, which owns it all.
 
-use std::time::Duration;
-
 use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -11,9 +9,6 @@ use super::provision::{self, Tenant, mark_of, role_mark};
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
 use crate::secrets::scram_verifier;
-
-/// Longest wait for a session.
-const CONNECT: Duration = Duration::from_secs(10);
 
 impl Tenants {
     /// Makes the second role, or completes it, and proves that it can log in and has the rights of `first`. May be repeated.
@@ -36,7 +31,7 @@ impl Tenants {
         drop(conn);
         let as_second =
             Target { user: second.name.clone(), password: second.password.clone(), ..target.clone() };
-        let mut session = connect(&as_second, database).await?;
+        let mut session = as_second.connect(database).await?;
         let usable: bool = sqlx::query_scalar(
             "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()",
         )
@@ -52,7 +47,7 @@ impl Tenants {
 
     /// Does the server take this password?
     pub async fn signs_in(target: &Target) -> bool {
-        match connect(target, "postgres").await {
+        match target.connect("postgres").await {
             Ok(session) => session.close().await.is_ok(),
             Err(_) => false,
         }
@@ -97,7 +92,7 @@ impl Tenants {
             Some(_) => return Err(TenantError::NameTaken(old.to_owned())),
         }
         close(&mut conn, old).await?;
-        let mut inside = connect(target, database).await?;
+        let mut inside = target.connect(database).await?;
         Statement::new("REASSIGN OWNED BY ")
             .identifier(old)
             .sql(" TO ")
@@ -133,6 +128,11 @@ impl Tenants {
 /// Nobody logs in as this role any more, and nobody is.
 pub(super) async fn close(conn: &mut PgConnection, role: &str) -> sqlx::Result<()> {
     Statement::new("ALTER ROLE ").identifier(role).sql(" NOLOGIN").execute(&mut *conn).await?;
+    end_sessions(conn, role).await
+}
+
+/// Ends the sessions of a role, and waits some seconds for each.
+pub(super) async fn end_sessions(conn: &mut PgConnection, role: &str) -> sqlx::Result<()> {
     sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1")
         .bind(role)
         .execute(conn)
@@ -155,7 +155,7 @@ pub(super) async fn drop_role(
     .fetch_all(&mut *conn)
     .await?;
     for database in left {
-        let mut inside = connect(target, &database).await?;
+        let mut inside = target.connect(&database).await?;
         Statement::new("DROP OWNED BY ").identifier(role).execute(&mut inside).await?;
         inside.close().await?;
     }
@@ -169,11 +169,4 @@ pub(super) async fn drop_role(
     }
     Statement::new("DROP ROLE IF EXISTS ").identifier(role).execute(&mut *conn).await?;
     Ok(())
-}
-
-async fn connect(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
-    let options = target.options(database);
-    Ok(tokio::time::timeout(CONNECT, PgConnection::connect_with(&options))
-        .await
-        .map_err(|_| sqlx::Error::PoolTimedOut)??)
 }

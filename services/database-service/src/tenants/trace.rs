@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::copy::connect;
+use super::copy::reader;
 use super::{Target, TenantError, Tenants};
 use crate::domain::trace::{Table, Trace};
 
@@ -16,59 +16,91 @@ const EPOCH: &str = "SELECT concat_ws(' ', current_setting('server_version_num')
         (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())),
     current_setting('server_version_num')::int, current_setting('track_counts')::bool";
 
+/// Rows of these catalogues, each with the transaction that wrote it.
+macro_rules! lines_of {
+    ($($catalogue:literal $own:literal),+ $(,)?) => {
+        concat!($("UNION ALL SELECT '", $catalogue, "', x.xmin::text || x::text FROM ", $catalogue, " x WHERE ", $own, "\n"),+)
+    };
+}
+
 /// Each row of the catalogue that a tenant's own objects have, with the transaction that wrote it, so that something changed and changed back shows.
 /// What maintenance writes into `pg_class` in passing is left out, and what tables that live for a session leave there.
-const CATALOGUE: &str = "
-WITH own AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
-rel AS (SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM own)),
-typ AS (SELECT oid FROM pg_type WHERE typnamespace IN (SELECT oid FROM own)),
-parts (part, line) AS (
-    SELECT 'class', (to_jsonb(c) - '{relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid,relfilenode,relhasindex,relhasrules,relhastriggers,relhassubclass}'::text[])::text
-        FROM pg_class c WHERE oid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'namespace', x.xmin::text || x::text FROM pg_namespace x WHERE oid IN (SELECT oid FROM own)
-    UNION ALL SELECT 'attribute', x.xmin::text || x::text FROM pg_attribute x WHERE attrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'attrdef', x.xmin::text || x::text FROM pg_attrdef x WHERE adrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'constraint', x.xmin::text || x::text FROM pg_constraint x WHERE connamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'index', x.xmin::text || x::text FROM pg_index x WHERE indrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'inherits', x.xmin::text || x::text FROM pg_inherits x WHERE inhrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'partitioned', x.xmin::text || x::text FROM pg_partitioned_table x WHERE partrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'policy', x.xmin::text || x::text FROM pg_policy x WHERE polrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'proc', x.xmin::text || x::text FROM pg_proc x WHERE pronamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'aggregate', x.xmin::text || x::text FROM pg_aggregate x WHERE aggfnoid >= 16384
-    UNION ALL SELECT 'rewrite', x.xmin::text || x::text FROM pg_rewrite x WHERE ev_class IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'sequence', x.xmin::text || x::text FROM pg_sequence x WHERE seqrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'statistic', x.xmin::text || x::text FROM pg_statistic_ext x WHERE stxnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'trigger', x.xmin::text || x::text FROM pg_trigger x WHERE tgrelid IN (SELECT oid FROM rel)
-    UNION ALL SELECT 'type', x.xmin::text || x::text FROM pg_type x WHERE oid IN (SELECT oid FROM typ)
-    UNION ALL SELECT 'enum', x.xmin::text || x::text FROM pg_enum x WHERE enumtypid IN (SELECT oid FROM typ)
-    UNION ALL SELECT 'range', x.xmin::text || x::text FROM pg_range x WHERE rngtypid IN (SELECT oid FROM typ)
-    UNION ALL SELECT 'extension', x.xmin::text || x::text FROM pg_extension x
-    UNION ALL SELECT 'operator', x.xmin::text || x::text FROM pg_operator x WHERE oprnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'opclass', x.xmin::text || x::text FROM pg_opclass x WHERE opcnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'opfamily', x.xmin::text || x::text FROM pg_opfamily x WHERE opfnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'cast', x.xmin::text || x::text FROM pg_cast x WHERE oid >= 16384
-    UNION ALL SELECT 'collation', x.xmin::text || x::text FROM pg_collation x WHERE collnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'conversion', x.xmin::text || x::text FROM pg_conversion x WHERE connamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'text search', x.xmin::text || x::text FROM pg_ts_config x WHERE cfgnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'text search map', x.xmin::text || x::text FROM pg_ts_config_map x WHERE mapcfg >= 16384
-    UNION ALL SELECT 'dictionary', x.xmin::text || x::text FROM pg_ts_dict x WHERE dictnamespace IN (SELECT oid FROM own)
-    UNION ALL SELECT 'publication', x.xmin::text || x::text FROM pg_publication x
-    UNION ALL SELECT 'published', x.xmin::text || x::text FROM pg_publication_rel x)
-SELECT md5(coalesce(string_agg(concat_ws(' ', part, lines, hash), ',' ORDER BY part), '')),
-    (SELECT count(*) FROM pg_trigger WHERE tgenabled IN ('A', 'R') AND NOT tgisinternal),
-    (SELECT pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c) + pg_stat_get_tuples_deleted(c) FROM (SELECT 'pg_largeobject'::regclass) AS x (c))
-FROM (SELECT part, count(*) AS lines, sum(hashtextextended(line, 0)::numeric) AS hash FROM parts GROUP BY part) AS summed";
+const CATALOGUE: &str = concat!(
+    "WITH own AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+     rel AS (SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM own)),
+     typ AS (SELECT oid FROM pg_type WHERE typnamespace IN (SELECT oid FROM own)),
+     parts (part, line) AS (
+         SELECT 'pg_class', (to_jsonb(c) - '{relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid,relfilenode,relhasindex,relhasrules,relhastriggers,relhassubclass}'::text[])::text
+         FROM pg_class c WHERE oid IN (SELECT oid FROM rel)
+",
+    lines_of![
+        "pg_namespace" "oid IN (SELECT oid FROM own)",
+        "pg_attribute" "attrelid IN (SELECT oid FROM rel)",
+        "pg_attrdef" "adrelid IN (SELECT oid FROM rel)",
+        "pg_constraint" "connamespace IN (SELECT oid FROM own)",
+        "pg_index" "indrelid IN (SELECT oid FROM rel)",
+        "pg_inherits" "inhrelid IN (SELECT oid FROM rel)",
+        "pg_partitioned_table" "partrelid IN (SELECT oid FROM rel)",
+        "pg_policy" "polrelid IN (SELECT oid FROM rel)",
+        "pg_proc" "pronamespace IN (SELECT oid FROM own)",
+        "pg_aggregate" "aggfnoid >= 16384",
+        "pg_rewrite" "ev_class IN (SELECT oid FROM rel)",
+        "pg_sequence" "seqrelid IN (SELECT oid FROM rel)",
+        "pg_statistic_ext" "stxnamespace IN (SELECT oid FROM own)",
+        "pg_trigger" "tgrelid IN (SELECT oid FROM rel)",
+        "pg_type" "oid IN (SELECT oid FROM typ)",
+        "pg_enum" "enumtypid IN (SELECT oid FROM typ)",
+        "pg_range" "rngtypid IN (SELECT oid FROM typ)",
+        "pg_extension" "true",
+        "pg_operator" "oprnamespace IN (SELECT oid FROM own)",
+        "pg_opclass" "opcnamespace IN (SELECT oid FROM own)",
+        "pg_opfamily" "opfnamespace IN (SELECT oid FROM own)",
+        "pg_cast" "oid >= 16384",
+        "pg_collation" "collnamespace IN (SELECT oid FROM own)",
+        "pg_conversion" "connamespace IN (SELECT oid FROM own)",
+        "pg_ts_config" "cfgnamespace IN (SELECT oid FROM own)",
+        "pg_ts_config_map" "mapcfg >= 16384",
+        "pg_ts_dict" "dictnamespace IN (SELECT oid FROM own)",
+        "pg_publication" "true",
+        "pg_publication_rel" "true",
+    ],
+    ")
+     SELECT md5(coalesce(string_agg(concat_ws(' ', part, lines, hash), ',' ORDER BY part), '')),
+         (SELECT count(*) FROM pg_trigger WHERE tgenabled IN ('A', 'R') AND NOT tgisinternal) + (SELECT count(*) FROM pg_rewrite WHERE ev_enabled IN ('A', 'R')),
+         (SELECT pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c) + pg_stat_get_tuples_deleted(c) FROM (SELECT 'pg_largeobject'::regclass) AS x (c))
+     FROM (SELECT part, count(*) AS lines, sum(hashtextextended(line, 0)::numeric) AS hash FROM parts GROUP BY part) AS summed"
+);
 
 const TABLES: &str = "
-SELECT n.nspname::text, c.relname::text, c.relkind = 'm', c.oid::bigint, c.relfilenode::bigint,
-    pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid), pg_table_size(c.oid)
+SELECT format('%I.%I', n.nspname, c.relname) AS full_name, n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'm' AS derived,
+    c.oid::bigint AS oid, c.relfilenode::bigint AS file, pg_table_size(c.oid) AS bytes,
+    pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS writes
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+
+#[derive(sqlx::FromRow)]
+struct TableRow {
+    full_name: String,
+    schema: String,
+    name: String,
+    derived: bool,
+    oid: i64,
+    file: i64,
+    writes: i64,
+    bytes: i64,
+}
+
+impl TableRow {
+    fn named(self) -> (String, Table) {
+        let Self { full_name, schema, name, derived, oid, file, writes, bytes } = self;
+        (full_name, Table { schema, name, derived, oid, file, writes, bytes })
+    }
+}
 
 impl Tenants {
     /// What a database looks like now.
     pub async fn trace(&self, target: &Target, database: &str) -> Result<Trace, TenantError> {
-        let mut conn = connect(target, database).await?;
+        let mut conn = reader(target, database).await?;
         let found = read(&mut conn).await?;
         conn.close().await?;
         Ok(found)
@@ -78,20 +110,12 @@ impl Tenants {
 async fn read(conn: &mut PgConnection) -> Result<Trace, TenantError> {
     let (epoch, version, counts): (String, i32, bool) = sqlx::query_as(EPOCH).fetch_one(&mut *conn).await?;
     if version < OLDEST || !counts {
-        return Err(TenantError::Internal(anyhow::anyhow!(
-            "moves need PostgreSQL 15 or newer with track_counts; the server has {version}"
-        )));
+        let why = format!("a move needs PostgreSQL 15 or newer with track_counts; it has {version}");
+        return Err(TenantError::Unsuited(why));
     }
     // The counts first: what is written between the two statements shows in the catalogue.
-    let tables: Vec<(String, String, bool, i64, i64, i64, i64)> =
-        sqlx::query_as(TABLES).fetch_all(&mut *conn).await?;
+    let rows: Vec<TableRow> = sqlx::query_as(TABLES).fetch_all(&mut *conn).await?;
     let (catalogue, eager_triggers, large_objects) = sqlx::query_as(CATALOGUE).fetch_one(&mut *conn).await?;
-    let tables: BTreeMap<String, Table> = tables
-        .into_iter()
-        .map(|(schema, name, derived, oid, file, writes, bytes)| {
-            let full = [schema.as_str(), ".", &name].concat();
-            (full, Table { schema, name, derived, oid, file, writes, bytes })
-        })
-        .collect();
+    let tables: BTreeMap<String, Table> = rows.into_iter().map(TableRow::named).collect();
     Ok(Trace { epoch, catalogue, eager_triggers, large_objects, tables })
 }

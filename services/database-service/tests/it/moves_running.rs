@@ -51,11 +51,12 @@ impl Scene {
 
     /// Tables that the last comparison need not read.
     async fn known(&self, id: Uuid) -> Vec<String> {
-        let compared: serde_json::Value = sqlx::query_scalar("SELECT compared FROM moves WHERE id = $1")
-            .bind(id)
-            .fetch_one(&self.world.pool)
-            .await
-            .unwrap();
+        let compared: serde_json::Value =
+            sqlx::query_scalar("SELECT compared -> 'tables' FROM moves WHERE id = $1")
+                .bind(id)
+                .fetch_one(&self.world.pool)
+                .await
+                .unwrap();
         serde_json::from_value(compared).unwrap()
     }
 }
@@ -72,6 +73,7 @@ const MORE: &str = "
     CREATE TABLE dropped_column (a int, b int, c text); ALTER TABLE dropped_column DROP COLUMN b; INSERT INTO dropped_column VALUES (1, E'tab\\t\\\\ \\\\N');
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not by hand'; END $$;
     INSERT INTO parent VALUES (1, 'one'), (2, 'two'); INSERT INTO child (parent) VALUES (1), (2); INSERT INTO quiet SELECT generate_series(1, 50);
+    CREATE SCHEMA a; CREATE TABLE a.\"b.c\" (n int); CREATE SCHEMA \"a.b\"; CREATE TABLE \"a.b\".c (n int);
     CREATE TRIGGER refused BEFORE DELETE ON child FOR EACH ROW EXECUTE FUNCTION refuse();";
 
 /// DBS-33: rows that came, went and changed after the copy, an emptied table and sequences arrive; nothing else is read or written again.
@@ -85,7 +87,7 @@ async fn what_a_tenant_writes_while_its_database_is_copied_arrives(pool: PgPool)
         .writes(
             "UPDATE partner SET t = 'late' WHERE id = 7; DELETE FROM partner WHERE id = 8; INSERT INTO partner (name) VALUES ('new');
              INSERT INTO parent VALUES (3, 'three'); INSERT INTO child (parent) VALUES (3);
-             UPDATE dropped_column SET a = 2; TRUNCATE \"Odd \"\"table\"; SELECT nextval('\"Odd \"\"sequence\"')",
+             INSERT INTO a.\"b.c\" VALUES (1); INSERT INTO \"a.b\".c VALUES (2), (3); UPDATE dropped_column SET a = 2; TRUNCATE \"Odd \"\"table\"; SELECT nextval('\"Odd \"\"sequence\"')",
         )
         .await;
     scene.writes("BEGIN; INSERT INTO quiet VALUES (51); ROLLBACK").await;
@@ -105,6 +107,8 @@ async fn what_a_tenant_writes_while_its_database_is_copied_arrives(pool: PgPool)
     let mut tenant = scene.tenant(&scene.second).await.unwrap();
     assert_eq!(texts(&mut tenant, "SELECT t FROM partner WHERE id IN (7, 8)").await, ["late"]);
     assert_eq!(texts(&mut tenant, "SELECT count(*)::text FROM partner").await, ["500"]);
+    let dotted = "SELECT (SELECT count(*) FROM a.\"b.c\")::text || (SELECT count(*) FROM \"a.b\".c)::text";
+    assert_eq!(texts(&mut tenant, dotted).await, ["12"], "two names that are one when put together");
     assert_eq!(texts(&mut tenant, "SELECT twice::text FROM child ORDER BY id").await, ["2", "4", "6"]);
     assert_eq!(texts(&mut tenant, "SELECT a || c FROM dropped_column").await, ["2tab\t\\ \\N"]);
     assert_eq!(texts(&mut tenant, "SELECT count(*)::text FROM \"Odd \"\"table\"").await, ["0"]);
@@ -158,10 +162,11 @@ async fn only_tables_that_were_written_to_are_read_when_it_is_off(pool: PgPool) 
         known.contains(&"public.partner".to_owned()) && !known.contains(&"public.quiet".to_owned()),
         "{known:?}"
     );
-    // Behind the counters: whoever tampers with the copy of a table that is read is found out.
+    // Whoever writes to the copy of a table that need not be read any more is found out all the same.
     let name = texts(&mut scene.tenant(&scene.first).await.unwrap(), "SELECT current_database()::text").await;
     let mut copy = scene.second.admin_in(&name[0]).await;
-    sqlx::query("DELETE FROM quiet WHERE id = 51").execute(&mut copy).await.unwrap();
+    sqlx::query("DELETE FROM partner WHERE id = 51").execute(&mut copy).await.unwrap();
+    copy.close().await.unwrap();
     assert_eq!(reason(&scene.verify(id).await.unwrap_err()), "copy_differs");
     assert_eq!(reason(&scene.sync(id).await.unwrap_err()), "invalid_state", "closed for good");
 }
@@ -201,6 +206,24 @@ async fn a_copy_that_cannot_be_brought_up_is_made_anew(pool: PgPool) {
     scene.switch(id).await.unwrap();
     let mut tenant = scene.tenant(&scene.second).await.unwrap();
     assert_eq!(texts(&mut tenant, "SELECT count(*)::text FROM quiet WHERE id = 99").await, ["1"]);
+}
+
+/// DBS-33: where nobody counts what is written, nothing is copied, and the reason is told at once.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_server_that_does_not_count_refuses_to_be_moved_from(pool: PgPool) {
+    let scene = Scene::new(&pool).await;
+    let mut admin = scene.first.admin().await;
+    let off = "ALTER DATABASE %I SET track_counts = off";
+    let statement = format!("SELECT format('{off}', datname) FROM pg_database WHERE datname LIKE 'odoo\\_%'");
+    let statement = texts(&mut admin, &statement).await.remove(0);
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+    let id = Uuid::now_v7();
+    scene.reserve(id, "").await.unwrap();
+
+    let refused = scene.begin(id).await.unwrap_err();
+
+    assert_eq!(reason(&refused), "invalid_state");
+    assert!(refused.message().contains("track_counts"), "{refused}");
 }
 
 /// SEC-07, DBS-33: what a tenant defines runs with its own rights, never with the administrator's, on the source and on the copy.

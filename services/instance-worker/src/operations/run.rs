@@ -17,7 +17,7 @@ use super::context::Context;
 use super::kinds::{Definition, StepDefinition, TakeBack, definition};
 use super::metrics::Metrics;
 use super::step::{Failure, Outcome};
-use super::steps;
+use super::steps::{self, Undo};
 use crate::worker::Worker;
 
 /// K8S-20
@@ -163,7 +163,10 @@ impl Run<'_> {
             let ended = conclude::end(self.runner, self.definition, &self.operation, Ending::Success).await?;
             return Ok(Next::End(ended));
         };
-        let step = self.definition.steps[index];
+        let name = self.operation.steps[index].name.clone();
+        let Some(step) = self.definition.step(&name) else {
+            return self.give_up(unknown_step(), &name, Some(index)).await;
+        };
         self.begin(index);
         // One write for the end of the step before and the beginning of this one.
         if !self.save().await? {
@@ -267,11 +270,12 @@ impl Run<'_> {
             let ended = conclude::end(self.runner, self.definition, &self.operation, ending).await?;
             return Ok(Next::End(ended));
         };
-        let step = self.definition.steps[index];
+        let undo =
+            self.definition.step(&self.operation.steps[index].name).map_or(Undo::Nothing, |step| step.undo);
         let Some(mut context) = self.context(None).await? else {
             return Ok(Next::End(Ended::Lost));
         };
-        let outcome = steps::undo(step.undo, &mut context).await;
+        let outcome = steps::undo(undo, &mut context).await;
         drop(context);
         self.settle_undo(index, outcome).await
     }
@@ -334,6 +338,13 @@ pub(super) const NOT_REMOVED: &str = "failed to undo";
 
 fn gone() -> GivingUp {
     GivingUp { reason: "not_found".into(), message: "the instance does not exist".into() }
+}
+
+fn unknown_step() -> GivingUp {
+    GivingUp {
+        reason: "internal".into(),
+        message: "the operation has a step that this release does not know".into(),
+    }
 }
 
 fn finish(step: &mut Step, state: StepState, detail: &str) {

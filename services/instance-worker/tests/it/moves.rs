@@ -131,3 +131,30 @@ async fn a_database_that_changed_altogether_is_copied_again_when_it_is_off(datab
     }
     stack.end().await;
 }
+
+/// REL-06, DBS-33: an operation that an earlier release accepted, with its steps in another order, ends in this one by its own.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_move_of_an_earlier_release_ends_by_its_own_steps(database: PgPool) {
+    let mut stack = Stack::start(database).await;
+    stack.lead("leader-1");
+    let first = stack.engine("first", 4);
+    let id = stack.running_instance().await;
+    first.cancel();
+    let operation =
+        stack.ask(id, OperationKind::MoveDatabase, Status::Maintenance, DesiredState::Running).await;
+    let names = ["target", "stop", "gone", "copy", "verify", "switch", "workload", "ready"];
+    let steps: Vec<_> = names.iter().map(|name| instance::domain::Step::pending(name)).collect();
+    sqlx::query("UPDATE operations SET steps = $2 WHERE id = $1")
+        .bind(operation)
+        .bind(sqlx::types::Json(steps))
+        .execute(&stack.database)
+        .await
+        .unwrap();
+
+    let engine = stack.engine("second", 4);
+    stack.ends(operation, OperationState::Succeeded).await;
+    stack.becomes(id, Status::Running, SOON).await;
+    whole(&stack, id, operation, TARGET, "all").await;
+    engine.cancel();
+    stack.end().await;
+}

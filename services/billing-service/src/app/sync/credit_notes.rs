@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 
 use super::Look;
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
+use crate::domain::invoice::{InvoiceKind, InvoiceStatus, credit_lines, totals};
 use crate::domain::money::Money;
 use crate::error::Error;
 use crate::provider::{SnapshotAdjustment, SnapshotInvoice};
@@ -38,13 +38,8 @@ impl Look<'_> {
         ours: &Invoice,
         found: &SnapshotAdjustment,
     ) -> Result<(), Error> {
-        let tax = ours.tax.fraction(found.amount.minor(), ours.total.minor())?;
-        let net = found.amount.checked_add(tax.checked_neg()?)?;
-        let text = format!("Credit for invoice {}", ours.number);
-        let mut lines = vec![Line::one(LineKind::Credit, text, net.checked_neg()?, None)];
-        if tax.minor() != 0 {
-            lines.push(Line::one(LineKind::Tax, "Tax", tax.checked_neg()?, None));
-        }
+        let lines = credit_lines(&ours.number, found.amount, ours.tax, ours.total)?;
+        let sums = totals(found.amount.currency(), &lines)?;
         let number =
             format!("{}-{}", ours.number, mirror::credit_notes(&mut *connection, ours.id).await? + 1);
         let at = if found.at.date() == self.now.date() { self.now } else { found.at };
@@ -56,9 +51,9 @@ impl Look<'_> {
             corrects_id: Some(ours.id),
             kind: InvoiceKind::CreditNote,
             lines: &lines,
-            subtotal: net.checked_neg()?,
-            tax: tax.checked_neg()?,
-            total: found.amount.checked_neg()?,
+            subtotal: sums.subtotal,
+            tax: sums.tax,
+            total: sums.total,
             issued_at: at,
             due_at: at,
             created_at: self.now,

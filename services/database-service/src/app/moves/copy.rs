@@ -1,14 +1,16 @@
 //! The copy of a database that moves, taken while its instance runs: what a job needs for it, and a first comparison.
 
+use std::collections::BTreeSet;
+
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::super::{App, tenant_error};
 use crate::domain::MoveState;
-use crate::domain::trace::Lack;
+use crate::domain::trace::{Compared, Lack, Trace};
 use crate::error::Error;
 use crate::store::allocations;
-use crate::store::moves;
+use crate::store::moves::{self, Move};
 use crate::store::servers::{self, Server};
 use crate::store::{self};
 use crate::tenants::Tenant;
@@ -107,29 +109,37 @@ impl App {
             return Ok(true);
         }
         let before = known.trace.ok_or(Error::Conflict)?;
-        let (app, name) = (self.clone(), allocation.db_name);
-        let work = async move {
-            let (source, target) = app.ends(&found).await?;
-            let now =
-                app.tenants.trace(&source, &name).await.map_err(|error| tenant_error(&source.name, error))?;
-            // All of it will be copied again: nothing of it is worth a look.
-            let names = match before.lacks(&now) {
-                Lack::Everything(_) => std::collections::BTreeSet::new(),
-                Lack::Tables(_) => before.untouched(&now, now.tables.keys().cloned().collect()),
-            };
-            let tables: Vec<_> = names.iter().filter_map(|name| now.tables.get(name)).collect();
-            let same = app
-                .tenants
-                .same(&source, &target, &name, &tables)
-                .await
-                .map_err(|error| tenant_error(&target.name, error))?;
-            let copy = app.copy_of(&found, target, name)?;
-            app.tenants.analyze(&copy).await.map_err(|error| tenant_error(&copy.admin.name, error))?;
-            tracing::info!(r#move.id = %id, tables = now.tables.len(), same = same.len(), "a copy was compared while its source is in use");
-            app.fail.at("move.compared_early");
-            moves::note_compared(&mut *app.pool.acquire().await?, id, known.number, &same).await?;
-            Ok(())
-        };
+        let (app, name, number) = (self.clone(), allocation.db_name, known.number);
+        let work = async move { app.compare_early(&found, name, &before, number).await };
         Ok(self.in_background(id, work).await?.is_some())
+    }
+
+    async fn compare_early(
+        &self,
+        found: &Move,
+        name: String,
+        before: &Trace,
+        number: i32,
+    ) -> Result<(), Error> {
+        let (source, target) = self.ends(found).await?;
+        let at_target = |error| tenant_error(&target.name, error);
+        let now =
+            self.tenants.trace(&source, &name).await.map_err(|error| tenant_error(&source.name, error))?;
+        let copy = self.tenants.trace(&target, &name).await.map_err(at_target)?;
+        // When all of it will be copied again, nothing of it is worth a look.
+        let names = match before.lacks(&now) {
+            Lack::Everything(_) => BTreeSet::new(),
+            Lack::Tables(_) => before.untouched(&now, now.tables.keys().cloned().collect()),
+        };
+        let looked_at: Vec<_> = names.iter().filter_map(|name| now.tables.get_key_value(name)).collect();
+        let tables = self.tenants.same(&source, &target, &name, &looked_at).await.map_err(at_target)?;
+        self.tenants.analyze(&self.copy_of(found, target.clone(), name)?).await.map_err(at_target)?;
+        tracing::info!(
+            r#move.id = %found.id, tables = now.tables.len(), same = tables.len(), "a copy was compared while its source is in use"
+        );
+        self.fail.at("move.compared_early");
+        let compared = Compared { tables, copy };
+        moves::note_compared(&mut *self.pool.acquire().await?, found.id, number, &compared).await?;
+        Ok(())
     }
 }

@@ -63,7 +63,8 @@ impl App {
         self.fail.at("move.tables_copied");
         let bytes: i64 = tables.iter().map(|table| table.bytes).sum();
         tracing::info!(r#move.id = %id, tables = tables.len(), bytes, "what changed of a moving database was copied again");
-        let compared = before.untouched(&now, known.compared.unwrap_or_default());
+        let mut compared = known.compared.unwrap_or_default();
+        compared.tables = before.untouched(&now, compared.tables);
         moves::note_synced(&mut *self.pool.acquire().await?, id, known.number, &now, &compared).await?;
         Ok(Synced::Yes)
     }

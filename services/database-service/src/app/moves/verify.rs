@@ -8,6 +8,7 @@ use super::super::{App, tenant_error};
 use crate::domain::MoveState;
 use crate::error::Error;
 use crate::store::moves::{self, Move};
+use crate::tenants::Target;
 
 /// Begins the note of a difference.
 const DIFFERS: &str = "copy differs: ";
@@ -35,7 +36,7 @@ impl App {
             (|error| tenant_error(&from.name, error), |error| tenant_error(&to.name, error));
         moves::close_to_copies(&mut *self.pool.acquire().await?, found.id).await?;
         self.tenants.close_to_copies(&to, name).await.map_err(at_target)?;
-        let known = self.known_to_be_same(found, &from, name).await?;
+        let known = self.known_to_be_same(found, &from, &to, name).await?;
         let (here, there) =
             tokio::join!(self.tenants.content(&from, name, &known), self.tenants.content(&to, name, &known));
         let (here, there) = (here.map_err(at_source)?, there.map_err(at_target)?);
@@ -61,15 +62,17 @@ impl App {
     async fn known_to_be_same(
         &self,
         found: &Move,
-        source: &crate::tenants::Target,
+        source: &Target,
+        target: &Target,
         name: &str,
     ) -> Result<BTreeSet<String>, Error> {
         let copied = moves::copied(&mut *self.pool.acquire().await?, found.id).await?;
         let (Some(trace), Some(compared)) = (copied.trace, copied.compared) else {
             return Ok(BTreeSet::new());
         };
-        let now =
-            self.tenants.trace(source, name).await.map_err(|error| tenant_error(&source.name, error))?;
-        Ok(trace.untouched(&now, compared))
+        let (here, there) = tokio::join!(self.tenants.trace(source, name), self.tenants.trace(target, name));
+        let here = here.map_err(|error| tenant_error(&source.name, error))?;
+        let there = there.map_err(|error| tenant_error(&target.name, error))?;
+        Ok(compared.still(&trace, &here, &there))
     }
 }

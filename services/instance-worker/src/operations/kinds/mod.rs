@@ -69,6 +69,13 @@ pub struct Definition {
     pub failure_fact: Option<&'static str>,
 }
 
+impl Definition {
+    /// The step of a name. An operation runs the steps that its row was accepted with: those of another release come in another order.
+    pub fn step(&self, name: &str) -> Option<StepDefinition> {
+        self.steps.iter().find(|step| step.name == name).copied()
+    }
+}
+
 /// A step without anything to take back.
 const fn step(name: &'static str, run: Do) -> StepDefinition {
     StepDefinition { name, run, undo: Undo::Nothing }
