@@ -100,7 +100,8 @@ pub async fn upgrade(
         return Ok(quote);
     }
     changeable(&mut tx, &row).await?;
-    let (lines, credit) = price(&row, &target, now)?;
+    let worth = worth_of_period(&mut tx, &row).await?;
+    let (lines, credit) = price(&row, worth, &target, now)?;
     let due = charges::quote(&mut tx, row.customer_id, target.price.currency(), &lines, now).await?.total;
     let mut quote = Quote {
         current,
@@ -210,10 +211,21 @@ async fn asked_before(
     }))
 }
 
-/// Lines, and what the old plan gives back. In the trial nothing was paid: the new plan's first period is charged whole.
-fn price(row: &Subscription, target: &Plan, now: OffsetDateTime) -> Result<(Vec<Line>, Money), Error> {
+/// What the customer was asked for the whole period, without tax: what a coupon took off, or what was taken back, is not given back once more.
+async fn worth_of_period(connection: &mut PgConnection, row: &Subscription) -> Result<Money, Error> {
+    let remitted = invoices::remitted_of_period(connection, row.id).await?.min(row.price.minor());
+    Ok(row.price.checked_add(Money::new(-remitted, row.price.currency()))?)
+}
+
+/// Lines, and what the old plan gives back of what its period was `worth`. In the trial nothing was paid: the new plan's first period is charged whole.
+fn price(
+    row: &Subscription,
+    worth: Money,
+    target: &Plan,
+    now: OffsetDateTime,
+) -> Result<(Vec<Line>, Money), Error> {
     let left = match row.period() {
-        Some((start, end)) if !row.in_trial() => unused(row.price, start, end, now)?,
+        Some((start, end)) if !row.in_trial() => unused(worth, start, end, now)?,
         _ => engine::nothing(row),
     };
     let restarts = row.in_trial() || row.billing_period != target.billing_period;

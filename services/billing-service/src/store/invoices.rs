@@ -375,3 +375,21 @@ pub async fn credited(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i6
     .fetch_one(db)
     .await
 }
+
+/// How much of the price of a subscription's present period nobody was asked for: its discount, or all of it when its invoice was taken back or written off.
+/// Nothing once an upgrade was charged in it: that was paid for as it is.
+pub async fn remitted_of_period(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<i64> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT CASE WHEN i.kind = 'upgrade' THEN 0
+                       WHEN i.status IN ('void', 'written_off') THEN (SELECT coalesce(sum(amount_minor), 0) FROM invoice_lines WHERE invoice_id = i.id AND kind = 'plan')
+                       ELSE (SELECT coalesce(-sum(amount_minor), 0) FROM invoice_lines WHERE invoice_id = i.id AND kind = 'discount')
+                  END::bigint AS "remitted!"
+           FROM invoices i
+           WHERE i.subscription_id = $1 AND (i.kind IN ('first', 'recurring') AND i.status <> 'draft' OR i.kind = 'upgrade' AND i.status NOT IN ('draft', 'void'))
+           ORDER BY i.issued_at DESC, i.number DESC LIMIT 1"#,
+        subscription,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.unwrap_or(0))
+}

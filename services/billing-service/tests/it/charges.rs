@@ -2,7 +2,7 @@
 
 use billing_service::app::record::{self, By};
 use billing_service::app::{self, change, engine};
-use billing_service::domain::invoice::LineKind;
+use billing_service::domain::invoice::{InvoiceStatus, LineKind};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::store::invoices::{self, Invoice};
@@ -31,10 +31,20 @@ async fn order_at(
     instance: Uuid,
     coupon: &str,
 ) -> Result<proto::PlaceOrderResponse, Status> {
+    order_plan(world, customer, instance, "standard-monthly", coupon).await
+}
+
+async fn order_plan(
+    world: &World,
+    customer: Uuid,
+    instance: Uuid,
+    plan: &str,
+    coupon: &str,
+) -> Result<proto::PlaceOrderResponse, Status> {
     let request = proto::PlaceOrderRequest {
         instance_id: instance.to_string(),
         customer_id: customer.to_string(),
-        plan_name: "standard-monthly".into(),
+        plan_name: plan.into(),
         trial: Some(false),
         settings_json: String::new(),
         coupon: coupon.into(),
@@ -48,6 +58,18 @@ async fn all(pool: &PgPool) -> Vec<Invoice> {
         invoices::list(pool, &invoices::Filter::default(), Page::try_new(1, 100).unwrap()).await.unwrap();
     rows.reverse();
     rows
+}
+
+/// A transfer for each open invoice.
+async fn pay_all(world: &World) {
+    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+    let open = |invoice: &Invoice| invoice.status == InvoiceStatus::Open && invoice.balance.minor() > 0;
+    for invoice in all(&world.pool).await.into_iter().filter(open) {
+        let (reference, now) = (invoice.id.to_string(), clock::now());
+        record::record_payment(&world.desk, &by, invoice.id, invoice.balance, &reference, now, now)
+            .await
+            .unwrap();
+    }
 }
 
 async fn proof(pool: &PgPool) {
@@ -151,6 +173,44 @@ async fn the_quote_of_an_upgrade_has_its_tax(pool: PgPool) {
     let made = change::upgrade(&world.desk, None, id, "premium-monthly", false, now).await.unwrap();
     let invoice = made.invoice.unwrap();
     assert_eq!((quote.amount_due, invoice.tax.minor() > 0), (invoice.total, true));
+}
+
+/// BIL-21, BIL-36: an upgrade gives back what the period cost, not what its plan costs without the coupon; the next upgrade was paid for as it is.
+#[sqlx::test(migrations = "./migrations")]
+async fn an_upgrade_gives_no_coupon_back(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    sql(&pool, "INSERT INTO coupons (code, percent_bp) VALUES ('GIFT', 10000), ('SPRING', 2500)").await;
+    for (code, back) in [("GIFT", 0), ("SPRING", 675), ("", 900)] {
+        let customer = world.directory.add(&format!("{code}@example.com"));
+        let placed = order_plan(&world, customer, Uuid::now_v7(), "basic-monthly", code).await.unwrap();
+        let id = placed.subscription.unwrap().id.parse().unwrap();
+        for (target, back) in [("standard-monthly", back), ("premium-monthly", 1900)] {
+            pay_all(&world).await;
+            let now = clock::now();
+            let quote = change::upgrade(&world.desk, None, id, target, true, now).await.unwrap();
+            // The whole period but for the moments since the order.
+            let given = quote.credit.minor();
+            assert!((back - 1..=back).contains(&given), "{code}, {target}: {given}");
+            let made = change::upgrade(&world.desk, None, id, target, false, now).await.unwrap();
+            assert_eq!((made.amount_due, made.status), (quote.amount_due, "applied"), "{code}, {target}");
+        }
+    }
+    proof(&pool).await;
+}
+
+/// BIL-21: a period whose invoice was written off gives nothing back.
+#[sqlx::test(migrations = "./migrations")]
+async fn an_upgrade_gives_nothing_back_of_what_was_written_off(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    let placed = order(&world, world.directory.add("ada@example.com"), "").await.unwrap();
+    let invoice = placed.invoice.unwrap().id.parse().unwrap();
+    let id = placed.subscription.unwrap().id.parse().unwrap();
+    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+    record::close_invoice(&world.desk, &by, invoice, InvoiceStatus::WrittenOff, clock::now()).await.unwrap();
+    let now = clock::now();
+    let quote = change::upgrade(&world.desk, None, id, "premium-monthly", true, now).await.unwrap();
+    assert_eq!(quote.credit.minor(), 0);
+    proof(&pool).await;
 }
 
 /// BIL-36: unknown, ended, used-up and repeated coupons are refused with the field's name, and nothing of the order stays.
