@@ -16,7 +16,7 @@ use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
-use crate::domain::proration::unused;
+use crate::domain::proration::{Charge, unused, worth};
 use crate::domain::subscription::{ProvisionPolicy, Status};
 use crate::error::Error;
 use crate::provider::{CancelWhen, PlanChange, ProviderError};
@@ -211,10 +211,22 @@ async fn asked_before(
     }))
 }
 
-/// What the customer was asked for the whole period, without tax: what a coupon took off, or what was taken back, is not given back once more.
+/// What the present period cost its customer. Without an invoice, the price.
 async fn worth_of_period(connection: &mut PgConnection, row: &Subscription) -> Result<Money, Error> {
-    let remitted = invoices::remitted_of_period(connection, row.id).await?.min(row.price.minor());
-    Ok(row.price.checked_add(Money::new(-remitted, row.price.currency()))?)
+    let offer = row.pending.as_ref().and_then(|pending| pending.invoice_id);
+    let Some(invoice) = invoices::last_charge(&mut *connection, row.id, offer).await? else {
+        return Ok(row.price);
+    };
+    let credited = invoices::credited(&mut *connection, invoice.id).await?;
+    let written_off = journal::written_off(&mut *connection, invoice.id).await?;
+    let charge = Charge {
+        kind: invoice.kind,
+        status: invoice.status,
+        subtotal: invoice.subtotal,
+        total: invoice.total,
+        taken_back: Money::new(credited + written_off, invoice.currency()),
+    };
+    Ok(worth(row.price, &charge)?)
 }
 
 /// Lines, and what the old plan gives back of what its period was `worth`. In the trial nothing was paid: the new plan's first period is charged whole.

@@ -2,7 +2,40 @@
 
 use time::OffsetDateTime;
 
+use super::invoice::{InvoiceKind, InvoiceStatus};
 use super::money::{Money, MoneyError};
+
+/// The invoice that charged a period, as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Of a period, or of an upgrade in it.
+    pub kind: InvoiceKind,
+    /// Where it stands.
+    pub status: InvoiceStatus,
+    /// Asked for, without tax.
+    pub subtotal: Money,
+    /// With tax.
+    pub total: Money,
+    /// Refunded, credited or written off of the total.
+    pub taken_back: Money,
+}
+
+/// What a whole period of a plan of this `price` cost in the end, without tax. A coupon made it cheaper, and what was taken back is not given back
+/// once more (BIL-21, BIL-36). The invoice of an upgrade is the price less what was left of the plan before: its period is worth the price.
+pub fn worth(price: Money, charge: &Charge) -> Result<Money, MoneyError> {
+    let nothing = Money::zero(price.currency());
+    if charge.status == InvoiceStatus::Void {
+        return Ok(nothing);
+    }
+    let asked = if charge.kind == InvoiceKind::Upgrade { price } else { charge.subtotal };
+    let taken_back = if charge.total.minor() > 0 {
+        charge.subtotal.fraction(charge.taken_back.minor(), charge.total.minor())?
+    } else {
+        nothing
+    };
+    let kept = asked.checked_add(taken_back.checked_neg()?)?;
+    Ok(if kept.minor() < 0 { nothing } else { kept })
+}
 
 /// The unused share of `price` from `at` until the period's end, by seconds, rounded once.
 pub fn unused(
@@ -36,6 +69,31 @@ mod tests {
         assert_eq!((at(15), at(0), at(30)), (451, 901, 0));
         assert_eq!((at(-3), at(90)), (901, 0));
         assert_eq!(unused(price, end, START, START).unwrap().minor(), 0);
+    }
+
+    #[test]
+    fn a_period_is_worth_what_was_asked_and_kept() {
+        use {InvoiceKind as K, InvoiceStatus as S};
+        let usd = |minor| Money::new(minor, Currency::USD);
+        let worth = |kind, status, total, taken_back| {
+            // A tenth of the total is tax.
+            let charge = Charge {
+                kind,
+                status,
+                subtotal: usd(total - total / 10),
+                total: usd(total),
+                taken_back: usd(taken_back),
+            };
+            super::worth(usd(900), &charge).unwrap().minor()
+        };
+        assert_eq!(worth(K::First, S::Paid, 1000, 0), 900);
+        assert_eq!(worth(K::Recurring, S::Paid, 750, 0), 675, "with a coupon");
+        assert_eq!(worth(K::First, S::Paid, 0, 0), 0, "a gift");
+        assert_eq!(worth(K::Recurring, S::Paid, 1000, 1000), 0, "refunded");
+        assert_eq!(worth(K::Recurring, S::WrittenOff, 1000, 400), 540, "the rest was paid");
+        assert_eq!(worth(K::Recurring, S::Void, 1000, 0), 0);
+        assert_eq!(worth(K::Upgrade, S::Paid, 300, 0), 900);
+        assert_eq!(worth(K::Upgrade, S::Paid, 300, 100), 810);
     }
 
     proptest! {

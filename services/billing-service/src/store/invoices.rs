@@ -376,20 +376,25 @@ pub async fn credited(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i6
     .await
 }
 
-/// How much of the price of a subscription's present period nobody was asked for: its discount, or all of it when its invoice was taken back or written off.
-/// Nothing once an upgrade was charged in it: that was paid for as it is.
-pub async fn remitted_of_period(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<i64> {
-    let found = sqlx::query_scalar!(
-        r#"SELECT CASE WHEN i.kind = 'upgrade' THEN 0
-                       WHEN i.status IN ('void', 'written_off') THEN (SELECT coalesce(sum(amount_minor), 0) FROM invoice_lines WHERE invoice_id = i.id AND kind = 'plan')
-                       ELSE (SELECT coalesce(-sum(amount_minor), 0) FROM invoice_lines WHERE invoice_id = i.id AND kind = 'discount')
-                  END::bigint AS "remitted!"
-           FROM invoices i
-           WHERE i.subscription_id = $1 AND (i.kind IN ('first', 'recurring') AND i.status <> 'draft' OR i.kind = 'upgrade' AND i.status NOT IN ('draft', 'void'))
-           ORDER BY i.issued_at DESC, i.number DESC LIMIT 1"#,
+/// The invoice that charged the present period of a subscription last. `offer`: an upgrade's that waits for its payment, which charged nothing yet.
+pub async fn last_charge(
+    db: impl PgExecutor<'_>,
+    subscription: Uuid,
+    offer: Option<Uuid>,
+) -> sqlx::Result<Option<Invoice>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!", subtotal_minor::bigint AS "subtotal!",
+                  tax_minor::bigint AS "tax!", total_minor::bigint AS "total!", balance_minor::bigint AS "balance!", buyer, note, corrects_id,
+                  issued_at, due_at, paid_at, provider, provider_id
+           FROM invoices
+           WHERE subscription_id = $1 AND status <> 'draft' AND id IS DISTINCT FROM $2
+               AND (kind IN ('first', 'recurring') OR (kind = 'upgrade' AND status <> 'void'))
+           ORDER BY issued_at DESC, number DESC LIMIT 1"#,
         subscription,
+        offer,
     )
     .fetch_optional(db)
     .await?;
-    Ok(found.unwrap_or(0))
+    row.map(Invoice::try_from).transpose()
 }

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::number;
-use crate::domain::journal::Entry;
+use crate::domain::journal::{Entry, WRITE_OFF};
 
 /// Posts an entry. `false`: the same fact was booked before, or it is about nothing.
 pub async fn post(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<bool> {
@@ -66,6 +66,18 @@ pub async fn unbalanced_of(db: impl sqlx::PgExecutor<'_>, customer: Option<Uuid>
                 WHERE $1::uuid IS NULL OR entry_id IN (SELECT id FROM journal_entries WHERE customer_id = $1)
                 GROUP BY entry_id, currency HAVING sum(amount_minor) <> 0) AS bad"#,
         customer,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// How much of an invoice was written off.
+pub async fn written_off(db: impl sqlx::PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(amount_minor), 0)::bigint AS "sum!" FROM journal_lines l JOIN journal_entries e ON e.id = l.entry_id
+           WHERE e.invoice_id = $1 AND l.account = $2"#,
+        invoice,
+        WRITE_OFF,
     )
     .fetch_one(db)
     .await

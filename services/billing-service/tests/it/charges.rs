@@ -1,6 +1,7 @@
 //! Coupons and tax on invoices, in the journal, in quotes and on paper (BIL-36).
 
 use billing_service::app::record::{self, By};
+use billing_service::app::refund::refund;
 use billing_service::app::{self, change, engine};
 use billing_service::domain::invoice::{InvoiceStatus, LineKind};
 use billing_service::domain::money::{Currency, Money};
@@ -60,9 +61,13 @@ async fn all(pool: &PgPool) -> Vec<Invoice> {
     rows
 }
 
+fn by() -> By {
+    By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
+}
+
 /// A transfer for each open invoice.
 async fn pay_all(world: &World) {
-    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+    let by = by();
     let open = |invoice: &Invoice| invoice.status == InvoiceStatus::Open && invoice.balance.minor() > 0;
     for invoice in all(&world.pool).await.into_iter().filter(open) {
         let (reference, now) = (invoice.id.to_string(), clock::now());
@@ -111,7 +116,7 @@ async fn a_coupon_and_tax_are_lines_of_the_invoice(pool: PgPool) {
 
     let overview = app::overview::overview(&world.desk, customer).await.unwrap();
     assert_eq!(overview.next.unwrap().1.minor(), 1639, "the next one has the coupon too");
-    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+    let by = by();
     let (id, start) = (first.id.parse().unwrap(), clock::now() + time::Duration::minutes(1));
     let amount = Money::new(1639, Currency::USD);
     record::record_payment(&world.desk, &by, id, amount, "B-1", start, start).await.unwrap();
@@ -198,18 +203,32 @@ async fn an_upgrade_gives_no_coupon_back(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// BIL-21: a period whose invoice was written off gives nothing back.
+/// BIL-21: what of a period was refunded, written off or made void is not given back once more; what was paid of it is.
 #[sqlx::test(migrations = "./migrations")]
-async fn an_upgrade_gives_nothing_back_of_what_was_written_off(pool: PgPool) {
+async fn an_upgrade_gives_nothing_back_that_was_taken_back(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
-    let placed = order(&world, world.directory.add("ada@example.com"), "").await.unwrap();
-    let invoice = placed.invoice.unwrap().id.parse().unwrap();
-    let id = placed.subscription.unwrap().id.parse().unwrap();
-    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
-    record::close_invoice(&world.desk, &by, invoice, InvoiceStatus::WrittenOff, clock::now()).await.unwrap();
-    let now = clock::now();
-    let quote = change::upgrade(&world.desk, None, id, "premium-monthly", true, now).await.unwrap();
-    assert_eq!(quote.credit.minor(), 0);
+    let paid = Money::new(500, Currency::USD);
+    for (case, back) in [("refunded", 1400), ("written off", 500), ("void", 0)] {
+        let customer = world.directory.add(&[&case.replace(' ', "-"), "@example.com"].concat());
+        let placed = order(&world, customer, "").await.unwrap();
+        let invoice = placed.invoice.unwrap().id.parse().unwrap();
+        let id = placed.subscription.unwrap().id.parse().unwrap();
+        let (by, now) = (by(), clock::now());
+        let payment = record::record_payment(&world.desk, &by, invoice, paid, case, now, now).await.unwrap();
+        let close = |status| record::close_invoice(&world.desk, &by, invoice, status, now);
+        match case {
+            "refunded" => {
+                pay_all(&world).await;
+                refund(&world.desk, &by, payment.id, paid, case, now).await.unwrap();
+            }
+            "written off" => drop(close(InvoiceStatus::WrittenOff).await.unwrap()),
+            _ => drop(close(InvoiceStatus::Void).await.unwrap()),
+        }
+        let quote =
+            change::upgrade(&world.desk, None, id, "premium-monthly", true, clock::now()).await.unwrap();
+        let given = quote.credit.minor();
+        assert!(given == back || given == back - 1, "{case}: {given}");
+    }
     proof(&pool).await;
 }
 
