@@ -56,6 +56,7 @@ impl OrderService for Api {
             billing_status: status.billing_status().as_str().into(),
             plan: Some(convert::plan(entitled.plan)),
             reason: status.may_run().err().unwrap_or_default().into(),
+            cause: entitled.subscription.stopped_by().unwrap_or_default().into(),
         }))
     }
 }

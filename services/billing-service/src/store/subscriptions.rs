@@ -91,6 +91,16 @@ impl Subscription {
     pub fn period(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
         self.current_period_start.zip(self.current_period_end)
     }
+
+    /// What stopped it, in the words of the facts; `None` while it may run, and before its first payment.
+    pub fn stopped_by(&self) -> Option<&str> {
+        match self.status {
+            // Nothing but the ladder suspends (BIL-14).
+            Status::Suspended => Some("overdue"),
+            Status::Ended => self.end_reason.as_deref(),
+            Status::Pending | Status::Trialing | Status::Active | Status::PastDue | Status::Cancelling => None,
+        }
+    }
 }
 
 struct Row {

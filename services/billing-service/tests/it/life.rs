@@ -130,8 +130,9 @@ async fn a_reactivation_waits_for_its_money(pool: PgPool) {
     let placed = world.order_plan(ada, instance, "basic-monthly", Some(false)).await.unwrap();
     let former = placed.subscription.unwrap().id;
     pay(&world, &all_invoices(&world, ada).await[0], clock::now()).await;
-    for day in [32, 43, 47, 54] {
+    for (day, cause) in [(32, ""), (43, ""), (47, "overdue"), (54, "overdue")] {
         engine::run_due(&world.desk, start + Duration::days(day)).await.unwrap();
+        assert_eq!(world.entitlement(&former).await.cause, cause, "day {day}");
     }
     assert_eq!(row(&world, &former).await.end_reason.as_deref(), Some("overdue"));
 

@@ -113,7 +113,8 @@ async fn take(
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let who = Who::service(BILLING, ActorKind::Billing, "");
-    let why = match (reason, entitlement.standing) {
+    // The sweep may find it before the fact comes, and a fact may be an old one: billing's word of now is the better one (REL-04).
+    let why = match (entitlement.cause.as_deref().or(reason), entitlement.standing) {
         (Some(word), _) => in_words(word),
         (None, Standing::Ended) => "the subscription ended",
         (None, Standing::MayRun | Standing::Unpaid) => "a payment is due",

@@ -59,6 +59,8 @@ pub struct Entitlement {
     pub billing_status: Option<BillingStatus>,
     /// Its plan, as it was bought.
     pub plan: Option<Plan>,
+    /// What stopped it, as a reason word of billing; `None` while it may run, and from a billing that does not say.
+    pub cause: Option<String>,
 }
 
 /// An order that billing took.
@@ -198,6 +200,7 @@ impl Billing {
             standing,
             billing_status: answer.billing_status.parse().ok(),
             plan: answer.plan.map(Plan::from),
+            cause: (!answer.cause.is_empty()).then_some(answer.cause),
         }))
     }
 }

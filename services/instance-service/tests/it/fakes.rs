@@ -202,16 +202,17 @@ impl OrderService for Fake {
         if state.billing_away {
             return Err(Status::unavailable("billing is away"));
         }
-        let (billing_status, reason) = match (state.may_run, state.ended) {
-            (true, _) => ("paid", ""),
-            (false, true) => ("closed", "subscription_ended"),
-            (false, false) => ("payment_required", "payment_required"),
+        let (billing_status, reason, cause) = match (state.may_run, state.ended) {
+            (true, _) => ("paid", "", ""),
+            (false, true) => ("closed", "subscription_ended", "cancelled"),
+            (false, false) => ("payment_required", "payment_required", "overdue"),
         };
         Ok(Response::new(GetEntitlementResponse {
             may_run: state.may_run,
             billing_status: billing_status.to_owned(),
             plan: plan(state.entitled_plan.unwrap_or("basic-monthly")),
             reason: reason.to_owned(),
+            cause: cause.to_owned(),
         }))
     }
 }

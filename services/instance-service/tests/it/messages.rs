@@ -22,7 +22,7 @@ pub(crate) fn fact(instance: &contracts::instance::v1::Instance, billing_status:
         customer_id: instance.customer_id.parse().unwrap(),
         instance_id: instance.id.parse().unwrap(),
         billing_status: billing_status.into(),
-        reason: Some("an invoice is overdue".into()),
+        reason: Some("overdue".into()),
         occurred_at: runtime::clock::now(),
     }
 }
@@ -99,7 +99,9 @@ async fn a_suspension_waits_for_its_moment(pool: PgPool) {
     assert_eq!(status(&world, &owner, &instance.id).await, "creating");
     world.finish(&instance.id).await;
     sweep::once(&world.app).await.unwrap();
-    assert_eq!(status(&world, &owner, &instance.id).await, "stopping");
+    let stopping = world.get(&owner, &instance.id).await;
+    assert_eq!(stopping.status, "stopping");
+    assert_eq!(stopping.suspended_reason, "an invoice is overdue", "the sweep tells what the fact would have told");
 
     // Paid before it was off: it comes back by itself.
     tell(&world, topics::SUBSCRIPTION_RESUMED, &fact(&instance, "paid")).await;
