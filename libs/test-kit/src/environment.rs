@@ -53,3 +53,8 @@ pub fn smtp_address() -> String {
 pub fn stack_file() -> String {
     required("SAASODOO_STACK")
 }
+
+/// A folder for what tests make that is large or has many files: in memory where there is room.
+pub fn scratch() -> String {
+    required("TEST_SCRATCH")
+}

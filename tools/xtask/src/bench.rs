@@ -10,8 +10,8 @@ use devstack::given::Given;
 use devstack::progress::Progress;
 use devstack::stack::{Extent, Plan, Stack};
 
+use crate::scratch::{Scratch, clean, keep_logs};
 use crate::signals::{self, First};
-use crate::test::{Scratch, clean, keep_logs};
 use crate::workspace::{self, cargo, root, run, succeeds, target};
 use crate::{install, up};
 
@@ -57,7 +57,7 @@ impl Bench {
         let progress = Progress::new(std::io::stderr());
         let given = Given::default();
         install::servers(&given, &progress)?;
-        let scratch = Scratch::make()?;
+        let scratch = Scratch::on_disk()?;
         let mut layout = scratch.layout.clone();
         if !self.dev {
             layout.programs = target()?.join("release");

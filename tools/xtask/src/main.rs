@@ -8,6 +8,7 @@ mod given;
 mod install;
 mod lint;
 mod logs;
+mod scratch;
 mod signals;
 mod sqlx;
 mod table;

@@ -12,10 +12,11 @@ use devstack::process;
 use devstack::progress::Progress;
 use devstack::stack::{Extent, Plan, Stack};
 
+use crate::install;
+use crate::scratch::{Scratch, clean};
 use crate::signals::{self, First};
 use crate::tools::{self, SQLX};
 use crate::workspace::{crates_with_sql, succeeds};
-use crate::{install, test};
 
 /// SQL data that builds use where no database is
 #[derive(Debug, Args)]
@@ -52,10 +53,10 @@ pub fn prepare(check: bool, progress: &Progress) -> Result<bool> {
     let tool = SQLX.ensure(progress)?;
     let given = Given::default();
     install::servers(&given, progress)?;
-    let scratch = test::Scratch::make()?;
+    let scratch = Scratch::for_tests()?;
     let layout = scratch.layout.clone();
     let abandoned = layout.clone();
-    let _watch = signals::watch(First::End, move || test::clean(&abandoned, false));
+    let _watch = signals::watch(First::End, move || clean(&abandoned, false));
     let plan = Plan {
         layout: layout.clone(),
         durable: false,
@@ -71,7 +72,7 @@ pub fn prepare(check: bool, progress: &Progress) -> Result<bool> {
         stack.stop(true).and(passed)
     });
     drop(scratch);
-    test::clean(&layout, false);
+    clean(&layout, false);
     outcome
 }
 

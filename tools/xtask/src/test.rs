@@ -4,8 +4,7 @@
 //! that the other tests use.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -21,9 +20,10 @@ use devstack::stack::{Extent, Plan, Stack};
 
 use crate::compose::{self, Compose};
 use crate::given::GivenArgs;
+use crate::scratch::{self, Scratch, clean, keep_logs};
 use crate::signals::{self, First};
 use crate::tools::{self, NEXTEST};
-use crate::workspace::{cargo, run, succeeds, target};
+use crate::workspace::{cargo, run, succeeds};
 use crate::{install, up, workspace};
 
 /// Which servers the tests get.
@@ -56,37 +56,6 @@ pub struct Test {
     /// Filters and options of nextest, such as `-p gateway` or `-E 'test(login)'`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
-}
-
-/// A folder for one run; an earlier one that nobody uses any more is deleted.
-#[derive(Debug)]
-pub struct Scratch {
-    /// Where the run's stack lies.
-    pub layout: Layout,
-    lock: File,
-}
-
-impl Scratch {
-    /// Makes the folder.
-    pub fn make() -> Result<Self> {
-        let folder = target()?.join("test");
-        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-        for entry in fs::read_dir(&folder)?.flatten() {
-            let layout = workspace::layout(entry.path())?;
-            let unused = File::open(layout.lock_file()).is_ok_and(|file| file.try_lock().is_ok());
-            if unused {
-                Stack::purge(&layout)?;
-            }
-        }
-        let dir = folder.join(std::process::id().to_string());
-        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        // The database's user must get through.
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
-        let layout = workspace::layout(dir)?;
-        let lock = File::create(layout.lock_file()).context("create the lock")?;
-        lock.try_lock().context("lock the scratch folder")?;
-        Ok(Self { layout, lock })
-    }
 }
 
 /// How soon the worker looks again, and takes over from one that died: the tests kill dozens of them and wait each time.
@@ -149,7 +118,8 @@ impl Test {
         }
         let nextest = NEXTEST.ensure(&progress)?;
 
-        let Scratch { layout, lock } = Scratch::make()?;
+        let scratch = Scratch::for_tests()?;
+        let layout = scratch.layout.clone();
         let (abandoned, keep) = (layout.clone(), self.keep);
         let watch = signals::watch(First::End, move || clean(&abandoned, keep));
         let containers = containers.then(|| Compose::of(&layout));
@@ -170,7 +140,7 @@ impl Test {
         if !matches!(outcome, Ok(true)) {
             keep_logs(&layout)?;
         }
-        drop(lock);
+        drop(scratch);
         clean(&layout, self.keep);
         progress.line(&format!("all of it took {}", seconds(begun.elapsed())));
         Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -290,6 +260,7 @@ fn environment(stack: &Stack) -> Result<Vec<(String, String)>> {
         ("TEST_MAIL_URL", file.mail),
         ("TEST_SMTP", file.smtp),
         ("SAASODOO_STACK", path(&stack.layout().stack_file())),
+        ("TEST_SCRATCH", path(&scratch::of_tests(stack.layout())?)),
     ];
     let killbill = stack.killbill();
     if let Some((url, user)) = &killbill {
@@ -312,29 +283,6 @@ fn environment(stack: &Stack) -> Result<Vec<(String, String)>> {
 
 fn owned(env: Vec<(&str, String)>) -> Vec<(String, String)> {
     env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// The log files of a run that failed, for a person to read.
-pub fn keep_logs(layout: &Layout) -> Result<()> {
-    let kept = target()?.join("test-logs");
-    drop(fs::remove_dir_all(&kept));
-    fs::create_dir_all(&kept).with_context(|| format!("create {}", kept.display()))?;
-    for folder in [layout.logs(), layout.kubernetes().join("log")] {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            fs::copy(entry.path(), kept.join(entry.file_name()))?;
-        }
-    }
-    eprintln!("the servers' logs are in {}", kept.display());
-    Ok(())
-}
-
-/// Deletes the data of a run.
-pub fn clean(layout: &Layout, keep: bool) {
-    if keep {
-        eprintln!("kept {}", layout.dir.display());
-    } else if let Err(error) = Stack::purge(layout) {
-        eprintln!("{error:#}");
-    }
 }
 
 #[cfg(test)]

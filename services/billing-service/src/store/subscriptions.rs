@@ -98,7 +98,9 @@ impl Subscription {
             // Nothing but the ladder suspends (BIL-14).
             Status::Suspended => Some("overdue"),
             Status::Ended => self.end_reason.as_deref(),
-            Status::Pending | Status::Trialing | Status::Active | Status::PastDue | Status::Cancelling => None,
+            Status::Pending | Status::Trialing | Status::Active | Status::PastDue | Status::Cancelling => {
+                None
+            }
         }
     }
 }

@@ -50,16 +50,18 @@ pub struct PoolServer {
 impl PoolServer {
     /// Makes a cluster whose administrator has this password, and starts it with these lines of configuration.
     pub async fn start(password: &SecretString, config: &str) -> Self {
-        let mut this = Self::made_in(place(), None, password, config);
+        let mut this = Self::made_in(place(), None, config);
         this.resume().await;
+        this.adopt(password).await;
         this
     }
 
     /// The same, reached by TLS alone with this certificate and key.
     pub async fn start_with_tls(password: &SecretString, config: &str, tls: &Tls) -> Self {
-        let mut this = Self::made_in(place(), None, password, config);
+        let mut this = Self::made_in(place(), None, config);
         this.speak_tls(tls);
         this.resume().await;
+        this.adopt(password).await;
         this
     }
 
@@ -99,32 +101,17 @@ impl PoolServer {
     ) -> Option<Self> {
         let folder = place();
         let volume = Volume::mount(folder.path(), mebibytes)?;
-        let mut this = Self::made_in(folder, Some(volume), password, config);
+        let mut this = Self::made_in(folder, Some(volume), config);
         this.speak_tls(tls);
         this.resume().await;
+        this.adopt(password).await;
         Some(this)
     }
 
-    /// A cluster that is not started.
-    fn made_in(folder: TempDir, volume: Option<Volume>, password: &SecretString, config: &str) -> Self {
-        let secret = folder.path().join("password");
-        std::fs::write(&secret, password.expose_secret()).expect("password file");
-        let made = command("initdb")
-            .arg("--pgdata")
-            .arg(folder.path().join("data"))
-            .args([
-                "--username=pool_admin",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-            ])
-            .arg("--pwfile")
-            .arg(&secret)
-            .stdout(Stdio::null())
-            .status()
-            .expect("initdb");
-        assert!(made.success(), "initdb failed");
+    /// A cluster that is not started; its administrator has the template's password still.
+    fn made_in(folder: TempDir, volume: Option<Volume>, config: &str) -> Self {
+        let copied = Command::new("cp").arg("-a").arg(template()).arg(folder.path().join("data")).status();
+        assert!(copied.expect("cp").success(), "the template could not be copied");
         let config = config
             .lines()
             // The test's machine has other memory than a pod.
@@ -135,7 +122,13 @@ impl PoolServer {
         let fixed = "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nshared_buffers = '32MB'\nfsync = off\n";
         let existing = std::fs::read_to_string(&file).expect("configuration");
         std::fs::write(&file, [existing.as_str(), "\n", &config, fixed].concat()).expect("configuration");
-        Self { volume, folder, process: None, port: free_port(), password: password.clone() }
+        Self {
+            volume,
+            folder,
+            process: None,
+            port: free_port(),
+            password: SecretString::from(TEMPLATE_PASSWORD),
+        }
     }
 
     /// Starts the process of a stopped server at the same address.
@@ -275,8 +268,44 @@ impl Drop for PoolServer {
     }
 }
 
+/// Of the administrator of a cluster that was copied and not started yet.
+const TEMPLATE_PASSWORD: &str = "of-the-template";
+
+/// A cluster that every test copies, made by the first one of a run: `initdb` takes ten times as long as a copy.
+fn template() -> PathBuf {
+    let root = PathBuf::from(test_kit::environment::scratch());
+    let ready = root.join("pool-template");
+    let lock = std::fs::File::create(root.join("pool-template.lock")).expect("lock");
+    lock.lock().expect("lock");
+    if ready.exists() {
+        return ready;
+    }
+    let secret = root.join("pool-template.password");
+    std::fs::write(&secret, TEMPLATE_PASSWORD).expect("password file");
+    let partial = root.join("pool-template.part");
+    let made = command("initdb")
+        .arg("--pgdata")
+        .arg(&partial)
+        .args([
+            "--username=pool_admin",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ])
+        .arg("--pwfile")
+        .arg(&secret)
+        .stdout(Stdio::null())
+        .status()
+        .expect("initdb");
+    assert!(made.success(), "initdb failed");
+    std::fs::rename(&partial, &ready).expect("the template");
+    ready
+}
+
 fn place() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("pool").tempdir_in("/tmp").expect("a folder");
+    let root = test_kit::environment::scratch();
+    let folder = tempfile::Builder::new().prefix("pool").tempdir_in(root).expect("a folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
     folder
 }

@@ -101,7 +101,10 @@ async fn a_suspension_waits_for_its_moment(pool: PgPool) {
     sweep::once(&world.app).await.unwrap();
     let stopping = world.get(&owner, &instance.id).await;
     assert_eq!(stopping.status, "stopping");
-    assert_eq!(stopping.suspended_reason, "an invoice is overdue", "the sweep tells what the fact would have told");
+    assert_eq!(
+        stopping.suspended_reason, "an invoice is overdue",
+        "the sweep tells what the fact would have told"
+    );
 
     // Paid before it was off: it comes back by itself.
     tell(&world, topics::SUBSCRIPTION_RESUMED, &fact(&instance, "paid")).await;

@@ -1,19 +1,19 @@
-//! The worker dies after each step of each operation, after the effect and before the record. Another start must end the operation as
-//! wanted, with exactly one of each object and one mail of each kind.
+//! The worker dies after each step of each operation, after the effect and before the record. The last start must end the operation as wanted,
+//! with exactly one of each object and one mail of each kind.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use e2e::{Customer, Stack, control, kubectl, mail};
+use e2e::{Customer, Stack, kubectl, mail};
 use serde_json::json;
 use test_kit::eventually;
 
-const WORKER: &str = "instance-worker";
+use crate::deaths;
 
-/// Runs one operation while the worker dies after `step`, then starts a whole worker and checks the outcome.
-async fn die_after(kind: &str, step: &str) -> anyhow::Result<()> {
+/// Runs one operation while a worker dies after each of its steps, then checks what the last worker made of it.
+async fn die_after_each(kind: &str, steps: &[&str]) -> anyhow::Result<()> {
     let stack = Stack::load()?;
-    let ada = Customer::sign_up(&stack, &format!("kill-{kind}-{step}")).await?;
+    let ada = Customer::sign_up(&stack, &format!("kill-{kind}")).await?;
     let prepared = if kind == "create" { None } else { Some(ada.create_running("Killed").await?) };
     if kind == "unsuspend" {
         let id = prepared.as_ref().and_then(|body| body["id"].as_str()).context("id")?;
@@ -33,37 +33,30 @@ async fn die_after(kind: &str, step: &str) -> anyhow::Result<()> {
         ada.until(id, "stopped").await?;
     }
 
-    control::stop_service(&stack, WORKER).await?;
-    let outcome = run(&stack, &ada, kind, step, prepared.as_ref()).await;
-    // Whatever happened, the stack gets a whole worker back.
-    control::stop_service(&stack, WORKER).await?;
-    control::start_service(&stack, WORKER, &[], true).await?;
-    let id = outcome?;
-
+    let id = deaths::after_each(
+        &stack,
+        kind,
+        steps,
+        async || begin(&stack, &ada, kind, prepared.as_ref()).await,
+        async |_| Ok(()),
+    )
+    .await?;
     finish(&stack, &ada, kind, &id).await
 }
 
-/// Starts the worker with the fail point, asks for the operation, waits for the worker's death. The instance's id.
-async fn run(
+/// Asks for the operation. The instance's id.
+async fn begin(
     stack: &Stack,
     ada: &Customer,
     kind: &str,
-    step: &str,
     prepared: Option<&serde_json::Value>,
 ) -> anyhow::Result<String> {
-    let point = format!("{kind}.{step}");
-    control::start_service(stack, WORKER, &[("WORKER_FAIL_POINT", point.as_str())], false).await?;
-    let id = match prepared {
-        None => ada.create("Killed").await?,
-        Some(body) => body["id"].as_str().context("id")?.to_owned(),
-    };
+    let Some(body) = prepared else { return ada.create("Killed").await };
+    let id = body["id"].as_str().context("id")?.to_owned();
     match kind {
-        "create" => {}
         "terminate" => {
-            let confirm = prepared.context("instance")?["subdomain"].clone();
-            ada.post(&format!("/instance/instances/{id}/terminate"), json!({"confirm": confirm}))
-                .await?
-                .expect(202)?;
+            let path = format!("/instance/instances/{id}/terminate");
+            ada.post(&path, json!({"confirm": body["subdomain"]})).await?.expect(202)?;
         }
         "suspend" | "unsuspend" => hold(stack, &id, kind).await?,
         // As after the change of a plan.
@@ -81,11 +74,6 @@ async fn run(
             ada.act(&id, action).await?.expect(202)?;
         }
     }
-    eventually(&format!("the worker's death at {point}"), Duration::from_mins(1), || async {
-        let alive = control::is_running(stack, WORKER).await.ok()?;
-        (!alive).then_some(())
-    })
-    .await;
     Ok(id)
 }
 
@@ -130,18 +118,16 @@ async fn finish(stack: &Stack, ada: &Customer, kind: &str, id: &str) -> anyhow::
     Ok(())
 }
 
-/// One test for each step of an operation.
+/// One test for each operation.
 macro_rules! dies_after {
     ($($kind:ident: $($step:ident)+;)+) => {
-        $(mod $kind {
-            $(
-                /// REL-01, K8S-18
-                #[tokio::test]
-                async fn $step() -> anyhow::Result<()> {
-                    super::die_after(stringify!($kind), stringify!($step)).await
-                }
-            )+
-        })+
+        $(
+            /// REL-01, K8S-18
+            #[tokio::test]
+            async fn $kind() -> anyhow::Result<()> {
+                die_after_each(stringify!($kind), &[$(stringify!($step)),+]).await
+            }
+        )+
     };
 }
 

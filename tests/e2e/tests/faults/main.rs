@@ -3,6 +3,7 @@
 //! These tests break the shared stack, so they run one at a time and each leaves it whole.
 
 mod databases;
+mod deaths;
 mod kills;
 mod ladder;
 mod moves;

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use e2e::{Customer, Stack, control, kubectl};
+use e2e::{Customer, Stack, kubectl};
 use serde_json::{Value, json};
 use test_kit::eventually;
 
-const WORKER: &str = "instance-worker";
+use crate::deaths;
+
 const BASE: &str = "/database/api/database";
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -89,51 +90,29 @@ impl Scene {
     }
 }
 
-/// The worker dies after `step`; what is written while it is dead arrives, if the instance was still to run then.
-async fn die_after(step: &str, runs: bool) -> anyhow::Result<()> {
-    let scene = Scene::new(&format!("move-{step}")).await?;
+/// DBS-33, REL-06: the worker dies after the first copy, after the last ones and after the switch; what is written in between arrives.
+#[tokio::test]
+async fn a_worker_that_dies_on_the_way_loses_nothing() -> anyhow::Result<()> {
+    let scene = Scene::new("move-deaths").await?;
     let (stack, before) = (&scene.stack, scene.place().await?);
-    let point = format!("move_database.{step}");
-    control::stop_service(stack, WORKER).await?;
-    control::start_service(stack, WORKER, &[("WORKER_FAIL_POINT", point.as_str())], false).await?;
-    let work = async {
-        let operation = scene.begin(json!({})).await?;
-        eventually(&format!("the worker's death at {point}"), PATIENCE, || async {
-            (!control::is_running(stack, WORKER).await.ok()?).then_some(())
-        })
-        .await;
-        if runs {
-            let pods = kubectl::pod_uids(stack, &scene.id).await?;
-            ensure!(pods.len() == 1, "the instance is off while its database is copied: {pods:?}");
-            scene.sql("INSERT INTO written (text) VALUES ('meanwhile'); UPDATE written SET text = 'x' WHERE id = 7").await?;
+    let begin = async || scene.begin(json!({})).await;
+    let meanwhile = async |step: &str| {
+        if step != "copy" {
+            return Ok(());
         }
-        anyhow::Ok(operation)
+        let pods = kubectl::pod_uids(stack, &scene.id).await?;
+        ensure!(pods.len() == 1, "the instance is off while its database is copied: {pods:?}");
+        scene
+            .sql(
+                "INSERT INTO written (text) VALUES ('meanwhile'); UPDATE written SET text = 'x' WHERE id = 7",
+            )
+            .await
+            .map(drop)
     };
-    let operation = work.await;
-    // Whatever happened, the stack gets a whole worker back.
-    control::stop_service(stack, WORKER).await?;
-    control::start_service(stack, WORKER, &[], true).await?;
-
-    scene.ends(&operation?).await?;
-    scene.whole(&before, if runs { 501 } else { 500 }).await
-}
-
-/// DBS-33, REL-06
-#[tokio::test]
-async fn what_is_written_after_the_copy_arrives() -> anyhow::Result<()> {
-    die_after("copy", true).await
-}
-
-/// DBS-33, REL-06
-#[tokio::test]
-async fn a_worker_that_dies_after_the_last_copies_loses_nothing() -> anyhow::Result<()> {
-    die_after("sync", false).await
-}
-
-/// DBS-33, REL-06
-#[tokio::test]
-async fn a_worker_that_dies_after_the_switch_loses_nothing() -> anyhow::Result<()> {
-    die_after("switch", false).await
+    let steps = ["copy", "sync", "switch"];
+    let operation = deaths::after_each(stack, "move_database", &steps, begin, meanwhile).await?;
+    scene.ends(&operation).await?;
+    scene.whole(&before, 501).await
 }
 
 /// DBS-33, DBS-10: onto a server of its own.

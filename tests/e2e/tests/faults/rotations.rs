@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use e2e::{Customer, Stack, control, kubectl};
+use e2e::{Customer, Stack, kubectl};
 use serde_json::{Value, json};
 use test_kit::eventually;
 
-const WORKER: &str = "instance-worker";
+use crate::deaths;
+
 const BASE: &str = "/database/api/database";
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -57,50 +58,25 @@ async fn owner(stack: &Stack, admin: &Customer, id: &str) -> anyhow::Result<Stri
     Ok(user.to_owned())
 }
 
-async fn die_after(step: &str) -> anyhow::Result<()> {
+/// REL-06, DBS-32
+#[tokio::test]
+async fn a_worker_that_dies_after_each_step_ends_it_all_the_same() -> anyhow::Result<()> {
     let stack = Stack::load()?;
     let admin = Customer::admin(&stack).await?;
-    let ada = Customer::sign_up(&stack, &format!("rotate-{step}")).await?;
+    let ada = Customer::sign_up(&stack, "rotate-deaths").await?;
     let body = ada.create_running("Rotated").await?;
     let id = body["id"].as_str().context("id")?;
     let before = owner(&stack, &admin, id).await?;
 
-    control::stop_service(&stack, WORKER).await?;
-    let point = format!("rotate_password.{step}");
-    control::start_service(&stack, WORKER, &[("WORKER_FAIL_POINT", point.as_str())], false).await?;
-    let task = rotate(&admin, id).await;
-    if task.is_ok() {
-        eventually(&format!("the worker's death at {point}"), Duration::from_mins(1), || async {
-            let alive = control::is_running(&stack, WORKER).await.ok()?;
-            (!alive).then_some(())
-        })
-        .await;
-    }
-    // Whatever happened, the stack gets a whole worker back.
-    control::stop_service(&stack, WORKER).await?;
-    control::start_service(&stack, WORKER, &[], true).await?;
+    let steps = ["credential", "switch", "stop", "gone", "retire", "workload", "ready"];
+    let begin = async || rotate(&admin, id).await;
+    let task = deaths::after_each(&stack, "rotate_password", &steps, begin, async |_| Ok(())).await?;
 
-    succeeded(&admin, &task?).await;
+    succeeded(&admin, &task).await;
     ada.until(id, "running").await?;
     ensure!(owner(&stack, &admin, id).await? != before, "another role");
     Ok(())
 }
-
-macro_rules! dies_after {
-    ($($step:ident)+) => {
-        mod dies_after {
-            $(
-                /// REL-06, DBS-32
-                #[tokio::test]
-                async fn $step() -> anyhow::Result<()> {
-                    super::die_after(stringify!($step)).await
-                }
-            )+
-        }
-    };
-}
-
-dies_after! { credential switch stop gone retire workload ready }
 
 /// DBS-32: what is off stays off, and starts with the new password afterwards.
 #[tokio::test]

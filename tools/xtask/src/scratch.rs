@@ -1,0 +1,126 @@
+//! The folder of one run of tests, benchmarks or checks: where it lies, whose it is, and that nothing of it stays.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use devstack::layout::Layout;
+use devstack::stack::Stack;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
+
+use crate::workspace::{self, target};
+
+/// A folder for one run; an earlier one that nobody uses any more is deleted.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Where the run's stack lies.
+    pub layout: Layout,
+    /// Held as long as the run lasts.
+    _lock: File,
+}
+
+/// The file system in memory that Linux has.
+const MEMORY: &str = "/dev/shm";
+/// What must be free there: a complete run of the tests takes a third of it.
+const ROOM: u64 = 6 << 30;
+
+impl Scratch {
+    /// In memory where there is room, else on the disk. Tests make and drop a database each, and some make whole servers: on a disk the
+    /// kernel is busy with files for half of the time, though nothing waits for the disk.
+    pub fn for_tests() -> Result<Self> {
+        let memory = Path::new(MEMORY);
+        if has_room(memory) {
+            return Self::beneath(&memory.join(format!("saasodoo-test-{}", geteuid())));
+        }
+        Self::on_disk()
+    }
+
+    /// Where a server's data would lie in earnest, for whoever measures.
+    pub fn on_disk() -> Result<Self> {
+        Self::beneath(&target()?.join("test"))
+    }
+
+    fn beneath(folder: &Path) -> Result<Self> {
+        make(folder)?;
+        for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?.flatten() {
+            let layout = workspace::layout(entry.path())?;
+            let unused = File::open(layout.lock_file()).is_ok_and(|file| file.try_lock().is_ok());
+            if unused {
+                Stack::purge(&layout)?;
+            }
+        }
+        let dir = folder.join(std::process::id().to_string());
+        make(&dir)?;
+        let layout = workspace::layout(dir)?;
+        let lock = File::create(layout.lock_file()).context("create the lock")?;
+        lock.try_lock().context("lock the scratch folder")?;
+        Ok(Self { layout, _lock: lock })
+    }
+}
+
+/// Makes a folder through which the database's user gets.
+fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("open {} to the database's user", folder.display()))
+}
+
+/// Whether this much may be put there: the file system says so, and the memory behind it too.
+fn has_room(memory: &Path) -> bool {
+    let free = statvfs(memory)
+        .is_ok_and(|found| found.blocks_available().saturating_mul(found.fragment_size()) >= ROOM);
+    free && fs::read_to_string("/proc/meminfo").is_ok_and(|told| available(&told) >= 2 * ROOM)
+}
+
+/// Bytes of memory that a new program may have.
+fn available(meminfo: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or_default().saturating_mul(1024)
+}
+
+/// The log files of a run that failed, for a person to read.
+pub fn keep_logs(layout: &Layout) -> Result<()> {
+    let kept = target()?.join("test-logs");
+    drop(fs::remove_dir_all(&kept));
+    fs::create_dir_all(&kept).with_context(|| format!("create {}", kept.display()))?;
+    for folder in [layout.logs(), layout.kubernetes().join("log")] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            fs::copy(entry.path(), kept.join(entry.file_name()))?;
+        }
+    }
+    eprintln!("the servers' logs are in {}", kept.display());
+    Ok(())
+}
+
+/// Deletes the data of a run.
+pub fn clean(layout: &Layout, keep: bool) {
+    if keep {
+        eprintln!("kept {}", layout.dir.display());
+    } else if let Err(error) = Stack::purge(layout) {
+        eprintln!("{error:#}");
+    }
+}
+
+/// A folder of the run for what single tests make.
+pub fn of_tests(layout: &Layout) -> Result<PathBuf> {
+    let folder = layout.dir.join("tests");
+    make(&folder)?;
+    // Servers that run as another user make theirs in it, as in `/tmp`.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).context("open the tests' folder")?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_counts_as_the_kernel_tells_it() {
+        assert_eq!(available("MemTotal:  24000000 kB\nMemAvailable:   1024 kB\n"), 1 << 20);
+        assert_eq!(available("MemTotal:  24000000 kB\n"), 0);
+        assert!(!has_room(Path::new("/nowhere")));
+    }
+}
