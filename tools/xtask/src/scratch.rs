@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use devstack::layout::Layout;
+use devstack::process;
 use devstack::stack::Stack;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
@@ -48,7 +50,7 @@ impl Scratch {
             let layout = workspace::layout(entry.path())?;
             let unused = File::open(layout.lock_file()).is_ok_and(|file| file.try_lock().is_ok());
             if unused {
-                Stack::purge(&layout)?;
+                clean(&layout, false);
             }
         }
         let dir = folder.join(std::process::id().to_string());
@@ -99,9 +101,27 @@ pub fn keep_logs(layout: &Layout) -> Result<()> {
 pub fn clean(layout: &Layout, keep: bool) {
     if keep {
         eprintln!("kept {}", layout.dir.display());
-    } else if let Err(error) = Stack::purge(layout) {
+    } else if let Err(error) = unmount(&layout.dir).and_then(|()| Stack::purge(layout)) {
         eprintln!("{error:#}");
     }
+}
+
+/// Small volumes of tests that were killed: nothing can be deleted beneath them.
+fn unmount(folder: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("list the mounts")?;
+    for point in mounts_beneath(&mounts, folder) {
+        process::run(Command::new("umount").arg("--lazy").arg(point), None)?;
+    }
+    Ok(())
+}
+
+/// The innermost first.
+fn mounts_beneath<'a>(mounts: &'a str, folder: &Path) -> Vec<&'a Path> {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    let mut found: Vec<_> = points.filter(|point| *point != folder && point.starts_with(folder)).collect();
+    found.sort();
+    found.reverse();
+    found
 }
 
 /// A folder of the run for what single tests make.
@@ -122,5 +142,13 @@ mod tests {
         assert_eq!(available("MemTotal:  24000000 kB\nMemAvailable:   1024 kB\n"), 1 << 20);
         assert_eq!(available("MemTotal:  24000000 kB\n"), 0);
         assert!(!has_room(Path::new("/nowhere")));
+    }
+
+    #[test]
+    fn mounts_go_from_the_inside_out() {
+        let mounts =
+            "tmpfs /s/1/tests/a tmpfs rw 0 0\ntmpfs /s/1/tests/a/b tmpfs rw 0 0\ntmpfs /s/10 tmpfs rw 0 0\n";
+        let found = mounts_beneath(mounts, Path::new("/s/1"));
+        assert_eq!(found, [Path::new("/s/1/tests/a/b"), Path::new("/s/1/tests/a")]);
     }
 }
