@@ -271,7 +271,7 @@ impl Drop for PoolServer {
 /// Of the administrator of a cluster that was copied and not started yet.
 const TEMPLATE_PASSWORD: &str = "of-the-template";
 
-/// A cluster that every test copies, made by the first one of a run: `initdb` takes ten times as long as a copy.
+/// A cluster that every test copies, made by the first one of a run: `initdb` takes several times as long as a copy.
 fn template() -> PathBuf {
     let root = PathBuf::from(test_kit::environment::scratch());
     let ready = root.join("pool-template");

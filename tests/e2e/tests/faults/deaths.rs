@@ -20,29 +20,24 @@ pub async fn after_each<T>(
     begin: impl AsyncFnOnce() -> anyhow::Result<T>,
     meanwhile: impl AsyncFn(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<T> {
-    let begun = die(stack, kind, steps, begin, meanwhile).await;
-    restart(stack, &[], true).await?;
-    begun
-}
-
-async fn die<T>(
-    stack: &Stack,
-    kind: &str,
-    steps: &[&str],
-    begin: impl AsyncFnOnce() -> anyhow::Result<T>,
-    meanwhile: impl AsyncFn(&str) -> anyhow::Result<()>,
-) -> anyhow::Result<T> {
-    let (mut begin, mut begun) = (Some(begin), None);
-    for step in steps {
-        let point = format!("{kind}.{step}");
-        restart(stack, &[("WORKER_FAIL_POINT", point.as_str())], false).await?;
-        if let Some(begin) = begin.take() {
-            begun = Some(begin().await?);
+    let outcome = async {
+        let (mut begin, mut begun) = (Some(begin), None);
+        for step in steps {
+            let point = format!("{kind}.{step}");
+            restart(stack, &[("WORKER_FAIL_POINT", point.as_str())], false).await?;
+            if let Some(begin) = begin.take() {
+                begun = Some(begin().await?);
+            }
+            death(stack).await.with_context(|| format!("after {point}"))?;
+            meanwhile(step).await?;
         }
-        death(stack).await.with_context(|| format!("after {point}"))?;
-        meanwhile(step).await?;
+        begun.context("no step to die after")
     }
-    begun.context("no step to die after")
+    .await;
+    let whole = restart(stack, &[], true).await;
+    let begun = outcome?;
+    whole?;
+    Ok(begun)
 }
 
 async fn restart(stack: &Stack, environment: &[(&str, &str)], whole: bool) -> anyhow::Result<()> {
@@ -50,6 +45,7 @@ async fn restart(stack: &Stack, environment: &[(&str, &str)], whole: bool) -> an
     control::start_service(stack, WORKER, environment, whole).await
 }
 
+/// An error when it does not come: a panic, as of `eventually`, would leave the next tests without a worker.
 async fn death(stack: &Stack) -> anyhow::Result<()> {
     let begun = Instant::now();
     while control::is_running(stack, WORKER).await? {
