@@ -1,0 +1,1 @@
+//! Holds no code: its manifest chooses features of third-party crates.
