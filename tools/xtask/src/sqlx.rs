@@ -1,22 +1,25 @@
-//! `sqlx prepare`: makes, or with `--check` compares, the data by which SQL is checked where no database is. A PostgreSQL server of its
-//! own gets every crate's migrations for it.
+//! The data by which SQL is checked where no database is: the folders `.sqlx`, a file for each query.
+//!
+//! `sqlx prepare` makes them, and `lint` compares them with what the query macros find out when they ask a database. Both give the
+//! macros a PostgreSQL server of their own with all migrations, and a folder where each macro leaves what it found out.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use devstack::given::Given;
-use devstack::postgres::{self, Address};
-use devstack::process;
+use devstack::postgres;
 use devstack::progress::Progress;
 use devstack::stack::{Extent, Plan, Stack};
 
 use crate::install;
 use crate::scratch::{Scratch, clean};
 use crate::signals::{self, First};
-use crate::tools::{self, SQLX};
-use crate::workspace::{crates_with_sql, succeeds};
+use crate::workspace::{cargo, crates_with_sql, succeeds, target};
 
 /// SQL data that builds use where no database is
 #[derive(Debug, Args)]
@@ -27,30 +30,50 @@ pub struct Sqlx {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Make the data of every crate
+    /// Make the data of every crate, or of those that are named
     Prepare {
         /// Fail where it is not as it would be made now, and change nothing
         #[arg(long)]
         check: bool,
+        /// Crates to look at, such as `billing-service`
+        crates: Vec<String>,
     },
 }
 
 impl Sqlx {
     /// Runs it.
     pub fn run(self) -> Result<ExitCode> {
-        let Task::Prepare { check } = self.task;
+        let Task::Prepare { check, crates } = self.task;
         let progress = Progress::new(std::io::stderr());
-        Ok(if prepare(check, &progress)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let all = crates_with_sql()?;
+        let known: Vec<_> = all.iter().map(|folder| name(folder)).collect();
+        if let Some(unknown) = crates.iter().find(|wanted| !known.contains(wanted)) {
+            bail!("{unknown} is no crate with SQL; those are {}", known.join(", "));
+        }
+        let chosen: Vec<_> =
+            all.into_iter().filter(|folder| crates.is_empty() || crates.contains(&name(folder))).collect();
+        let selection: Vec<String> = if crates.is_empty() {
+            // Another selection would choose other features of third-party crates and check those again.
+            vec!["--workspace".to_owned()]
+        } else {
+            crates.iter().flat_map(|package| ["--package".to_owned(), package.clone()]).collect()
+        };
+        let fresh = with_databases(&progress, |databases| {
+            let mut fresh = true;
+            for folder in &chosen {
+                fresh &= progress.stage(&name(folder), || prepare(folder, databases, &selection, check))?;
+            }
+            Ok(fresh)
+        })?;
+        Ok(if fresh { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// Makes or compares the data; tells whether all crates were in order.
-pub fn prepare(check: bool, progress: &Progress) -> Result<bool> {
-    let crates = crates_with_sql()?;
-    if crates.is_empty() {
-        return Ok(true);
-    }
-    let tool = SQLX.ensure(progress)?;
+/// By the variable that the macros of a crate read: the URL of its database.
+pub type Databases = BTreeMap<String, String>;
+
+/// Starts a PostgreSQL server with the database of every crate, all migrations applied, and stops it after `work`.
+pub fn with_databases<T>(progress: &Progress, work: impl FnOnce(&Databases) -> Result<T>) -> Result<T> {
     let given = Given::default();
     install::servers(&given, progress)?;
     let scratch = Scratch::for_tests()?;
@@ -67,19 +90,52 @@ pub fn prepare(check: bool, progress: &Progress) -> Result<bool> {
         extra: [].into(),
     };
     let outcome = Stack::start(plan, progress, || Ok(())).and_then(|stack| {
-        let passed =
-            crates.iter().try_fold(true, |passed, folder| Ok(one(&stack, &tool, folder, check)? && passed));
-        stack.stop(true).and(passed)
+        let done = make_databases(&stack).and_then(|databases| work(&databases));
+        stack.stop(true).and(done)
     });
     drop(scratch);
     clean(&layout, false);
     outcome
 }
 
+fn make_databases(stack: &Stack) -> Result<Databases> {
+    let file = stack.describe_file();
+    let (server, _) = file.database_url.rsplit_once('/').context("the URL has no database")?;
+    let address = stack.database_address();
+    let password = &stack.secrets().postgres;
+    let mut databases = Databases::new();
+    for folder in crates_with_sql()? {
+        let variable = variable(&folder)?;
+        let database = scratch_database(&variable);
+        let create = format!("CREATE DATABASE {database}");
+        postgres::run_script(&address, password, "postgres", &create)?;
+        for migration in migrations(&folder)? {
+            let text =
+                fs::read_to_string(&migration).with_context(|| format!("read {}", migration.display()))?;
+            let script = format!("BEGIN;\n{text}\n;COMMIT;");
+            postgres::run_script(&address, password, &database, &script)
+                .with_context(|| format!("apply {}", migration.display()))?;
+        }
+        databases.insert(variable, format!("{server}/{database}"));
+    }
+    Ok(databases)
+}
+
+/// The migrations of a crate in the order of their names, which is that of their versions.
+fn migrations(folder: &Path) -> Result<Vec<PathBuf>> {
+    let folder = folder.join("migrations");
+    let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut found: Vec<_> =
+        entries.collect::<std::io::Result<Vec<_>>>()?.iter().map(fs::DirEntry::path).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    found.sort();
+    Ok(found)
+}
+
 /// The variable that names the crate's database, from its `sqlx.toml`.
 fn variable(folder: &Path) -> Result<String> {
     let path = folder.join("sqlx.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let value = text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
         (name.trim() == "database-url-var").then(|| value.trim().trim_matches('"').to_owned())
@@ -92,55 +148,128 @@ fn scratch_database(variable: &str) -> String {
     format!("prepare_{}", variable.trim_end_matches("_DATABASE_URL").to_lowercase())
 }
 
-fn one(stack: &Stack, tool: &Path, folder: &Path, check: bool) -> Result<bool> {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let variable = variable(folder)?;
-    let database = scratch_database(&variable);
-    let file = stack.describe_file();
-    let (server, _) = file.database_url.rsplit_once('/').context("the URL has no database")?;
-    let url = format!("{server}/{database}");
-
-    let migrations = folder.join("migrations");
-    if migrations.is_dir() {
-        let address: Address = stack.database_address();
-        postgres::run_script(
-            &address,
-            &stack.secrets().postgres,
-            "postgres",
-            &format!(
-                "SELECT 'CREATE DATABASE {database}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{database}') \\gexec"
-            ),
-        )?;
-        process::run(
-            command(tool, folder)
-                .args(["migrate", "run", "--ignore-missing"])
-                .env(&variable, &url)
-                .env("DATABASE_URL", &url),
-            None,
-        )
-        .with_context(|| format!("migrations of {name}"))?;
-    }
-    let mut prepare = command(tool, folder);
-    prepare.arg("prepare").env(&variable, &url).env("DATABASE_URL", &url);
-    if check {
-        prepare.arg("--check");
-    }
-    let targets = ["--", "--all-targets", "--quiet"];
-    let fine = succeeds(prepare.args(targets))?;
-    if !fine {
-        eprintln!("{name}: the offline SQL data is not fresh; `cargo xtask sqlx prepare` makes it");
-        if !check {
-            bail!("{name} could not be prepared");
-        }
-    }
-    Ok(fine)
+/// Name of the crate's folder. `libs/instance` and the services are packages of the same name.
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The tool as a cargo command, in a crate's folder, with a database.
-fn command(tool: &Path, folder: &Path) -> Command {
-    let mut command = tools::call(tool, "sqlx");
-    command.current_dir(folder).env_remove("SQLX_OFFLINE");
-    command
+/// Makes or compares the data of one crate; tells whether it was fresh, or is now.
+fn prepare(folder: &Path, databases: &Databases, selection: &[String], check: bool) -> Result<bool> {
+    let variable = variable(folder)?;
+    let url = databases.get(&variable).with_context(|| format!("there is no database for {variable}"))?;
+    let found = Found::new()?;
+    touch_targets(folder)?;
+    let mut command = cargo();
+    command.args(["check", "--quiet", "--all-targets"]).args(selection);
+    command.env(&variable, url);
+    if !succeeds(found.collect(&mut command))? {
+        bail!("{} does not compile", name(folder));
+    }
+    let (made, kept) = (queries(&found.folder)?, queries(&folder.join(".sqlx"))?);
+    let differences = differences(&made, &kept);
+    if differences.is_empty() {
+        return Ok(true);
+    }
+    for difference in &differences {
+        eprintln!("{}: {difference}", name(folder));
+    }
+    if check {
+        eprintln!("{}: `cargo xtask sqlx prepare` makes the data fresh", name(folder));
+        return Ok(false);
+    }
+    replace(&folder.join(".sqlx"), &made)?;
+    Ok(true)
+}
+
+/// Cargo does not know that the macros read databases: only what changed is compiled, and only what is compiled asks them.
+#[expect(clippy::disallowed_methods, reason = "the time of a file is what cargo compares")]
+fn touch_targets(folder: &Path) -> Result<()> {
+    let mut roots = vec![folder.join("src/lib.rs"), folder.join("src/main.rs")];
+    for entry in fs::read_dir(folder.join("tests")).into_iter().flatten() {
+        roots.push(entry?.path().join("main.rs"));
+    }
+    for root in roots.into_iter().filter(|root| root.exists()) {
+        File::options()
+            .append(true)
+            .open(&root)
+            .and_then(|file| file.set_modified(SystemTime::now()))
+            .with_context(|| format!("touch {}", root.display()))?;
+    }
+    Ok(())
+}
+
+/// A folder in which the macros leave what databases told them; deleted when it is dropped.
+#[derive(Debug)]
+pub struct Found {
+    folder: PathBuf,
+}
+
+impl Found {
+    /// An empty one.
+    pub fn new() -> Result<Self> {
+        let folder = target()?.join(format!("queries-{}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        Ok(Self { folder })
+    }
+
+    /// Makes the macros of this command leave what they find out here.
+    pub fn collect<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env_remove("SQLX_OFFLINE").env("SQLX_OFFLINE_DIR", &self.folder)
+    }
+
+    /// Where the data of all crates is not what was found out.
+    pub fn differences(&self) -> Result<Vec<String>> {
+        let mut kept = Queries::new();
+        for folder in crates_with_sql()? {
+            kept.extend(queries(&folder.join(".sqlx"))?);
+        }
+        Ok(differences(&queries(&self.folder)?, &kept))
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        // A folder that stays is deleted with the target folder.
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Data of queries, by the name of the file.
+type Queries = BTreeMap<String, String>;
+
+fn queries(folder: &Path) -> Result<Queries> {
+    let mut found = Queries::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry?;
+        let text =
+            fs::read_to_string(entry.path()).with_context(|| format!("read {}", entry.path().display()))?;
+        found.insert(entry.file_name().to_string_lossy().into_owned(), text);
+    }
+    Ok(found)
+}
+
+fn differences(made: &Queries, kept: &Queries) -> Vec<String> {
+    let missing =
+        made.keys().filter(|file| !kept.contains_key(*file)).map(|file| format!("{file} is missing"));
+    let useless =
+        kept.keys().filter(|file| !made.contains_key(*file)).map(|file| format!("{file} has no query"));
+    let changed = made
+        .iter()
+        .filter(|(file, text)| kept.get(*file).is_some_and(|kept| kept != *text))
+        .map(|(file, _)| format!("{file} is not what the database says"));
+    missing.chain(useless).chain(changed).collect()
+}
+
+fn replace(folder: &Path, made: &Queries) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    for file in queries(folder)?.keys().filter(|file| !made.contains_key(*file)) {
+        fs::remove_file(folder.join(file)).with_context(|| format!("remove {file}"))?;
+    }
+    for (file, text) in made {
+        fs::write(folder.join(file), text).with_context(|| format!("write {file}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -151,8 +280,29 @@ mod tests {
     fn the_variable_of_a_crate_is_read_from_its_settings() {
         let folder = tempfile::tempdir().unwrap();
         let text = "[common]\ndatabase-url-var = \"INSTANCE_DATABASE_URL\"\n";
-        std::fs::write(folder.path().join("sqlx.toml"), text).unwrap();
+        fs::write(folder.path().join("sqlx.toml"), text).unwrap();
         assert_eq!(variable(folder.path()).unwrap(), "INSTANCE_DATABASE_URL");
         assert_eq!(scratch_database("DATABASE_SERVICE_DATABASE_URL"), "prepare_database_service");
+    }
+
+    #[test]
+    fn data_is_stale_when_it_is_missing_useless_or_other() {
+        let queries = |all: &[(&str, &str)]| -> Queries {
+            all.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
+        };
+        let kept = queries(&[("a", "1"), ("b", "1"), ("d", "1")]);
+        let made = queries(&[("a", "1"), ("b", "2"), ("c", "1")]);
+        let told = differences(&made, &kept);
+        assert_eq!(told, ["c is missing", "d has no query", "b is not what the database says"]);
+        assert!(differences(&made, &made).is_empty());
+    }
+
+    #[test]
+    fn what_is_made_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("old"), "1").unwrap();
+        let made = Queries::from([("new".to_owned(), "2".to_owned())]);
+        replace(folder.path(), &made).unwrap();
+        assert_eq!(queries(folder.path()).unwrap(), made);
     }
 }
