@@ -409,14 +409,25 @@ pub fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
 /// Runs a command in the foreground, with our standard streams, in a process group of its own. `started` is told the group, so that
 /// signals can be passed on.
 pub fn run_foreground(command: &mut Command, started: impl FnOnce(i32)) -> Result<ExitStatus> {
+    run_foreground_with(command, started, |_| Ok(()))
+}
+
+/// The same with the child in hand, for whoever reads what it writes; `work` ends when the child closes its streams.
+pub fn run_foreground_with(
+    command: &mut Command,
+    started: impl FnOnce(i32),
+    work: impl FnOnce(&mut Child) -> Result<()>,
+) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child =
         spawn(command.process_group(0).stdin(Stdio::null())).with_context(|| format!("start {name}"))?;
     let group = i32::try_from(child.id()).context("process id out of range")?;
     reaper::guard(group, StopSignal::TermGroup)?;
     started(group);
+    let worked = work(&mut child);
     let status = child.wait().with_context(|| format!("wait for {name}"))?;
     reaper::unguard(group)?;
+    worked?;
     Ok(status)
 }
 

@@ -1,12 +1,47 @@
-//! What a person sees while a stack starts: one line for each stage that ended, with its time. The times are kept for the table at
-//! the end.
+//! What a person sees while a stack starts: one line for each stage that ended, with its time, and a line each half minute for a stage
+//! that takes minutes. The times are kept for the table at the end.
 
 use std::fmt;
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+
+/// How often a stage that takes minutes tells how far it is.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// How far a stage is, counted by whoever works and read by whoever tells.
+#[derive(Debug, Default)]
+pub struct Count {
+    done: AtomicUsize,
+    total: AtomicUsize,
+}
+
+impl Count {
+    /// So many of so many are done.
+    pub fn set(&self, done: usize, total: usize) {
+        self.total.store(total, Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    /// One more is done.
+    pub fn add(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `412 of 655`, or nothing as long as nothing is counted.
+    fn text(&self) -> Option<String> {
+        match (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed)) {
+            (0, 0) => None,
+            (done, 0) => Some(done.to_string()),
+            (done, total) => Some(format!("{done} of {total}")),
+        }
+    }
+}
 
 /// Receives lines and measures stages; shared by threads.
 pub struct Progress {
@@ -46,6 +81,26 @@ impl Progress {
         outcome
     }
 
+    /// Runs one stage that takes minutes: beside its end, it tells each half minute how many of its `units` are done.
+    pub fn counted<T>(&self, name: &str, units: &str, work: impl FnOnce(&Count) -> Result<T>) -> Result<T> {
+        let count = Count::default();
+        let begun = Instant::now();
+        let (ended, end) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Moved here, so that the loop ends when the other half is dropped, in whatever way the work ends.
+                let end = end;
+                while end.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    let done = count.text().map_or_else(String::new, |text| format!("{text} {units}, "));
+                    self.line(&format!("  {name}: {done}{}", seconds(begun.elapsed())));
+                }
+            });
+            let outcome = self.stage(name, || work(&count));
+            drop(ended);
+            outcome
+        })
+    }
+
     /// The stages that ended, in the order of their ends.
     pub fn stages(&self) -> Vec<(String, Duration)> {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -69,6 +124,16 @@ mod tests {
     fn times_are_short() {
         assert_eq!(seconds(Duration::from_millis(1240)), "1.2 s");
         assert_eq!(seconds(Duration::from_secs(421)), "7 m 01 s");
+    }
+
+    #[test]
+    fn a_count_is_told_once_something_is_counted() {
+        let count = Count::default();
+        assert_eq!(count.text(), None);
+        count.add();
+        assert_eq!(count.text().as_deref(), Some("1"));
+        count.set(412, 655);
+        assert_eq!(count.text().as_deref(), Some("412 of 655"));
     }
 
     #[test]

@@ -6,11 +6,12 @@ use std::process::Command;
 
 use devstack::cluster::{ControlPlane, Options, Part, binary};
 use devstack::process::alive;
+use devstack::progress::Progress;
 
 fn program() -> std::path::PathBuf {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infrastructure/devcluster");
     let cache = std::env::home_dir().expect("a home folder").join(".cache/saasodoo");
-    binary::ensure(&module, &cache, |line| eprintln!("{line}")).expect("the control plane is built")
+    binary::ensure(&module, &cache, &Progress::new(std::io::stderr())).expect("the control plane is built")
 }
 
 /// Output of kubectl, or what it complained about.

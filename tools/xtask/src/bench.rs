@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use devstack::control;
 use devstack::given::Given;
@@ -12,8 +12,8 @@ use devstack::stack::{Extent, Plan, Stack};
 
 use crate::scratch::{Scratch, clean, keep_logs};
 use crate::signals::{self, First};
-use crate::workspace::{self, cargo, root, run, succeeds, target};
-use crate::{install, up};
+use crate::workspace::{self, cargo, root, succeeds, target};
+use crate::{build, install, up};
 
 /// Measure
 #[derive(Debug, Args)]
@@ -79,19 +79,18 @@ impl Bench {
             killbill: self.killbill,
             extra: BTreeMap::from([("*".to_owned(), settings), ("billing-service".to_owned(), billing)]),
         };
-        let outcome =
-            Stack::start(plan, &progress, || progress.stage("build", || self.build())).and_then(|stack| {
-                control::serve(&stack, stack.control_port())?;
-                up::create_admin(&stack)?;
-                let file = stack.write_file()?;
-                watch.set(First::Tell);
-                let mut bench = Command::new(layout.program("bench"));
-                bench.current_dir(root()).arg("--stack").arg(stack.layout().stack_file());
-                bench.arg("--out").arg(target()?.join("bench")).arg(&self.name).args(&self.args);
-                bench.env("KUBECONFIG", &file.kubeconfig);
-                let passed = succeeds(&mut bench);
-                stack.stop(true).and(passed)
-            });
+        let outcome = Stack::start(plan, &progress, || self.build(&progress)).and_then(|stack| {
+            control::serve(&stack, stack.control_port())?;
+            up::create_admin(&stack)?;
+            let file = stack.write_file()?;
+            watch.set(First::Tell);
+            let mut bench = Command::new(layout.program("bench"));
+            bench.current_dir(root()).arg("--stack").arg(stack.layout().stack_file());
+            bench.arg("--out").arg(target()?.join("bench")).arg(&self.name).args(&self.args);
+            bench.env("KUBECONFIG", &file.kubeconfig);
+            let passed = succeeds(&mut bench);
+            stack.stop(true).and(passed)
+        });
         if !matches!(outcome, Ok(true)) {
             keep_logs(&layout)?;
         }
@@ -100,10 +99,15 @@ impl Bench {
         Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn build(&self) -> Result<()> {
+    fn build(&self, progress: &Progress) -> Result<()> {
         if self.dev {
-            return workspace::build_programs(Extent::All);
+            return workspace::build_programs(Extent::All, progress);
         }
-        run(cargo().args(["build", "--quiet", "--workspace", "--bins", "--release"]))
+        let mut command = cargo();
+        command.args(["build", "--workspace", "--bins", "--release"]);
+        if !build::succeeds(&mut command, "programs", progress)? {
+            bail!("the programs could not be built; the compiler's messages stand above");
+        }
+        Ok(())
     }
 }

@@ -1,14 +1,17 @@
 //! What a fresh machine lacks: Debian packages for the servers that are not given. It says what and why first; no package starts a
 //! service or makes a database cluster.
 
+use std::fs::File;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use devstack::given::Given;
 use devstack::progress::Progress;
 use devstack::{postgres, process, rabbitmq};
 use nix::unistd::geteuid;
+
+use crate::workspace::target;
 
 /// Keeps packages from starting services while they are installed.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -44,28 +47,33 @@ pub fn servers(given: &Given, progress: &Progress) -> Result<()> {
             packages.join(", ")
         );
     }
-    progress.stage("packages", || install(&packages))
+    let log = target()?.join("packages.log");
+    progress.stage("packages", || {
+        let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        install(&packages, &file).with_context(|| format!("see {}", log.display()))
+    })
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// What the package manager writes, some hundred lines, goes to `log`.
+fn install(packages: &[&str], log: &File) -> Result<()> {
     let policy_made = !Path::new(POLICY).exists();
     if policy_made {
         write_as_root(POLICY, "#!/bin/sh\nexit 101\n")?;
-        run(as_root("chmod")?.args(["755", POLICY]))?;
+        run(as_root("chmod")?.args(["755", POLICY]), log)?;
     }
-    let outcome = install_quietly(packages);
+    let outcome = install_without_starting(packages, log);
     if policy_made {
-        run(as_root("rm")?.args(["-f", POLICY]))?;
+        run(as_root("rm")?.args(["-f", POLICY]), log)?;
     }
     outcome
 }
 
-fn install_quietly(packages: &[&str]) -> Result<()> {
-    run(as_root("apt-get")?.args(["-q", "update"]))?;
+fn install_without_starting(packages: &[&str], log: &File) -> Result<()> {
+    run(as_root("apt-get")?.args(["-q", "update"]), log)?;
     let get = |packages: &[&str]| -> Result<()> {
         let options =
             ["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y", "--no-install-recommends"];
-        run(as_root("env")?.args(options).args(packages))
+        run(as_root("env")?.args(options).args(packages), log)
     };
     if packages.contains(&"postgresql") {
         // Its settings must say so before the server's package makes a cluster.
@@ -78,9 +86,10 @@ fn install_quietly(packages: &[&str]) -> Result<()> {
     get(packages)
 }
 
-/// Runs in our own process group, so that sudo can ask for a password.
-fn run(command: &mut Command) -> Result<()> {
+/// Runs in our own process group, so that sudo can ask for a password: it does that on the terminal itself.
+fn run(command: &mut Command, log: &File) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
     let mut child = process::spawn(command).with_context(|| format!("start {name}"))?;
     let status = child.wait().with_context(|| format!("wait for {name}"))?;
     if !status.success() {

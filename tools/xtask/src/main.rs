@@ -2,6 +2,7 @@
 //! of its name; what the stack is made of stands in `devstack`.
 
 mod bench;
+mod build;
 mod compose;
 mod demo;
 mod given;
@@ -13,6 +14,7 @@ mod signals;
 mod sqlx;
 mod table;
 mod test;
+mod third_party;
 mod tools;
 mod up;
 mod workspace;

@@ -24,7 +24,7 @@ use crate::scratch::{self, Scratch, clean, keep_logs};
 use crate::signals::{self, First};
 use crate::tools::{self, NEXTEST};
 use crate::workspace::{cargo, run, succeeds};
-use crate::{install, up, workspace};
+use crate::{build, install, third_party, up, workspace};
 
 /// Which servers the tests get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,6 +116,7 @@ impl Test {
         if self.servers != Servers::None && !containers {
             install::servers(&given, &progress)?;
         }
+        third_party::share(&progress);
         let nextest = NEXTEST.ensure(&progress)?;
 
         let scratch = Scratch::for_tests()?;
@@ -154,7 +155,7 @@ impl Test {
         progress: &Progress,
     ) -> Result<Option<Arc<Stack>>> {
         let built = Built::of(layout);
-        let build_tests = || progress.stage("tests", || self.build_tests(nextest, &built));
+        let build_tests = || self.build_tests(nextest, &built, progress);
         let extent = match self.servers {
             Servers::None => return build_tests().map(|()| None),
             Servers::Basic => Extent::Servers,
@@ -162,7 +163,7 @@ impl Test {
             Servers::All => Extent::All,
         };
         let build = || {
-            progress.stage("programs", || workspace::build_programs(extent))?;
+            workspace::build_programs(extent, progress)?;
             build_tests()
         };
         let impatience =
@@ -188,7 +189,7 @@ impl Test {
     }
 
     /// Builds the tests, once for both passes, and notes what was built.
-    fn build_tests(&self, nextest: &Path, built: &Built) -> Result<()> {
+    fn build_tests(&self, nextest: &Path, built: &Built, progress: &Progress) -> Result<()> {
         let (build, _) = split(&self.args);
         let mut list = tools::call(nextest, "nextest");
         list.args(["list", "--list-type", "binaries-only", "--message-format", "json"]).args(&build);
@@ -197,7 +198,10 @@ impl Test {
             list.arg("--workspace");
         }
         let file = File::create(&built.binaries).context("note the built tests")?;
-        run(list.stdout(file))?;
+        if !build::succeeds(list.stdout(file), "tests", progress)? {
+            bail!("the tests could not be built; the compiler's messages stand above");
+        }
+        third_party::keep(progress);
         let file = File::create(&built.cargo).context("note the packages")?;
         run(cargo().args(["metadata", "--format-version", "1"]).stdout(file))
     }

@@ -26,7 +26,7 @@ use devstack::{control, http};
 use crate::compose::{self, Compose};
 use crate::given::{self, GivenArgs};
 use crate::signals::{self, First};
-use crate::{demo, install, table, workspace};
+use crate::{demo, install, table, third_party, workspace};
 
 /// How much to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -137,6 +137,9 @@ impl Up {
         if !names.is_empty() {
             progress.line(&format!("used as given by the environment: {}", names.join(", ")));
         }
+        if !self.no_build {
+            third_party::share(progress);
+        }
         if compose::available() {
             return Ok(());
         }
@@ -180,11 +183,7 @@ impl Up {
             extra: by_service(&self.settings),
         };
         let stack = Stack::start(plan, progress, || {
-            if self.no_build {
-                Ok(())
-            } else {
-                progress.stage("build", || workspace::build_programs(self.extent()))
-            }
+            if self.no_build { Ok(()) } else { workspace::build_programs(self.extent(), progress) }
         })?;
         control::serve(&stack, stack.control_port())?;
         let file = stack.write_file()?;

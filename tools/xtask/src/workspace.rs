@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use devstack::layout::Layout;
 use devstack::process;
+use devstack::progress::Progress;
 use devstack::stack::Extent;
 
-use crate::signals;
+use crate::{build, signals};
 
 /// Root of the repository: this package lies two folders below it. Cargo says where that is at each run; the path of the build holds only
 /// without it, since a program that was built in one checkout may run in a copy of it.
@@ -116,14 +117,17 @@ pub fn succeeds(command: &mut Command) -> Result<bool> {
 
 /// Builds the programs that a stack of this extent needs. Always as a part of the whole workspace: another selection of packages would
 /// choose other features of shared dependencies, and build those twice.
-pub fn build_programs(extent: Extent) -> Result<()> {
+pub fn build_programs(extent: Extent, progress: &Progress) -> Result<()> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--workspace"]);
+    command.args(["build", "--workspace"]);
     match extent {
         Extent::Postgres => return Ok(()),
         Extent::Servers => command.args(["--bin", "mail-sink"]),
         Extent::Deps => command.args(["--bin", "mail-sink", "--bin", "devnode", "--bin", "odoo-standin"]),
         Extent::All => command.arg("--bins"),
     };
-    run(&mut command)
+    if !build::succeeds(&mut command, "programs", progress)? {
+        bail!("the programs could not be built; the compiler's messages stand above");
+    }
+    Ok(())
 }

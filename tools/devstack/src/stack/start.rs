@@ -142,8 +142,7 @@ impl Stack {
                 kubectl: given.kubectl.clone(),
             }
         } else {
-            let binary =
-                cluster::binary::ensure(&layout.devcluster(), &layout.cache, |text| progress.line(text))?;
+            let binary = cluster::binary::ensure(&layout.devcluster(), &layout.cache, progress)?;
             progress.stage("Kubernetes control plane", || {
                 let mut options = cluster::Options::new(layout.kubernetes(), binary);
                 options.durable = self.plan.durable;
