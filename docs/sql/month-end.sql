@@ -1,5 +1,5 @@
 -- Proof of a month: documents against the journal. Every `difference` must be 0.
---   psql "$BILLING" -v from=2026-11-01 -v until=2026-12-01 -f docs/sql/month-end.sql
+--   psql "$PSQL_BILLING" -v from=2026-11-01 -v until=2026-12-01 -f docs/sql/month-end.sql
 -- Amounts are minor units; times are billing time in UTC. Invoices that Kill Bill keeps are proved there.
 WITH span AS (SELECT :'from'::timestamptz AS a, :'until'::timestamptz AS z),
 lines AS (
