@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod grpc;
+pub mod http;
 pub mod identity;
 pub mod page;
 pub mod process;
