@@ -1,4 +1,7 @@
 //! A consumer: quorum queue in, effect and inbox row in one transaction, acknowledgement after the commit (REL-03).
+//!
+//! An outage is not the message's fault. While the database or a peer is away, a consumer keeps the few messages that it has in hand, takes no
+//! more, and tries these again until they work; none of their tries is spent. Only a message that fails while all it needs is there uses them up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,30 +25,34 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::Broker;
-use crate::topology::{self, DEAD};
+use crate::topology::{self, DEAD, DELIVERY_LIMIT};
+use crate::{Broker, Failure};
 
 /// Messages in work at once. Each holds a connection to the database, and some of the pool (`DB_POOL_SIZE`, 10) must stay for requests.
 const PREFETCH: u16 = 6;
+/// Header of dead messages: why.
+pub(crate) const DEATH_REASON: &str = "x-death-reason";
+/// Header of copies: the topic of the message.
+const TOPIC: &str = "x-saasodoo-topic";
+/// Headers that belong to the way of a message through the broker, and not to the message.
+const BROKERS: [&str; 6] = [
+    DEATH_REASON,
+    "x-delivery-count",
+    "x-death",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+];
 /// Longest handling of one message.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why a message was not handled, and what shall happen to it.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Something is away now: delivered again after a short delay, at most [`topology::DELIVERY_LIMIT`] times.
-    #[error("retry: {0:#}")]
-    Retry(#[source] anyhow::Error),
-    /// It will never work: straight to the dead queue.
-    #[error("dead: {0:#}")]
-    Dead(#[source] anyhow::Error),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Retry(error.into())
-    }
-}
+/// First and longest pause of a consumer between two looks at whether what was away is back.
+const AWAY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// After this time with something away the messages in hand are put back as new ones: the broker ends a channel whose messages stay without an
+/// answer for 30 min, and that would count as a try.
+const IN_HAND: Duration = Duration::from_mins(10);
+/// First and longest pause before a message that failed is delivered again.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// A received event.
 #[derive(Debug, Clone)]
@@ -99,6 +106,7 @@ struct Worker<H> {
     pool: PgPool,
     handler: H,
     messages: Family<Labels, Counter>,
+    stop: CancellationToken,
 }
 
 impl Consumer {
@@ -115,11 +123,11 @@ impl Consumer {
         metrics.register(|registry| {
             registry.sub_registry_with_label(("consumer".into(), self.queue.into())).register(
                 "messages_consumed",
-                "Messages by outcome: done, duplicate, retry, dead",
+                "Messages by outcome: done, duplicate, away, retry, dead",
                 messages.clone(),
             );
         });
-        let worker = Arc::new(Worker { consumer: self, pool, handler, messages });
+        let worker = Arc::new(Worker { consumer: self, pool, handler, messages, stop: stop.clone() });
         while !stop.is_cancelled() {
             if let Err(error) = session(&worker, &broker, &stop).await {
                 tracing::warn!(
@@ -144,10 +152,7 @@ async fn session<H: Handler>(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let connection = broker.connect().await?;
-    let channel = connection.create_channel().await.context("cannot open a channel")?;
-    topology::declare_queue(&channel, worker.consumer.queue, worker.consumer.topics)
-        .await
-        .context("cannot declare the queue")?;
+    let channel = topology::ready_queue(&connection, worker.consumer.queue, worker.consumer.topics).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let deliveries = channel
@@ -185,7 +190,7 @@ impl<H: Handler> Worker<H> {
                 let span = tracing::info_span!("consume", queue = self.consumer.queue, topic = message.topic,
                     message.id = %message.id, trace.id = tracing::field::Empty, cause.trace.id = tracing::field::Empty);
                 telemetry::context::link_to(&span, &cause);
-                self.process(&message).instrument(span).await
+                self.persist(&message).instrument(span).await
             }
             Err(error) => Err(Failure::Dead(error)),
         };
@@ -194,18 +199,22 @@ impl<H: Handler> Worker<H> {
                 self.count(word);
                 delivery.ack(BasicAckOptions::default()).await?;
             }
-            Err(Failure::Retry(error)) => {
+            Err(Failure::Away(_)) => {
+                // A copy with the same id in its place: the inbox sees to it that both together have one effect.
+                publish_copy(channel, ("", self.consumer.queue), &delivery, FieldTable::default()).await?;
+                delivery.ack(BasicAckOptions::default()).await?;
+            }
+            Err(Failure::Retry(error)) if tries(&delivery) < DELIVERY_LIMIT => {
                 self.count("retry");
                 tracing::warn!(
                     queue = self.consumer.queue,
                     error = format!("{error:#}"),
                     "message is tried again"
                 );
-                // Without a pause the delivery limit would be used up within milliseconds.
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                self.pause(growing(AGAIN, tries(&delivery))).await;
                 delivery.nack(BasicNackOptions { requeue: true, ..Default::default() }).await?;
             }
-            Err(Failure::Dead(error)) => {
+            Err(Failure::Retry(error) | Failure::Dead(error)) => {
                 self.count("dead");
                 tracing::error!(queue = self.consumer.queue, error = format!("{error:#}"), "message is dead");
                 self.bury(channel, &delivery, &error).await?;
@@ -213,6 +222,43 @@ impl<H: Handler> Worker<H> {
             }
         }
         Ok(())
+    }
+
+    /// Tries a message until what it needs is there. Gives it out of the hand, as [`Failure::Away`], at the stop or after [`IN_HAND`].
+    async fn persist(&self, message: &Message) -> Result<&'static str, Failure> {
+        let began = tokio::time::Instant::now();
+        let mut round = 0;
+        loop {
+            let error = match self.process(message).await {
+                Err(Failure::Away(error)) => error,
+                Err(Failure::Retry(error)) if self.database_is_away().await => error,
+                outcome => return outcome,
+            };
+            self.count("away");
+            tracing::warn!(
+                queue = self.consumer.queue,
+                error = format!("{error:#}"),
+                "consumer waits for what is away"
+            );
+            self.pause(growing(AWAY, round)).await;
+            if self.stop.is_cancelled() || began.elapsed() > IN_HAND {
+                return Err(Failure::Away(error));
+            }
+            round += 1;
+        }
+    }
+
+    /// A failure while the database does not answer says nothing about the message.
+    async fn database_is_away(&self) -> bool {
+        runtime::database::ping(&self.pool).await.is_err()
+    }
+
+    /// Waits, but not beyond the stop.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
+        }
     }
 
     async fn process(&self, message: &Message) -> Result<&'static str, Failure> {
@@ -246,16 +292,9 @@ impl<H: Handler> Worker<H> {
         delivery: &Delivery,
         error: &anyhow::Error,
     ) -> anyhow::Result<()> {
-        let mut headers = delivery.properties.headers().clone().unwrap_or_default();
-        headers.insert("x-death-reason".into(), AMQPValue::LongString(format!("{error:#}").into()));
-        let properties = delivery.properties.clone().with_headers(headers);
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let confirm = channel
-            .basic_publish(DEAD.into(), self.consumer.queue.into(), options, &delivery.data, properties)
-            .await?
-            .await?;
-        anyhow::ensure!(matches!(confirm, Confirmation::Ack(None)), "the dead queue did not take a message");
-        Ok(())
+        let mut reason = FieldTable::default();
+        reason.insert(DEATH_REASON.into(), AMQPValue::LongString(format!("{error:#}").into()));
+        publish_copy(channel, (DEAD, self.consumer.queue), delivery, reason).await
     }
 
     fn count(&self, outcome: &'static str) {
@@ -272,5 +311,64 @@ fn parse(delivery: &Delivery) -> anyhow::Result<(Message, Headers)> {
             cause.insert(name.to_string(), text.to_string());
         }
     }
-    Ok((Message { id, topic: delivery.routing_key.to_string(), body: delivery.data.clone() }, cause))
+    Ok((Message { id, topic: topic(delivery), body: delivery.data.clone() }, cause))
+}
+
+/// Publishes the same message, id and all, to `(exchange, key)`; it is there when this returns. The broker's own counts of tries start anew.
+pub(crate) async fn publish_copy(
+    channel: &Channel,
+    (exchange, key): (&str, &str),
+    delivery: &Delivery,
+    more: FieldTable,
+) -> anyhow::Result<()> {
+    let mut headers = FieldTable::default();
+    let kept = delivery.properties.headers().iter().flat_map(FieldTable::inner);
+    // The topic is not part of the message for the default exchange, so it travels along.
+    let topic = (TOPIC.into(), AMQPValue::LongString(topic(delivery).into()));
+    for (name, value) in kept.map(|(name, value)| (name.clone(), value.clone())).chain([topic]) {
+        if !BROKERS.contains(&name.as_str()) {
+            headers.insert(name, value);
+        }
+    }
+    for (name, value) in more.inner() {
+        headers.insert(name.clone(), value.clone());
+    }
+    let properties = delivery.properties.clone().with_headers(headers);
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let confirm = channel
+        .basic_publish(exchange.into(), key.into(), options, &delivery.data, properties)
+        .await?
+        .await?;
+    anyhow::ensure!(matches!(confirm, Confirmation::Ack(None)), "no queue took the copy of a message");
+    Ok(())
+}
+
+/// The topic of a message, also of one that came back by way of a queue's name.
+fn topic(delivery: &Delivery) -> String {
+    delivery
+        .properties
+        .headers()
+        .as_ref()
+        .and_then(|headers| match headers.inner().get(TOPIC) {
+            Some(AMQPValue::LongString(topic)) => Some(topic.to_string()),
+            _ => None,
+        })
+        .unwrap_or_else(|| delivery.routing_key.to_string())
+}
+
+/// Deliveries before this one that failed, as the quorum queue counts them.
+fn tries(delivery: &Delivery) -> i64 {
+    let headers = delivery.properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get("x-delivery-count")) {
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        Some(AMQPValue::LongInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortShortUInt(count)) => i64::from(*count),
+        _ => 0,
+    }
+}
+
+/// Doubles from the first to the longest.
+fn growing((first, longest): (Duration, Duration), times: i64) -> Duration {
+    let factor = 1_u32 << u32::try_from(times.clamp(0, 16)).unwrap_or(16);
+    first.saturating_mul(factor).min(longest)
 }

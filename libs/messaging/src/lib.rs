@@ -2,10 +2,14 @@
 
 pub mod broker;
 pub mod consumer;
+mod failure;
 pub mod outbox;
+mod redrive;
 mod relay;
 pub mod topology;
 
 pub use broker::Broker;
-pub use consumer::{Consumer, Failure, Handler, Message};
+pub use consumer::{Consumer, Handler, Message};
+pub use failure::Failure;
+pub use redrive::{Redrive, redrive};
 pub use relay::Relay;

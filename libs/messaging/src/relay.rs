@@ -1,20 +1,22 @@
 //! Publishes outbox rows and marks them sent on the broker's confirm (REL-02).
 //!
 //! Every replica may run one: rows are claimed with `FOR UPDATE SKIP LOCKED`. Woken by NOTIFY, with a poll behind it. It never gives up; while
-//! the broker is away the rows wait. Old rows of outbox and inbox are removed here too.
+//! the broker is away the rows wait. A row that the broker does not take (too large, no route) stops no other: from then on it is tried by itself,
+//! and after [`TRIES`] it is set aside, counted and tried each few minutes only. Old rows of outbox and inbox are removed here too.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use sqlx::postgres::PgListener;
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool};
 use telemetry::context::Headers;
 use telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,14 @@ use crate::topology::{self, EVENTS};
 
 /// Rows published in one transaction.
 const BATCH: i64 = 100;
+/// Tries of one row that the broker does not take, then it is set aside and waits for a person.
+const TRIES: i32 = 20;
+/// Rows of a suspicious kind that are tried in one round.
+const SUSPECTS: i64 = 20;
+/// Between two rounds of what is seldom done: cleaning, and rows that are set aside.
+const SELDOM: Duration = Duration::from_mins(5);
+/// Old rows that are deleted in one statement.
+const CLEANED: i64 = 5_000;
 /// Poll behind NOTIFY.
 const POLL: Duration = Duration::from_secs(1);
 /// Longest wait for the confirms of one batch.
@@ -39,6 +49,15 @@ pub struct Relay {
     broker: Broker,
     published: Counter,
     oldest_seconds: Gauge<i64, AtomicI64>,
+    set_aside: Gauge<i64, AtomicI64>,
+}
+
+/// What became of a row that was given to the broker.
+#[derive(Debug)]
+enum Outcome {
+    Sent,
+    /// Why it was not taken.
+    Refused(String),
 }
 
 #[derive(Debug, FromRow)]
@@ -47,16 +66,18 @@ struct Row {
     topic: String,
     payload: serde_json::Value,
     headers: serde_json::Value,
+    attempts: i32,
 }
 
 impl Relay {
-    /// Registers `outbox_published` and `outbox_age_seconds`.
+    /// Registers `outbox_published`, `outbox_age_seconds` and `outbox_set_aside`.
     pub fn new(pool: &PgPool, broker: &Broker, metrics: &Metrics) -> Self {
         let this = Self {
             pool: pool.clone(),
             broker: broker.clone(),
             published: Counter::default(),
             oldest_seconds: Gauge::default(),
+            set_aside: Gauge::default(),
         };
         metrics.register(|registry| {
             registry.register("outbox_published", "Events confirmed by the broker", this.published.clone());
@@ -64,6 +85,11 @@ impl Relay {
                 "outbox_age_seconds",
                 "Age of the oldest event that is not sent",
                 this.oldest_seconds.clone(),
+            );
+            registry.register(
+                "outbox_set_aside",
+                "Events that the broker does not take; somebody must look at them",
+                this.set_aside.clone(),
             );
         });
         this
@@ -90,20 +116,21 @@ impl Relay {
     /// One connection to the broker and one to the database, until either fails.
     async fn session(&self) -> anyhow::Result<std::convert::Infallible> {
         let connection = self.broker.connect().await?;
-        let channel = connection.create_channel().await.context("cannot open a channel")?;
+        let mut channel = open(&connection).await?;
         topology::declare_exchanges(&channel).await.context("cannot declare the exchanges")?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.context("no publisher confirms")?;
         let mut listener =
             PgListener::connect_with(&self.pool).await.context("cannot listen for new events")?;
         listener.listen("outbox").await?;
-        let mut cleaned = tokio::time::Instant::now();
+        let mut seldom: Option<tokio::time::Instant> = None;
         loop {
-            while self.publish_batch(&channel).await? == usize::try_from(BATCH).unwrap_or(usize::MAX) {}
-            self.measure().await?;
-            if cleaned.elapsed() > Duration::from_mins(10) {
+            while self.publish_batch(&connection, &mut channel).await? == BATCH {}
+            self.publish_suspects(&connection, &mut channel, 1..TRIES).await?;
+            if seldom.is_none_or(|last| last.elapsed() > SELDOM) {
+                self.publish_suspects(&connection, &mut channel, TRIES..i32::MAX).await?;
                 self.clean().await?;
-                cleaned = tokio::time::Instant::now();
+                seldom = Some(tokio::time::Instant::now());
             }
+            self.measure().await?;
             // The time-out is the poll; a closed broker connection shows at the next publish.
             if let Ok(notified) = tokio::time::timeout(POLL, listener.recv()).await {
                 notified.context("lost the listening connection")?;
@@ -113,10 +140,12 @@ impl Relay {
         }
     }
 
-    async fn publish_batch(&self, channel: &Channel) -> anyhow::Result<usize> {
+    /// Publishes rows that were never refused, many at once; how many there were.
+    async fn publish_batch(&self, connection: &Connection, channel: &mut Channel) -> anyhow::Result<i64> {
         let mut tx = self.pool.begin().await?;
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, topic, payload, headers FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+            "SELECT id, topic, payload, headers, attempts FROM outbox
+             WHERE sent_at IS NULL AND attempts = 0 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
         )
         .bind(BATCH)
         .fetch_all(&mut *tx)
@@ -124,46 +153,147 @@ impl Relay {
         if rows.is_empty() {
             return Ok(0);
         }
-        let confirmed = tokio::time::timeout(CONFIRM, publish(channel, &rows))
-            .await
-            .context("the broker did not confirm in time")??;
-        sqlx::query("UPDATE outbox SET sent_at = now(), attempts = attempts + 1 WHERE id = ANY($1)")
-            .bind(&confirmed)
-            .execute(&mut *tx)
-            .await?;
+        let (outcomes, lost) = match publish_within(channel, &rows).await {
+            Ok(outcomes) => (outcomes, None),
+            // The broker went away, or it closed the channel over one of these rows. Which one shows when each is tried by itself.
+            Err(error) => {
+                (rows.iter().map(|_| Outcome::Refused(format!("{error:#}"))).collect(), Some(error))
+            }
+        };
+        self.record(&mut tx, &rows, &outcomes).await?;
         tx.commit().await?;
-        self.published.inc_by(confirmed.len() as u64);
-        if confirmed.len() < rows.len() {
-            anyhow::bail!("the broker refused {} events", rows.len() - confirmed.len());
+        if let Some(error) = lost {
+            *channel = reopen(connection, channel, error).await?;
         }
-        Ok(rows.len())
+        Ok(i64::try_from(rows.len()).unwrap_or(BATCH))
     }
 
-    async fn measure(&self) -> anyhow::Result<()> {
-        let age: Option<i64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM now() - min(created_at))::bigint FROM outbox WHERE sent_at IS NULL",
+    /// Tries rows that were refused before, each by itself, so that none is blamed for another.
+    async fn publish_suspects(
+        &self,
+        connection: &Connection,
+        channel: &mut Channel,
+        attempts: Range<i32>,
+    ) -> anyhow::Result<()> {
+        let mut tx = self.pool.begin().await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, topic, payload, headers, attempts FROM outbox
+             WHERE sent_at IS NULL AND attempts >= $1 AND attempts < $2 ORDER BY attempts, id LIMIT $3
+             FOR UPDATE SKIP LOCKED",
         )
-        .fetch_one(&self.pool)
+        .bind(attempts.start)
+        .bind(attempts.end)
+        .bind(SUSPECTS)
+        .fetch_all(&mut *tx)
         .await?;
-        self.oldest_seconds.set(age.unwrap_or(0));
+        let (mut outcomes, mut lost) = (Vec::with_capacity(rows.len()), None);
+        for row in &rows {
+            match publish_within(channel, std::slice::from_ref(row)).await {
+                Ok(outcome) => outcomes.extend(outcome),
+                Err(error) => {
+                    outcomes.push(Outcome::Refused(format!("{error:#}")));
+                    lost = Some(error);
+                    break;
+                }
+            }
+        }
+        self.record(&mut tx, &rows, &outcomes).await?;
+        tx.commit().await?;
+        if let Some(error) = lost {
+            *channel = reopen(connection, channel, error).await?;
+        }
         Ok(())
     }
 
+    /// Writes down what became of the rows.
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[Row],
+        outcomes: &[Outcome],
+    ) -> anyhow::Result<()> {
+        let mut sent = Vec::with_capacity(rows.len());
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Sent => sent.push(row.id),
+                Outcome::Refused(why) => refused(connection, row, why).await?,
+            }
+        }
+        sqlx::query("UPDATE outbox SET sent_at = now(), attempts = attempts + 1 WHERE id = ANY($1)")
+            .bind(&sent)
+            .execute(connection)
+            .await?;
+        self.published.inc_by(sent.len() as u64);
+        Ok(())
+    }
+
+    async fn measure(&self) -> anyhow::Result<()> {
+        let (age, aside): (Option<i64>, i64) = sqlx::query_as(
+            "SELECT extract(epoch FROM now() - min(created_at))::bigint, count(*) FILTER (WHERE attempts >= $1)
+             FROM outbox WHERE sent_at IS NULL",
+        )
+        .bind(TRIES)
+        .fetch_one(&self.pool)
+        .await?;
+        self.oldest_seconds.set(age.unwrap_or(0));
+        self.set_aside.set(aside);
+        Ok(())
+    }
+
+    /// Deletes what is old, a part at a time, so that no statement is long.
     async fn clean(&self) -> anyhow::Result<()> {
-        sqlx::query("DELETE FROM outbox WHERE sent_at < now() - make_interval(days => $1)")
-            .bind(KEPT_DAYS)
-            .execute(&self.pool)
-            .await?;
-        sqlx::query("DELETE FROM inbox WHERE processed_at < now() - make_interval(days => $1)")
-            .bind(KEPT_DAYS * 4)
-            .execute(&self.pool)
-            .await?;
+        let outbox = "DELETE FROM outbox WHERE id = ANY(ARRAY(
+            SELECT id FROM outbox WHERE sent_at < now() - make_interval(days => $1) LIMIT $2))";
+        let inbox = "DELETE FROM inbox WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM inbox WHERE processed_at < now() - make_interval(days => $1) LIMIT $2))";
+        for (statement, days) in [(outbox, KEPT_DAYS), (inbox, KEPT_DAYS * 4)] {
+            while sqlx::query(statement).bind(days).bind(CLEANED).execute(&self.pool).await?.rows_affected()
+                == CLEANED.unsigned_abs()
+            {}
+        }
         Ok(())
     }
 }
 
-/// Publishes all rows, then waits for their confirms; the ids that the broker took responsibility for.
-async fn publish(channel: &Channel, rows: &[Row]) -> anyhow::Result<Vec<Uuid>> {
+async fn refused(connection: &mut PgConnection, row: &Row, why: &str) -> anyhow::Result<()> {
+    if row.attempts + 1 == TRIES {
+        tracing::error!(
+            topic = row.topic,
+            message.id = %row.id,
+            why,
+            "an event is set aside: the broker does not take it"
+        );
+    }
+    sqlx::query("UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id = $1")
+        .bind(row.id)
+        .bind(why)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn open(connection: &Connection) -> anyhow::Result<Channel> {
+    let channel = connection.create_channel().await.context("cannot open a channel")?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.context("no publisher confirms")?;
+    Ok(channel)
+}
+
+/// A new channel after `error`, where only the channel was lost; otherwise the error ends the session.
+async fn reopen(connection: &Connection, channel: &Channel, error: anyhow::Error) -> anyhow::Result<Channel> {
+    if connection.status().connected() && !channel.status().connected() {
+        return open(connection).await;
+    }
+    Err(error)
+}
+
+async fn publish_within(channel: &Channel, rows: &[Row]) -> anyhow::Result<Vec<Outcome>> {
+    tokio::time::timeout(CONFIRM, publish(channel, rows))
+        .await
+        .context("the broker did not confirm in time")?
+}
+
+/// Publishes all rows, then waits for their confirms; what became of each, in the same order.
+async fn publish(channel: &Channel, rows: &[Row]) -> anyhow::Result<Vec<Outcome>> {
     let mut pending = Vec::with_capacity(rows.len());
     for row in rows {
         let body = serde_json::to_vec(&row.payload)?;
@@ -176,27 +306,30 @@ async fn publish(channel: &Channel, rows: &[Row]) -> anyhow::Result<Vec<Uuid>> {
             .with_delivery_mode(2)
             .with_content_type("application/json".into())
             .with_message_id(row.id.to_string().into())
-            .with_type(row.topic.clone().into())
             .with_headers(table);
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        pending.push((
-            row,
-            channel
-                .basic_publish(EVENTS.into(), row.topic.clone().into(), options, &body, properties)
-                .await?,
-        ));
-    }
-    let mut confirmed = Vec::with_capacity(pending.len());
-    for (row, confirm) in pending {
-        match confirm.await? {
-            Confirmation::Ack(None) => confirmed.push(row.id),
-            Confirmation::Ack(Some(_)) => {
-                tracing::error!(topic = row.topic, message.id = %row.id, "event had no route");
+        pending.push(match ShortString::try_new(row.topic.as_str()) {
+            Ok(key) => {
+                let properties = properties.with_type(key.clone());
+                Some(channel.basic_publish(EVENTS.into(), key, options, &body, properties).await?)
             }
+            // The protocol has 255 bytes for it.
+            Err(_) => None,
+        });
+    }
+    let mut outcomes = Vec::with_capacity(pending.len());
+    for confirm in pending {
+        let Some(confirm) = confirm else {
+            outcomes.push(Outcome::Refused("the topic is too long".to_owned()));
+            continue;
+        };
+        outcomes.push(match confirm.await? {
+            Confirmation::Ack(None) => Outcome::Sent,
+            Confirmation::Ack(Some(_)) => Outcome::Refused("no queue is bound to the topic".to_owned()),
             Confirmation::Nack(_) | Confirmation::NotRequested => {
-                tracing::warn!(topic = row.topic, message.id = %row.id, "the broker refused an event");
+                Outcome::Refused("the broker answered with a nack".to_owned())
             }
-        }
+        });
     }
-    Ok(confirmed)
+    Ok(outcomes)
 }

@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
 use messaging::topology::{self, EVENTS};
-use messaging::{Broker, Consumer, Failure, Handler, Message, Relay, outbox};
+use messaging::{Broker, Consumer, Failure, Handler, Message, Relay, outbox, redrive};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};
 use telemetry::metrics::Metrics;
 use test_kit::{environment, eventually};
@@ -28,17 +32,21 @@ struct Fact {
 struct Recorder {
     tries: Arc<AtomicUsize>,
     fail_first: usize,
+    fail_as: fn(anyhow::Error) -> Failure,
     poison: Option<i64>,
 }
 
 impl Handler for Recorder {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
         let fact: Fact = message.payload()?;
+        if !message.topic.starts_with("test.") {
+            return Err(Failure::Dead(anyhow!("{} is no topic", message.topic)));
+        }
         if self.poison == Some(fact.number) {
             return Err(Failure::Dead(anyhow!("poison")));
         }
         if self.tries.fetch_add(1, Ordering::SeqCst) < self.fail_first {
-            return Err(Failure::Retry(anyhow!("not now")));
+            return Err((self.fail_as)(anyhow!("not now")));
         }
         sqlx::query("INSERT INTO effects (number) VALUES ($1)").bind(fact.number).execute(connection).await?;
         Ok(())
@@ -53,10 +61,17 @@ struct Bench {
     queue: &'static str,
     topic: &'static str,
     stop: CancellationToken,
+    metrics: Metrics,
 }
 
 impl Bench {
     async fn new(pool: PgPool) -> Self {
+        let bench = Self::without_queue(pool).await;
+        topology::declare_queue(&bench.channel, bench.queue, &[bench.topic]).await.unwrap();
+        bench
+    }
+
+    async fn without_queue(pool: PgPool) -> Self {
         sqlx::query("CREATE TABLE effects (number bigint)").execute(&pool).await.unwrap();
         let broker = Broker::from_url(&environment::amqp_url(), "test");
         let channel = broker.connect().await.unwrap().create_channel().await.unwrap();
@@ -64,8 +79,8 @@ impl Bench {
         // Names live as long as the process; a test makes one.
         let queue = Box::leak(format!("test.{name}").into_boxed_str());
         let topic = Box::leak(format!("test.{name}.v1").into_boxed_str());
-        topology::declare_queue(&channel, queue, &[topic]).await.unwrap();
-        Self { pool, broker, channel, queue, topic, stop: CancellationToken::new() }
+        let (stop, metrics) = (CancellationToken::new(), Metrics::new());
+        Self { pool, broker, channel, queue, topic, stop, metrics }
     }
 
     fn relay(&self) {
@@ -73,16 +88,26 @@ impl Bench {
         tokio::spawn(relay.run(self.stop.clone()));
     }
 
+    fn consumer(&self) -> Consumer {
+        Consumer { queue: self.queue, topics: Box::leak(vec![self.topic].into_boxed_slice()) }
+    }
+
     fn consume(&self, recorder: Recorder) {
-        let topics: &'static [&'static str] = Box::leak(vec![self.topic].into_boxed_slice());
-        let consumer = Consumer { queue: self.queue, topics };
-        tokio::spawn(consumer.run(
-            self.broker.clone(),
-            self.pool.clone(),
-            recorder,
-            Metrics::new(),
-            self.stop.clone(),
-        ));
+        self.consume_from(self.pool.clone(), recorder, self.stop.clone());
+    }
+
+    fn consume_from(&self, pool: PgPool, recorder: Recorder, stop: CancellationToken) {
+        let run = self.consumer().run(self.broker.clone(), pool, recorder, self.metrics.clone(), stop);
+        tokio::spawn(run);
+    }
+
+    /// Waits until the consumer has had this outcome.
+    async fn counted(&self, outcome: &str) {
+        eventually("the outcome", SOON, || async { self.has_counted(outcome).then_some(()) }).await;
+    }
+
+    fn has_counted(&self, outcome: &str) -> bool {
+        self.metrics.encode().unwrap().contains(&format!("outcome=\"{outcome}\""))
     }
 
     async fn announce(&self, number: i64) -> Uuid {
@@ -109,7 +134,7 @@ impl Bench {
 }
 
 fn recorder() -> Recorder {
-    Recorder { tries: Arc::default(), fail_first: 0, poison: None }
+    Recorder { tries: Arc::default(), fail_first: 0, fail_as: Failure::Retry, poison: None }
 }
 
 /// REL-02: what a transaction announced arrives and is marked sent; what it took back never leaves.
@@ -169,7 +194,7 @@ async fn a_message_is_tried_again_after_a_passing_failure(pool: PgPool) {
     let bench = Bench::new(pool).await;
     bench.relay();
     let tries = Arc::new(AtomicUsize::new(0));
-    bench.consume(Recorder { tries: Arc::clone(&tries), fail_first: 1, poison: None });
+    bench.consume(Recorder { tries: Arc::clone(&tries), fail_first: 1, ..recorder() });
 
     bench.announce(5).await;
 
@@ -217,5 +242,139 @@ async fn events_wait_for_the_broker(pool: PgPool) {
     bench.relay();
 
     bench.effects_become(&(1..=20).collect::<Vec<_>>()).await;
+    bench.end().await;
+}
+
+/// REL-03: a consumer whose peer is away waits with the message in hand; no try is spent on it.
+#[sqlx::test(migrations = "./migrations")]
+async fn an_outage_of_a_peer_costs_a_message_no_try(pool: PgPool) {
+    let bench = Bench::new(pool).await;
+    bench.relay();
+    bench.consume(Recorder { fail_first: 2, fail_as: Failure::Away, ..recorder() });
+
+    bench.announce(5).await;
+
+    bench.effects_become(&[5]).await;
+    assert!(bench.has_counted("away") && !bench.has_counted("retry"));
+    bench.end().await;
+}
+
+/// REL-03: the same while its own database lets nobody in, whatever the handler says that failed.
+#[sqlx::test(migrations = "./migrations")]
+async fn an_outage_of_the_database_costs_a_message_no_try(pool: PgPool) {
+    let bench = Bench::new(pool).await;
+    let role = format!("consumer_{}", Uuid::now_v7().simple());
+    let run = async |sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&bench.pool).await.unwrap();
+    };
+    run(format!("CREATE ROLE {role} SUPERUSER NOLOGIN PASSWORD 'x'")).await;
+    let options = (*bench.pool.connect_options()).clone().username(&role).password("x");
+    let shut = PgPoolOptions::new().acquire_timeout(Duration::from_secs(1)).connect_lazy_with(options);
+    bench.relay();
+    let stop = CancellationToken::new();
+    bench.consume_from(shut.clone(), recorder(), stop.clone());
+    bench.announce(6).await;
+    bench.counted("away").await;
+    assert_eq!(bench.effects().await, [] as [i64; 0]);
+
+    run(format!("ALTER ROLE {role} LOGIN")).await;
+
+    bench.effects_become(&[6]).await;
+    assert!(!bench.has_counted("retry"));
+    stop.cancel();
+    shut.close().await;
+    run(format!("DROP ROLE {role}")).await;
+    bench.end().await;
+}
+
+/// REL-03: what is still in hand at a stop is put back as it was, topic and all, and the next process does it.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_message_in_hand_at_the_stop_is_put_back(pool: PgPool) {
+    let bench = Bench::new(pool).await;
+    bench.relay();
+    let stop = CancellationToken::new();
+    let away = Recorder { fail_first: usize::MAX, fail_as: Failure::Away, ..recorder() };
+    bench.consume_from(bench.pool.clone(), away, stop.clone());
+    bench.announce(9).await;
+    bench.counted("away").await;
+
+    stop.cancel();
+    bench.consume(recorder());
+
+    bench.effects_become(&[9]).await;
+    bench.end().await;
+}
+
+/// REL-03: a queue that another release declared with other arguments is used as it is.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_queue_of_a_former_release_is_used_as_it_is(pool: PgPool) {
+    let bench = Bench::without_queue(pool).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(topology::DELIVERY_LIMIT + 1));
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    bench.channel.queue_declare(bench.queue.into(), durable, arguments).await.unwrap();
+    bench.consume(recorder());
+    bench.relay();
+
+    // Until the consumer has bound the queue, events have no way into it.
+    eventually("an effect", SOON, || async {
+        bench.announce(3).await;
+        (!bench.effects().await.is_empty()).then_some(())
+    })
+    .await;
+
+    bench.stop.cancel();
+    bench.channel.queue_delete(bench.queue.into(), QueueDeleteOptions::default()).await.unwrap();
+}
+
+/// REL-03: dead messages go back to their queue when somebody asks for it, and have their effect then.
+#[sqlx::test(migrations = "./migrations")]
+async fn dead_messages_can_be_put_back(pool: PgPool) {
+    let bench = Bench::new(pool).await;
+    bench.relay();
+    let stop = CancellationToken::new();
+    bench.consume_from(bench.pool.clone(), Recorder { poison: Some(13), ..recorder() }, stop.clone());
+    bench.announce(13).await;
+    bench.counted("dead").await;
+    stop.cancel();
+    bench.consume(recorder());
+
+    let moved = eventually("a dead message", SOON, || async {
+        let moved = redrive(&bench.broker, &bench.consumer()).await.unwrap();
+        (moved > 0).then_some(moved)
+    })
+    .await;
+
+    assert_eq!(moved, 1);
+    bench.effects_become(&[13]).await;
+    assert_eq!(redrive(&bench.broker, &bench.consumer()).await.unwrap(), 0);
+    bench.end().await;
+}
+
+/// REL-02: an event that the broker can never take stops no other one, and is counted.
+#[sqlx::test(migrations = "./migrations")]
+async fn an_event_that_is_refused_for_ever_stops_no_other(pool: PgPool) {
+    let bench = Bench::new(pool).await;
+    bench.consume(recorder());
+    // A routing key has 255 bytes at most.
+    let mut tx = bench.pool.begin().await.unwrap();
+    let long = "x".repeat(300);
+    let bad = outbox::enqueue(&mut tx, &long, Uuid::now_v7(), &Fact { number: 0 }).await.unwrap();
+    tx.commit().await.unwrap();
+    bench.relay();
+
+    bench.announce(1).await;
+    bench.effects_become(&[1]).await;
+    bench.announce(2).await;
+
+    bench.effects_become(&[1, 2]).await;
+    let (attempts, error): (i32, Option<String>) =
+        sqlx::query_as("SELECT attempts, last_error FROM outbox WHERE id = $1 AND sent_at IS NULL")
+            .bind(bad)
+            .fetch_one(&bench.pool)
+            .await
+            .unwrap();
+    assert!(attempts > 0 && error.is_some());
     bench.end().await;
 }
