@@ -38,6 +38,11 @@ pub async fn migrate(config: Migrate) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `billing-service redrive`.
+pub async fn redrive(config: messaging::Redrive) -> anyhow::Result<()> {
+    config.run(BILLING, &[CONSUMER]).await
+}
+
 /// `billing-service serve`.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     config.check()?;

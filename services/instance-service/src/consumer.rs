@@ -6,6 +6,7 @@ use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
 
 use crate::app::{App, subscriptions};
+use crate::error::Error;
 
 /// Servers of database-service.
 pub const SERVERS: Consumer = Consumer { queue: "instance-service.servers", topics: &[topics::POOL_CHANGED] };
@@ -43,7 +44,8 @@ impl Handler for Subscriptions {
         match subscriptions::apply(connection, &self.0, &fact).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::Retry(anyhow::anyhow!("the instance changed at the same time"))),
-            Err(error) => Err(Failure::Retry(error.into())),
+            Err(error @ Error::Unavailable(_)) => Err(Failure::Away(error.into())),
+            Err(error) => Err(Failure::of(error.into())),
         }
     }
 }

@@ -26,6 +26,11 @@ pub async fn migrate(config: Migrate) -> anyhow::Result<()> {
     database::migrate(&config.postgres, OWNED, process.name(), &instance::MIGRATIONS).await
 }
 
+/// `instance-service redrive`.
+pub async fn redrive(config: messaging::Redrive) -> anyhow::Result<()> {
+    config.run(INSTANCE, &[SERVERS, SUBSCRIPTIONS]).await
+}
+
 /// `instance-service serve`.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let rules = config.catalogue.rules()?;

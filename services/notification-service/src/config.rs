@@ -27,6 +27,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Apply the database migrations and end
     Migrate(Box<Migrate>),
+    /// Put dead messages back into their queues, and end
+    Redrive(Box<messaging::Redrive>),
 }
 
 /// Settings of `migrate`.

@@ -1,4 +1,4 @@
-//! Entry of notification-service: `serve` and `migrate`.
+//! Entry of notification-service: `serve`, `migrate` and `redrive`.
 
 use clap::Parser as _;
 use notification_service::config::{Cli, Command};
@@ -9,5 +9,6 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Serve(config) => serve::serve(*config).await,
         Command::Migrate(config) => serve::migrate(*config).await,
+        Command::Redrive(config) => serve::redrive(*config).await,
     }
 }

@@ -31,6 +31,11 @@ pub async fn migrate(config: Migrate) -> anyhow::Result<()> {
     database::migrate(&config.postgres, OWNED, process.name(), &MIGRATOR).await
 }
 
+/// `notification-service redrive`.
+pub async fn redrive(config: messaging::Redrive) -> anyhow::Result<()> {
+    config.run(NOTIFICATION, &[CONSUMER]).await
+}
+
 /// `notification-service serve`.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     config.check()?;
