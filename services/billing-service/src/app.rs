@@ -9,6 +9,7 @@ pub mod charges;
 mod clock;
 mod complete;
 pub mod coupons;
+pub mod credit;
 pub mod downgrade;
 pub mod engine;
 mod entitlement;

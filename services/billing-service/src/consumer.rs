@@ -66,7 +66,9 @@ impl Handler for Facts {
             topics::INSTANCE_UNDELETED => {
                 let fact: InstanceFact = message.payload()?;
                 if let Some(subscription) = subscription(&fact) {
-                    undelete(connection, subscription, now).await?;
+                    undelete(connection, subscription, now)
+                        .await
+                        .map_err(|error| Failure::Retry(error.into()))?;
                 }
             }
             other => tracing::debug!(topic = other, "nothing to do for billing"),

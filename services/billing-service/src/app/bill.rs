@@ -5,7 +5,7 @@ use messaging::outbox;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Desk, charges};
+use super::{Desk, charges, credit};
 use crate::domain::invoice::{InvoiceStatus, NewInvoice, totals};
 use crate::domain::journal::{CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
@@ -18,6 +18,8 @@ use crate::store::{credits, invoices, journal};
 pub async fn bill(connection: &mut PgConnection, desk: &Desk, mut new: NewInvoice) -> Result<Invoice, Error> {
     let buyer = charges::adorn(&mut *connection, &mut new).await?;
     let sums = totals(new.currency, &new.lines)?;
+    // The number comes last: whoever holds it keeps all other issues waiting, and must wait for nobody.
+    credits::lock(connection, new.customer_id, new.currency).await?;
     let Some(id) = invoices::issue(connection, &desk.terms.issuer, &new, sums, &buyer).await? else {
         return invoices::find_by_key(connection, &new.key).await?.ok_or(Error::Conflict);
     };
@@ -30,36 +32,10 @@ pub async fn bill(connection: &mut PgConnection, desk: &Desk, mut new: NewInvoic
     journal::post(connection, &entry).await?;
     let issued = invoices::find(&mut *connection, id).await?.ok_or(Error::Conflict)?;
     announce(connection, topics::INVOICE_ISSUED, &issued, Some(issued.total), now).await?;
-    use_credit(connection, &issued, now).await?;
+    credit::pay_issued(connection, &issued, now).await?;
     let issued = invoices::find(&mut *connection, id).await?.ok_or(Error::Conflict)?;
     desk.metrics.invoiced();
     Ok(issued)
-}
-
-/// Credit before money (BIL-29). An invoice over nothing is paid.
-async fn use_credit(
-    connection: &mut PgConnection,
-    invoice: &Invoice,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
-    let used = if invoice.balance.minor() > 0 {
-        credits::take(connection, invoice.customer_id, invoice.balance).await?
-    } else {
-        Money::zero(invoice.currency())
-    };
-    if used.minor() == 0 && invoice.balance.minor() > 0 {
-        return Ok(());
-    }
-    let entry = Entry::new("credit_used", format!("credit-used:{}", invoice.id), invoice.customer_id, now)
-        .of_invoice(invoice.id)
-        .transfer(RECEIVABLE, CREDIT, used)?;
-    journal::post(connection, &entry).await?;
-    let left = invoice.balance.checked_add(used.checked_neg()?)?;
-    invoices::set_balance(connection, invoice.id, left, now).await?;
-    if left.minor() == 0 {
-        announce(connection, topics::INVOICE_PAID, invoice, Some(invoice.total), now).await?;
-    }
-    Ok(())
 }
 
 /// A fact about an invoice.

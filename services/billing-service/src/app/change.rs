@@ -12,11 +12,11 @@ use super::engine::{self, invoice};
 use super::payments::paid;
 use super::told::{self, Wish};
 use super::{Desk, charges};
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
+use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
-use crate::domain::proration::{Charge, unused, worth};
+use crate::domain::proration::{Charge, left, unused};
 use crate::domain::subscription::{ProvisionPolicy, Status};
 use crate::error::Error;
 use crate::provider::{CancelWhen, PlanChange, ProviderError};
@@ -100,8 +100,8 @@ pub async fn upgrade(
         return Ok(quote);
     }
     changeable(&mut tx, &row).await?;
-    let worth = worth_of_period(&mut tx, &row).await?;
-    let (lines, credit) = price(&row, worth, &target, now)?;
+    let credit = left_of_period(&mut tx, &row, now).await?;
+    let lines = price(&row, credit, &target, now)?;
     let due = charges::quote(&mut tx, row.customer_id, target.price.currency(), &lines, now).await?.total;
     let mut quote = Quote {
         current,
@@ -135,7 +135,10 @@ pub async fn upgrade(
     });
     // Each quote has its own document; the same question asked again found the pending change above.
     let key = format!("upgrade:{}:{}", row.id, Uuid::now_v7());
-    let new = invoice(desk, &row, InvoiceKind::Upgrade, key, lines, now);
+    // What is made at once is owed at once.
+    let at_once = desk.policy == ProvisionPolicy::OnInvoice || due.minor() <= 0;
+    let claim = if at_once { Claim::Debt } else { Claim::Offer };
+    let new = invoice(desk, &row, (InvoiceKind::Upgrade, claim), key, lines, now);
     subscriptions::save(&mut tx, &row, now).await?;
     let offer = bill(&mut tx, desk, new).await?;
     if due.minor() < 0 {
@@ -145,7 +148,7 @@ pub async fn upgrade(
         pending.invoice_id = Some(offer.id);
     }
     subscriptions::save(&mut tx, &row, now).await?;
-    if offer.status == InvoiceStatus::Paid || desk.policy == ProvisionPolicy::OnInvoice {
+    if offer.status == InvoiceStatus::Paid || claim == Claim::Debt {
         quote.subscription = paid(&mut tx, desk, row, &offer, now).await?;
         quote.status = "applied";
     } else {
@@ -211,35 +214,42 @@ async fn asked_before(
     }))
 }
 
-/// What the present period cost its customer. Without an invoice, the price.
-async fn worth_of_period(connection: &mut PgConnection, row: &Subscription) -> Result<Money, Error> {
-    let offer = row.pending.as_ref().and_then(|pending| pending.invoice_id);
-    let Some(invoice) = invoices::last_charge(&mut *connection, row.id, offer).await? else {
-        return Ok(row.price);
+/// What is left of the present period: what was paid for it, less the time that was given. In the trial nothing was paid. Where others keep the
+/// books their invoice may come later: then it is a share of the price.
+async fn left_of_period(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    now: OffsetDateTime,
+) -> Result<Money, Error> {
+    let Some(period) = row.period().filter(|_| !row.in_trial()) else { return Ok(engine::nothing(row)) };
+    let invoices = invoices::charges(&mut *connection, row.id).await?;
+    let Some(last) = invoices.first().and_then(|invoice| invoice.issued_at) else {
+        let kept_elsewhere = row.provider == mirror::KEEPER;
+        let price = if kept_elsewhere { row.price } else { engine::nothing(row) };
+        return Ok(unused(price, period.0, period.1, now)?);
     };
-    let credited = invoices::credited(&mut *connection, invoice.id).await?;
-    let written_off = journal::written_off(&mut *connection, invoice.id).await?;
-    let charge = Charge {
-        kind: invoice.kind,
-        status: invoice.status,
-        subtotal: invoice.subtotal,
-        total: invoice.total,
-        taken_back: Money::new(credited + written_off, invoice.currency()),
-    };
-    Ok(worth(row.price, &charge)?)
+    let mut charges = Vec::with_capacity(invoices.len());
+    for invoice in invoices {
+        let money = |minor| Money::new(minor, invoice.currency());
+        let credited = invoices::credited(&mut *connection, invoice.id).await?;
+        let written_off = journal::written_off(&mut *connection, invoice.id).await?;
+        let open = if invoice.status == InvoiceStatus::Open { invoice.balance.minor() } else { 0 };
+        let lost_since = invoices::credited_since(&mut *connection, invoice.id, last).await?;
+        charges.push(Charge {
+            kind: invoice.kind,
+            status: invoice.status,
+            subtotal: invoice.subtotal,
+            total: invoice.total,
+            not_kept: Money::sum(invoice.currency(), [money(credited), money(written_off), money(open)])?,
+            lost_since: money(lost_since),
+            issued_at: invoice.issued_at.unwrap_or(last),
+        });
+    }
+    Ok(left(row.price, period, &charges, now)?)
 }
 
-/// Lines, and what the old plan gives back of what its period was `worth`. In the trial nothing was paid: the new plan's first period is charged whole.
-fn price(
-    row: &Subscription,
-    worth: Money,
-    target: &Plan,
-    now: OffsetDateTime,
-) -> Result<(Vec<Line>, Money), Error> {
-    let left = match row.period() {
-        Some((start, end)) if !row.in_trial() => unused(worth, start, end, now)?,
-        _ => engine::nothing(row),
-    };
+/// Lines, of which one takes off what is `left` of the old plan. In the trial nothing was paid: the new plan's first period is charged whole.
+fn price(row: &Subscription, left: Money, target: &Plan, now: OffsetDateTime) -> Result<Vec<Line>, Error> {
     let restarts = row.in_trial() || row.billing_period != target.billing_period;
     let (charge, until) = match row.period() {
         Some((start, end)) if !restarts => (unused(target.price, start, end, now)?, end),
@@ -255,7 +265,7 @@ fn price(
         let text = format!("unused time of {}", row.plan_name);
         lines.push(Line::one(LineKind::Proration, text, left.checked_neg()?, Some((now, until))));
     }
-    Ok((lines, left))
+    Ok(lines)
 }
 
 /// The old period was worth more than the new one: the rest is the customer's credit, and nothing is left to pay.
@@ -302,6 +312,8 @@ pub async fn cancel(
         };
         return told::carry_out(desk, tx, &row, Wish::Cancel { when, reason }).await;
     }
+    // Who leaves buys nothing more: an offer that were paid after this would begin a period that ends with the old one.
+    engine::withdraw_offer(&mut tx, &mut row, "cancelled", now).await?;
     row.cancel_at = Some(end.unwrap_or(now));
     row.cancel_reason = Some(reason.to_owned());
     if end.is_some() && row.status != Status::PastDue {
@@ -368,6 +380,8 @@ pub async fn extend_trial(
         row.cancel_at = Some(end);
     }
     subscriptions::save(connection, &row, now).await?;
+    // Those that were sent told of the former end.
+    subscriptions::forget_reminders(connection, row.id, end, now).await?;
     engine::changed(connection, &row, "trial_extended", now).await?;
     Ok(row)
 }

@@ -119,11 +119,12 @@ pub(super) async fn announce(
     reason: Option<&str>,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
+    let owes = invoices::oldest_due(&mut *connection, subscription.id).await?.is_some();
     let fact = SubscriptionFact {
         subscription_id: subscription.id,
         customer_id: subscription.customer_id,
         instance_id: subscription.instance_id,
-        billing_status: subscription.status.billing_status().as_str().to_owned(),
+        billing_status: subscription.status.billing_status(owes).as_str().to_owned(),
         reason: reason.map(ToOwned::to_owned),
         occurred_at: now,
     };

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::bill::{self, bill, subscription_fact, wire};
 use super::payments::{self, save};
-use super::{Desk, complete, end_subscription};
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice};
+use super::{Desk, complete, credit, end_subscription};
+use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice};
 use crate::domain::ladder::{LadderState, next_step};
 use crate::domain::money::Money;
 use crate::domain::schedule::{Facts, Rules, Step, next};
@@ -29,7 +29,8 @@ const FAR: Duration = Duration::days(365);
 
 /// Does all that is due at `now`, for all subscriptions. How many steps were taken.
 pub async fn run_due(desk: &Desk, now: OffsetDateTime) -> Result<usize, Error> {
-    let mut taken = 0;
+    // First, so that nobody climbs a ladder for a debt that their own credit pays.
+    let mut taken = credit::spend_all(desk, now).await?;
     loop {
         let ids = subscriptions::due(&desk.pool, now, BATCH).await?;
         let found = ids.len();
@@ -130,17 +131,16 @@ async fn facts(connection: &mut PgConnection, row: &Subscription) -> Result<Fact
     })
 }
 
-/// When the ladder goes on, for answers and mails.
-pub async fn next_ladder_step(
-    connection: &mut PgConnection,
+/// When the ladder goes on, for answers and mails. `due`: of the oldest debt.
+pub fn next_ladder_step(
     desk: &Desk,
     row: &Subscription,
-) -> Result<Option<OffsetDateTime>, Error> {
+    due: Option<OffsetDateTime>,
+) -> Option<OffsetDateTime> {
     if matches!(row.status, Status::Ended | Status::Pending) {
-        return Ok(None);
+        return None;
     }
-    let due = invoices::oldest_due(connection, row.id).await?;
-    Ok(due.and_then(|due| next_step(row.ladder, row.ladder_since, due, desk.terms.ladder)).map(|(at, _)| at))
+    next_step(row.ladder, row.ladder_since, due?, desk.terms.ladder).map(|(at, _)| at)
 }
 
 async fn take(
@@ -214,6 +214,8 @@ async fn climb(
     row.ladder_since = Some(now);
     let topic = if state == LadderState::Suspended {
         row.status = Status::Suspended;
+        // A period that begins while the instance is off would be paid for and not given.
+        withdraw_offer(connection, &mut row, "suspended", now).await?;
         topics::SUBSCRIPTION_SUSPENDED
     } else {
         row.status = Status::PastDue;
@@ -222,7 +224,8 @@ async fn climb(
     let row = save(connection, row, topic, "overdue", now).await?;
     let mut fact = subscription_fact(&row, now);
     fact.reason = Some(state.as_str().to_owned());
-    fact.next_step_at = next_ladder_step(connection, desk, &row).await?;
+    let due = invoices::oldest_due(&mut *connection, row.id).await?;
+    fact.next_step_at = next_ladder_step(desk, &row, due);
     if let Some(debt) = invoices::oldest_debt(&mut *connection, row.id).await? {
         fact.invoice_id = Some(debt.id);
         fact.invoice_number = Some(debt.number.clone());
@@ -255,14 +258,35 @@ async fn renew(
     subscriptions::save(connection, &row, now).await?;
     let line = Line::one(LineKind::Plan, describe(&row), row.price, Some((at, end)));
     let key = format!("period:{}:{}", row.id, at.unix_timestamp());
-    let invoice =
-        bill(connection, desk, invoice(desk, &row, InvoiceKind::Recurring, key, vec![line], now)).await?;
+    let owed = (InvoiceKind::Recurring, Claim::Debt);
+    let invoice = bill(connection, desk, invoice(desk, &row, owed, key, vec![line], now)).await?;
     if was_trial && invoice.status != InvoiceStatus::Paid && row.status == Status::Active {
         row.status = Status::PastDue;
     }
-    if was_trial || changed {
-        let reason = if was_trial { "trial_ended" } else { "downgraded" };
+    // Also a period that is not paid yet changes what the instance shows of its billing.
+    if was_trial || changed || invoice.status != InvoiceStatus::Paid {
+        let reason = match (was_trial, changed) {
+            (true, _) => "trial_ended",
+            (false, true) => "downgraded",
+            (false, false) => "renewed",
+        };
         save(connection, row, topics::SUBSCRIPTION_CHANGED, reason, now).await?;
+    }
+    Ok(())
+}
+
+/// Takes an upgrade back that waits for its payment: what could still be paid must still be given. Money that comes for it later, and what
+/// was paid of it, is the customer's credit.
+pub async fn withdraw_offer(
+    connection: &mut PgConnection,
+    row: &mut Subscription,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let Some(offer) = row.pending.as_ref().and_then(|pending| pending.invoice_id) else { return Ok(()) };
+    row.pending = None;
+    if let Some(offer) = invoices::lock(connection, offer).await? {
+        bill::close(connection, &offer, InvoiceStatus::Void, reason, now).await?;
     }
     Ok(())
 }
@@ -274,13 +298,8 @@ async fn settle_pending(
     at: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
+    withdraw_offer(connection, row, "offer_expired", now).await?;
     let Some(pending) = row.pending.take() else { return Ok(false) };
-    if let Some(offer) = pending.invoice_id {
-        if let Some(offer) = invoices::lock(connection, offer).await? {
-            bill::close(connection, &offer, InvoiceStatus::Void, "offer_expired", now).await?;
-        }
-        return Ok(false);
-    }
     if pending.effective_at.is_some_and(|effective| effective > at) {
         row.pending = Some(pending);
         return Ok(false);
@@ -323,7 +342,9 @@ pub async fn first_invoice(
     now: OffsetDateTime,
 ) -> Result<Subscription, Error> {
     let line = Line::one(LineKind::Plan, describe(&row), row.price, row.period());
-    let new = invoice(desk, &row, InvoiceKind::First, first_key(row.id), vec![line], now);
+    // What waits for its first payment was given nothing yet: nobody owes it.
+    let claim = if row.status == Status::Pending { Claim::Offer } else { Claim::Debt };
+    let new = invoice(desk, &row, (InvoiceKind::First, claim), first_key(row.id), vec![line], now);
     let issued = bill(connection, desk, new).await?;
     if issued.status == InvoiceStatus::Paid {
         return payments::paid(connection, desk, row, &issued, now).await;
@@ -345,7 +366,7 @@ pub fn describe(row: &Subscription) -> String {
 pub fn invoice(
     desk: &Desk,
     row: &Subscription,
-    kind: InvoiceKind,
+    (kind, claim): (InvoiceKind, Claim),
     key: String,
     lines: Vec<Line>,
     now: OffsetDateTime,
@@ -354,6 +375,7 @@ pub fn invoice(
         customer_id: row.customer_id,
         subscription_id: Some(row.id),
         kind,
+        claim,
         key,
         currency: row.price.currency(),
         lines,

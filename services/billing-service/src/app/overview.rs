@@ -25,7 +25,7 @@ pub struct Overview {
     pub pending: Vec<Subscription>,
     /// Open invoices, the newest 100.
     pub outstanding: Vec<Invoice>,
-    /// Their sum, over all of them.
+    /// What is owed in the account's currency, over all of them. Offers among them are owed by nobody.
     pub total: Money,
     /// What we owe the customer.
     pub credit: Money,
@@ -59,14 +59,15 @@ pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
     let filter = Filter { customer_id: Some(customer), status: Some("open".into()), ..Filter::default() };
     let page = Page::try_new(1, Page::MAX_SIZE).map_err(|_| Error::Conflict)?;
     let (outstanding, _) = invoices::list(&desk.pool, &filter, page).await?;
-    let (_, total) = invoices::outstanding(&desk.pool, customer).await?;
+    let debts = invoices::outstanding(&desk.pool, customer).await?.into_iter().map(|(_, sum)| sum);
+    let total = debts.into_iter().find(|sum| sum.currency() == currency).unwrap_or(Money::zero(currency));
     let credit = credits::left(&desk.pool, customer, currency.as_str()).await?;
     Ok(Overview {
         account,
         active,
         pending,
         outstanding,
-        total: Money::new(total, currency),
+        total,
         credit: Money::new(credit, currency),
         next,
         ladder,

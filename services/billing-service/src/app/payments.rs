@@ -171,7 +171,9 @@ pub async fn cleared(
             skip_suspended(&mut row, now);
             save(connection, row, topics::SUBSCRIPTION_RESUMED, "paid", now).await
         }
-        Status::PastDue => save(connection, row, topics::SUBSCRIPTION_CHANGED, "paid", now).await,
+        Status::PastDue | Status::Active | Status::Cancelling => {
+            save(connection, row, topics::SUBSCRIPTION_CHANGED, "paid", now).await
+        }
         _ => {
             subscriptions::save(connection, &row, now).await?;
             Ok(row)
@@ -180,7 +182,7 @@ pub async fn cleared(
 }
 
 /// Whole periods that passed while the instance was off are not billed: the next one is that which contains now.
-fn skip_suspended(row: &mut Subscription, now: OffsetDateTime) {
+pub fn skip_suspended(row: &mut Subscription, now: OffsetDateTime) {
     while let Some(end) = row.current_period_end {
         let next = row.billing_period.end(end, row.anchor_day);
         if next > now || next <= end {

@@ -1,11 +1,11 @@
 //! Money that operators handle by hand: a bank payment, a credit, a void invoice, a write-off (BIL-28, BIL-29). Each with reason and audit row.
 
 use sqlx::{Postgres, Transaction};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::payments::{cleared, lock, settle};
-use super::{Desk, bill};
+use super::{Desk, bill, credit};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::journal::{CREDIT, Entry, GOODWILL};
 use crate::domain::money::Money;
@@ -15,6 +15,13 @@ use crate::store::invoices::Invoice;
 use crate::store::payments::{self, NewPayment, Payment};
 use crate::store::provider_calls::{self, CallKind};
 use crate::store::{credits, invoices, journal, mirror};
+
+/// So long before its invoice money may have come: who knows the amount may pay ahead.
+const EARLIEST: Duration = Duration::days(7);
+/// So far apart the clocks of a bank and ours may be.
+const LATEST: Duration = Duration::minutes(5);
+/// The most that a customer's credit may come to, in minor units: far from where sums overflow, and far above any real one.
+const MOST_CREDIT: i64 = 1_000_000_000_000_000;
 
 /// Who does it, and why.
 #[derive(Debug, Clone)]
@@ -78,6 +85,11 @@ pub async fn record_payment(
 ) -> Result<Payment, Error> {
     let mut tx = desk.pool.begin().await?;
     let (_, invoice) = lock(&mut tx, invoice).await?;
+    let first_day = invoice.issued_at.unwrap_or(now) - EARLIEST;
+    if received_at < first_day || received_at > now + LATEST {
+        let message = "must lie between a week before the invoice and now";
+        return Err(Error::Field { field: "received_at", message });
+    }
     if payments::find_by_reference(&mut *tx, "external", reference).await?.is_some() {
         return Err(Error::Refused(
             "duplicate_reference",
@@ -126,7 +138,7 @@ pub async fn record_payment(
     Ok(payment)
 }
 
-/// Gives a credit, once for its key: who asks again gets the same one, and with another amount a refusal.
+/// Gives a credit, once for its key: who asks again gets the same one, and with another amount a refusal. It pays what is open at once.
 pub async fn give_credit(
     desk: &Desk,
     by: &By,
@@ -147,10 +159,14 @@ pub async fn give_credit(
         }
         return Ok(before);
     };
+    if credits::left(&mut *tx, customer, amount.currency().as_str()).await? > MOST_CREDIT {
+        return Err(Error::Field { field: "amount", message: "would make the customer's credit too large" });
+    }
     let entry = Entry::new("credit_given", key, customer, now).transfer(CREDIT, GOODWILL, amount)?;
     journal::post(&mut tx, &entry).await?;
     let details = serde_json::json!({ "amount_minor": amount.minor() });
     audit::write(&mut tx, &by.audit("credit_given", customer, id, details)).await?;
+    credit::spend(&mut tx, desk, customer, amount.currency(), now).await?;
     tx.commit().await?;
     Ok(id)
 }

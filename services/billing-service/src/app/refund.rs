@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::payments::lock;
 use super::record::By;
 use super::{Desk, bill, refund_there};
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, NewInvoice, credit_lines, totals};
+use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, NewInvoice, credit_lines, totals};
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
 use crate::domain::payment::PaymentState;
@@ -129,6 +129,7 @@ pub(super) async fn credit_note(
         customer_id: invoice.customer_id,
         subscription_id: invoice.subscription_id,
         kind: InvoiceKind::CreditNote,
+        claim: Claim::Debt,
         key: format!("credit-note:{refund}"),
         currency: amount.currency(),
         lines: credit_lines(&invoice.number, amount, invoice.tax, invoice.total)?,

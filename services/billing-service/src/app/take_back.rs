@@ -7,14 +7,17 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::complete::announce;
+use super::payments::skip_suspended;
 use super::{Desk, bill, engine, refund};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::journal::{CREDIT, Entry, RECEIVABLE};
+use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
 use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::provider::CancelWhen;
 use crate::store::orders::{self, Order};
+use crate::store::subscriptions::Subscription;
 use crate::store::{coupons, credits, customers, invoices, journal, mirror, subscriptions};
 
 /// Takes back the order of an instance that could not be stored. Unknown or taken back before: success.
@@ -45,6 +48,7 @@ pub async fn take_back(
     reason: &str,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
+    orders::lock(connection, order.id).await?;
     if !orders::cancel(connection, order.id, reason, now).await? {
         return Ok(());
     }
@@ -120,13 +124,14 @@ pub async fn end_subscription(
     Ok(())
 }
 
-/// The instance came back within its retention: so does its subscription, unless a provider has ended it for good.
+/// The instance came back within its retention: so does its subscription, unless a provider has ended it for good. What it owed it owes still,
+/// and its ladder goes on from where it stood; the time in which nothing was given is not billed.
 pub async fn undelete(
     connection: &mut PgConnection,
     subscription: Uuid,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
-    let row = subscriptions::find(&mut *connection, subscription).await?;
+) -> Result<(), Error> {
+    let row = subscriptions::lock(&mut *connection, subscription).await?;
     if let Some(row) = row.filter(|row| row.provider == mirror::KEEPER) {
         let order = mirror::order_of(&mut *connection, row.id, row.customer_id).await?;
         if !order.is_some_and(|(_, _, due)| due) {
@@ -134,10 +139,17 @@ pub async fn undelete(
             return Ok(());
         }
     }
-    if let Some(back) = subscriptions::revive(connection, subscription, now).await? {
+    if let Some(mut back) = subscriptions::revive(connection, subscription, now).await? {
+        let due = invoices::oldest_due(&mut *connection, back.id).await?;
+        stand_again(&mut back, due.is_some(), now);
+        subscriptions::save(connection, &back, now).await?;
         orders::set_provider_cancel_due(&mut *connection, back.order_id, false, now).await?;
-        announce(connection, topics::SUBSCRIPTION_RESUMED, &back, Some("undeleted"), now).await?;
-        tracing::info!(subscription.id = %subscription, "subscription is back");
+        let (topic, reason) = match back.status {
+            Status::Suspended => (topics::SUBSCRIPTION_SUSPENDED, "overdue"),
+            _ => (topics::SUBSCRIPTION_RESUMED, "undeleted"),
+        };
+        announce(connection, topic, &back, Some(reason), now).await?;
+        tracing::info!(subscription.id = %subscription, status = %back.status, "subscription is back");
         return Ok(());
     }
     // It never ended: whoever counted on an end hears that it goes on.
@@ -148,6 +160,35 @@ pub async fn undelete(
         announce(connection, topics::SUBSCRIPTION_CHANGED, &row, Some("undeleted"), now).await?;
     }
     Ok(())
+}
+
+/// State of a subscription that comes back, in agreement with its ladder: whoever was suspended for a debt is so until it is paid, for a day at
+/// least.
+fn stand_again(row: &mut Subscription, owes: bool, now: OffsetDateTime) {
+    // A date that passed meanwhile was met by the end; a person has brought it back after that.
+    if row.cancel_at.is_some_and(|at| at <= now) {
+        row.cancel_at = None;
+        row.cancel_reason = None;
+    }
+    if row.cancel_at.is_some() {
+        row.status = Status::Cancelling;
+    }
+    if row.provider != mirror::KEEPER {
+        skip_suspended(row, now);
+    }
+    match row.ladder {
+        _ if !owes => {
+            row.ladder = LadderState::None;
+            row.ladder_since = None;
+        }
+        LadderState::None => {}
+        LadderState::Warning => row.status = Status::PastDue,
+        LadderState::Suspended | LadderState::Terminated => {
+            row.status = Status::Suspended;
+            row.ladder = LadderState::Suspended;
+            row.ladder_since = Some(now);
+        }
+    }
 }
 
 /// Tells the provider that a subscription ended; when it does not hear, the sweep tells it again.

@@ -59,16 +59,26 @@ words! {
 words! {
     /// Why an invoice exists.
     InvoiceKind, UnknownInvoiceKind, {
-        /// Of an order; with policy `on_payment` an offer until it is paid.
+        /// Of an order.
         First = "first",
         /// Of a period.
         Recurring = "recurring",
-        /// Quote of an upgrade: an offer until it is paid, never a debt.
+        /// Of an upgrade.
         Upgrade = "upgrade",
         /// By hand.
         Manual = "manual",
         /// Takes an issued one back, whole or in part.
         CreditNote = "credit_note",
+    }
+}
+
+words! {
+    /// What an open invoice is. Stored with the document: whether something is owed is decided once, when it is issued.
+    Claim, UnknownClaim, {
+        /// Owed: it moves the ladder and blocks changes of the plan.
+        Debt = "debt",
+        /// Owed by nobody until it is paid: an upgrade that waits, or an order before its first payment.
+        Offer = "offer",
     }
 }
 
@@ -163,6 +173,8 @@ pub struct NewInvoice {
     pub subscription_id: Option<Uuid>,
     /// Why.
     pub kind: InvoiceKind,
+    /// Owed, or offered.
+    pub claim: Claim,
     /// The same document is issued once.
     pub key: String,
     /// Of all lines.

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::invoice::{InvoiceKind, InvoiceStatus};
 use super::money::{Money, MoneyError};
 
-/// The invoice that charged a period, as it stands.
+/// An invoice that charged a period, or a part of it, as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charge {
     /// Of a period, or of an upgrade in it.
@@ -16,25 +16,60 @@ pub struct Charge {
     pub subtotal: Money,
     /// With tax.
     pub total: Money,
-    /// Refunded, credited or written off of the total.
-    pub taken_back: Money,
+    /// What we do not have of the total: still open, refunded, credited or written off.
+    pub not_kept: Money,
+    /// The part of that which went after the last charge was made; of the last charge itself this is not asked.
+    pub lost_since: Money,
+    /// When it was issued.
+    pub issued_at: OffsetDateTime,
 }
 
-/// What a whole period of a plan of this `price` cost in the end, without tax. A coupon made it cheaper, and what was taken back is not given back
-/// once more (BIL-21, BIL-36). The invoice of an upgrade is the price less what was left of the plan before: its period is worth the price.
-pub fn worth(price: Money, charge: &Charge) -> Result<Money, MoneyError> {
-    let nothing = Money::zero(price.currency());
-    if charge.status == InvoiceStatus::Void {
-        return Ok(nothing);
+impl Charge {
+    /// The share of `part` of the total in the subtotal.
+    fn net(&self, part: Money) -> Result<Money, MoneyError> {
+        if self.status == InvoiceStatus::Void {
+            return Ok(self.subtotal);
+        }
+        if self.total.minor() <= 0 {
+            return Ok(Money::zero(self.subtotal.currency()));
+        }
+        self.subtotal.fraction(part.minor(), self.total.minor())
     }
-    let asked = if charge.kind == InvoiceKind::Upgrade { price } else { charge.subtotal };
-    let taken_back = if charge.total.minor() > 0 {
-        charge.subtotal.fraction(charge.taken_back.minor(), charge.total.minor())?
+
+    /// What we have of the subtotal; of an upgrade to a cheaper rhythm it is what was given back.
+    fn kept(&self) -> Result<Money, MoneyError> {
+        minus(self.subtotal, self.net(self.not_kept)?)
+    }
+}
+
+/// What is left at `at` of a period that a plan of this `price` was charged for, without tax, by what charged it, newest first. A coupon made it
+/// cheaper, and what was never paid or was taken back is not given back (BIL-21, BIL-36): money paid is time given and what is left. An
+/// upgrade's invoice is the price of its time less what was left of the plan before, so its time is worth that price.
+pub fn left(
+    price: Money,
+    (start, end): (OffsetDateTime, OffsetDateTime),
+    charges: &[Charge],
+    at: OffsetDateTime,
+) -> Result<Money, MoneyError> {
+    let nothing = Money::zero(price.currency());
+    let Some((last, earlier)) = charges.split_first() else { return Ok(nothing) };
+    let (mut value, from) = if last.kind == InvoiceKind::Upgrade {
+        let from = last.issued_at.clamp(start, end);
+        (minus(unused(price, start, end, from)?, last.net(last.not_kept)?)?, from)
     } else {
-        nothing
+        (last.kept()?, start)
     };
-    let kept = asked.checked_add(taken_back.checked_neg()?)?;
-    Ok(if kept.minor() < 0 { nothing } else { kept })
+    let mut paid = last.kept()?;
+    for charge in earlier {
+        value = minus(value, charge.net(charge.lost_since)?)?;
+        paid = paid.checked_add(charge.kept()?)?;
+    }
+    let value = Money::new(value.minor().min(paid.minor()).max(0), price.currency());
+    unused(value, from, end, at)
+}
+
+fn minus(from: Money, part: Money) -> Result<Money, MoneyError> {
+    from.checked_add(part.checked_neg()?)
 }
 
 /// The unused share of `price` from `at` until the period's end, by seconds, rounded once.
@@ -71,29 +106,69 @@ mod tests {
         assert_eq!(unused(price, end, START, START).unwrap().minor(), 0);
     }
 
+    fn charge(kind: InvoiceKind, status: InvoiceStatus, total: i64, not_kept: i64) -> Charge {
+        let usd = |minor| Money::new(minor, Currency::USD);
+        // A tenth of the total is tax.
+        Charge {
+            kind,
+            status,
+            subtotal: usd(total - total / 10),
+            total: usd(total),
+            not_kept: usd(not_kept),
+            lost_since: usd(0),
+            issued_at: START,
+        }
+    }
+
     #[test]
     fn a_period_is_worth_what_was_asked_and_kept() {
         use {InvoiceKind as K, InvoiceStatus as S};
-        let usd = |minor| Money::new(minor, Currency::USD);
-        let worth = |kind, status, total, taken_back| {
-            // A tenth of the total is tax.
-            let charge = Charge {
-                kind,
-                status,
-                subtotal: usd(total - total / 10),
-                total: usd(total),
-                taken_back: usd(taken_back),
-            };
-            super::worth(usd(900), &charge).unwrap().minor()
+        let end = START + Duration::days(30);
+        let left = |charges: &[Charge]| {
+            left(Money::new(900, Currency::USD), (START, end), charges, START).unwrap().minor()
         };
-        assert_eq!(worth(K::First, S::Paid, 1000, 0), 900);
-        assert_eq!(worth(K::Recurring, S::Paid, 750, 0), 675, "with a coupon");
-        assert_eq!(worth(K::First, S::Paid, 0, 0), 0, "a gift");
-        assert_eq!(worth(K::Recurring, S::Paid, 1000, 1000), 0, "refunded");
-        assert_eq!(worth(K::Recurring, S::WrittenOff, 1000, 400), 540, "the rest was paid");
-        assert_eq!(worth(K::Recurring, S::Void, 1000, 0), 0);
-        assert_eq!(worth(K::Upgrade, S::Paid, 300, 0), 900);
-        assert_eq!(worth(K::Upgrade, S::Paid, 300, 100), 810);
+        let one = |kind, status, total, not_kept| left(&[charge(kind, status, total, not_kept)]);
+        assert_eq!(one(K::First, S::Paid, 1000, 0), 900);
+        assert_eq!(one(K::Recurring, S::Paid, 750, 0), 675, "with a coupon");
+        assert_eq!(one(K::First, S::Paid, 0, 0), 0, "a gift");
+        assert_eq!(one(K::Recurring, S::Paid, 1000, 1000), 0, "refunded");
+        assert_eq!(one(K::Recurring, S::WrittenOff, 1000, 400), 540, "the rest was paid");
+        assert_eq!(one(K::Recurring, S::Open, 1000, 1000), 0, "nothing was paid");
+        assert_eq!(one(K::Recurring, S::Void, 1000, 0), 0);
+        assert_eq!(left(&[]), 0);
+        let upgraded = |open, refunded| {
+            let status = if open > 0 { S::Open } else { S::Paid };
+            let first = Charge {
+                lost_since: Money::new(refunded, Currency::USD),
+                ..charge(K::First, S::Paid, 700, refunded)
+            };
+            left(&[charge(K::Upgrade, status, 300, open), first])
+        };
+        assert_eq!(upgraded(0, 0), 900);
+        assert_eq!(upgraded(100, 0), 810);
+        assert_eq!(upgraded(300, 0), 630, "the plan before was paid");
+        assert_eq!(upgraded(300, 700), 0);
+        assert_eq!(upgraded(0, 700), 270, "what it took the place of was given back");
+    }
+
+    /// BIL-21: half of 900 was used when the plan changed; what was paid for the change counts for the time from then on.
+    #[test]
+    fn an_upgrade_in_the_middle_is_worth_its_own_time() {
+        use {InvoiceKind as K, InvoiceStatus as S};
+        let (end, middle) = (START + Duration::days(30), START + Duration::days(15));
+        let usd = |minor| Money::new(minor, Currency::USD);
+        let whole = |kind, minor, not_kept| Charge {
+            subtotal: usd(minor),
+            issued_at: middle,
+            ..charge(kind, S::Paid, minor, not_kept)
+        };
+        let first = whole(K::First, 900, 0);
+        let at = |open, day| {
+            let charges = [whole(K::Upgrade, 500, open), first];
+            left(usd(1900), (START, end), &charges, START + Duration::days(day)).unwrap().minor()
+        };
+        assert_eq!((at(0, 15), at(500, 15), at(500, 30)), (950, 450, 0));
+        assert_eq!(at(0, 24), 380, "two fifths of the half");
     }
 
     proptest! {

@@ -51,10 +51,11 @@ impl Status {
         }
     }
 
-    /// The instance's side of it.
-    pub fn billing_status(self) -> BillingStatus {
+    /// The instance's side of it. `owes`: a debt of the subscription is open, which may run all the same.
+    pub fn billing_status(self, owes: bool) -> BillingStatus {
         match self {
             Self::Trialing => BillingStatus::Trial,
+            Self::Active | Self::Cancelling if owes => BillingStatus::PaymentRequired,
             Self::Active | Self::Cancelling => BillingStatus::Paid,
             Self::Pending | Self::PastDue | Self::Suspended => BillingStatus::PaymentRequired,
             Self::Ended => BillingStatus::Closed,
@@ -199,7 +200,7 @@ mod tests {
         assert!(invoiced.status.may_run().is_ok());
 
         let unpaid = begin(NOW, BillingPeriod::Monthly, None, ProvisionPolicy::OnPayment);
-        assert_eq!(unpaid.status.billing_status(), BillingStatus::PaymentRequired);
+        assert_eq!(unpaid.status.billing_status(false), BillingStatus::PaymentRequired);
         assert_eq!(unpaid.status.may_run(), Err("payment_required"));
     }
 
@@ -209,7 +210,7 @@ mod tests {
         assert!(Status::PastDue.may_run().is_ok());
         assert!(Status::Cancelling.may_run().is_ok());
         assert_eq!(Status::Ended.may_run(), Err("subscription_ended"));
-        assert_eq!(Status::Ended.billing_status(), BillingStatus::Closed);
+        assert_eq!(Status::Ended.billing_status(true), BillingStatus::Closed);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::convert::amount;
-use super::customer::{invoices_of, user, with_lines};
+use super::customer::{invoices_of, shown, shown_all, user, with_lines};
 use super::{Api, convert};
 use crate::app::advance::advance;
 use crate::app::record::{self, By};
@@ -78,7 +78,7 @@ impl BillingAdminService for Api {
         };
         let (rows, total) = subscriptions::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListSubscriptionsResponse {
-            subscriptions: rows.into_iter().map(convert::subscription).collect(),
+            subscriptions: shown_all(&self.desk, rows).await?,
             total: u64::try_from(total).unwrap_or(0),
         }))
     }
@@ -124,7 +124,13 @@ impl BillingAdminService for Api {
             return Err(Error::Field { field: "reference", message: "must have 1 to 100 characters" }.into());
         }
         let now = self.desk.now().await;
-        let received = wanted.received_at.as_ref().and_then(datetime).unwrap_or(now);
+        let received = match wanted.received_at.as_ref() {
+            None => now,
+            Some(at) => {
+                let message = "must be a date and time";
+                datetime(at).ok_or(Error::Field { field: "received_at", message })?
+            }
+        };
         let amount = amount(wanted.amount)?;
         let payment =
             record::record_payment(&self.desk, &by, invoice, amount, reference, received, now).await?;
@@ -228,7 +234,8 @@ impl BillingAdminService for Api {
         };
         audit::write(&mut tx, &row_of_audit).await.map_err(Error::from)?;
         tx.commit().await.map_err(Error::from)?;
-        Ok(Response::new(proto::GetSubscriptionResponse { subscription: Some(convert::subscription(row)) }))
+        let subscription = Some(shown(&self.desk, row).await?);
+        Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
 
     async fn list_webhooks(

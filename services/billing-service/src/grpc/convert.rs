@@ -18,6 +18,9 @@ use crate::store::webhooks::Hook;
 /// Longest part of a hook's body that a list shows.
 const SHOWN: usize = 4_000;
 
+/// Largest amount of a request, in minor units: sums of thousands of them do not overflow.
+const MOST_MONEY: u64 = 1_000_000_000_000;
+
 pub(super) fn uuid(field: &'static str, text: &str) -> Result<Uuid, Error> {
     Uuid::parse_str(text).map_err(|_| Error::Field { field, message: "must be a UUID" })
 }
@@ -48,7 +51,11 @@ pub(super) fn plan(plan: Plan) -> proto::Plan {
     }
 }
 
-pub(super) fn subscription(subscription: Subscription) -> proto::Subscription {
+/// A subscription, and when its ladder goes on: nobody can forget that date.
+pub(super) fn subscription(
+    subscription: Subscription,
+    next_step_at: Option<OffsetDateTime>,
+) -> proto::Subscription {
     proto::Subscription {
         id: subscription.id.to_string(),
         customer_id: subscription.customer_id.to_string(),
@@ -66,7 +73,7 @@ pub(super) fn subscription(subscription: Subscription) -> proto::Subscription {
         ladder: Some(proto::Ladder {
             state: subscription.ladder.as_str().into(),
             since: subscription.ladder_since.map(timestamp),
-            next_step_at: None,
+            next_step_at: next_step_at.map(timestamp),
         }),
         pending_change: subscription.pending.map(|pending| proto::PendingChange {
             plan_name: pending.plan_name,
@@ -87,6 +94,9 @@ pub(super) fn amount(money: Option<proto::Money>) -> Result<Money, Error> {
         .currency
         .parse()
         .map_err(|_| Error::Field { field: "amount", message: "has no known currency" })?;
+    if money.amount_minor.unsigned_abs() > MOST_MONEY {
+        return Err(Error::Field { field: "amount", message: "is too large" });
+    }
     Ok(Money::new(money.amount_minor, currency))
 }
 

@@ -39,7 +39,7 @@ impl BillingService for Api {
         let (rows, total) =
             subscriptions::of_customer(&self.desk.pool, customer, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListSubscriptionsResponse {
-            subscriptions: rows.into_iter().map(convert::subscription).collect(),
+            subscriptions: shown_all(&self.desk, rows).await?,
             total: u64::try_from(total).unwrap_or(0),
         }))
     }
@@ -84,10 +84,7 @@ impl BillingService for Api {
         let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
         let found = app::overview::overview(&self.desk, customer).await?;
         let trial = app::trial_eligibility(&self.desk, customer).await?;
-        let mut active = Vec::with_capacity(found.active.len());
-        for row in found.active {
-            active.push(shown(&self.desk, row).await?);
-        }
+        let active = shown_all(&self.desk, found.active).await?;
         let mut outstanding = Vec::with_capacity(found.outstanding.len());
         for row in found.outstanding {
             outstanding.push(with_lines(&self.desk, row).await?);
@@ -96,7 +93,7 @@ impl BillingService for Api {
         Ok(Response::new(proto::GetOverviewResponse {
             account: Some(convert::account(found.account, found.credit)),
             active_subscriptions: active,
-            pending_subscriptions: found.pending.into_iter().map(convert::subscription).collect(),
+            pending_subscriptions: shown_all(&self.desk, found.pending).await?,
             outstanding_invoices: outstanding,
             total_outstanding: Some(convert::money(found.total)),
             credit: Some(convert::money(found.credit)),
@@ -221,7 +218,7 @@ impl BillingService for Api {
             effective_at: Some(timestamp(now)),
             invoice,
             status: quote.status.into(),
-            subscription: Some(convert::subscription(quote.subscription)),
+            subscription: Some(shown(&self.desk, quote.subscription).await?),
             moves_database,
         }))
     }
@@ -240,7 +237,7 @@ impl BillingService for Api {
             refusal: descent.refusal.map(|(reason, _)| reason.to_owned()).unwrap_or_default(),
             moves_database: descent.current.db_type != descent.target.db_type,
             target_plan: Some(convert::plan(descent.target)),
-            subscription: Some(convert::subscription(descent.subscription)),
+            subscription: Some(shown(&self.desk, descent.subscription).await?),
         }))
     }
 
@@ -251,7 +248,7 @@ impl BillingService for Api {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
         let row = downgrade::undo_downgrade(&self.desk, customer, id, self.desk.now().await).await?;
         Ok(Response::new(proto::ChangeResponse {
-            subscription: Some(convert::subscription(row)),
+            subscription: Some(shown(&self.desk, row).await?),
             ..proto::ChangeResponse::default()
         }))
     }
@@ -269,7 +266,7 @@ impl BillingService for Api {
         let row = change::cancel(&self.desk, customer, id, &wanted.reason, wanted.immediate, now).await?;
         let cancel_at = row.cancel_at.map(timestamp);
         Ok(Response::new(proto::CancelSubscriptionResponse {
-            subscription: Some(convert::subscription(row)),
+            subscription: Some(shown(&self.desk, row).await?),
             cancel_at,
             instance_ends_at: cancel_at,
         }))
@@ -282,7 +279,7 @@ impl BillingService for Api {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
         let row = change::undo_cancel(&self.desk, customer, id, self.desk.now().await).await?;
         Ok(Response::new(proto::ChangeResponse {
-            subscription: Some(convert::subscription(row)),
+            subscription: Some(shown(&self.desk, row).await?),
             ..proto::ChangeResponse::default()
         }))
     }
@@ -296,7 +293,8 @@ impl BillingDirectoryService for Api {
     ) -> Result<Response<proto::GetCustomerStandingResponse>, Status> {
         let customer = convert::uuid("customer_id", &request.get_ref().customer_id)?;
         let standing = app::standing(&self.desk, customer).await?;
-        let (unpaid, _) = invoices::outstanding(&self.desk.pool, customer).await.map_err(Error::from)?;
+        let debts = invoices::outstanding(&self.desk.pool, customer).await.map_err(Error::from)?;
+        let unpaid: i64 = debts.iter().map(|(count, _)| count).sum();
         Ok(Response::new(proto::GetCustomerStandingResponse {
             highest_plan: standing.highest_plan,
             status: standing.status.into(),
@@ -319,13 +317,23 @@ fn trial_info(desk: &Desk, answer: app::TrialAnswer) -> proto::GetTrialEligibili
 
 /// A subscription with the date at which its ladder goes on.
 pub(super) async fn shown(desk: &Desk, row: Subscription) -> Result<proto::Subscription, Error> {
-    let mut connection = desk.pool.acquire().await?;
-    let next = engine::next_ladder_step(&mut connection, desk, &row).await?;
-    let mut message = convert::subscription(row);
-    if let Some(ladder) = message.ladder.as_mut() {
-        ladder.next_step_at = next.map(timestamp);
-    }
-    Ok(message)
+    let due = invoices::oldest_due(&desk.pool, row.id).await?;
+    let next = engine::next_ladder_step(desk, &row, due);
+    Ok(convert::subscription(row, next))
+}
+
+/// The same for many of them, with one look at their debts.
+pub(super) async fn shown_all(
+    desk: &Desk,
+    rows: Vec<Subscription>,
+) -> Result<Vec<proto::Subscription>, Error> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let due = invoices::oldest_dues(&desk.pool, &ids).await?;
+    let shown = |row: Subscription| {
+        let next = engine::next_ladder_step(desk, &row, due.get(&row.id).copied());
+        convert::subscription(row, next)
+    };
+    Ok(rows.into_iter().map(shown).collect())
 }
 
 /// Which subscription a change is about, and whose it must be; admins change any.

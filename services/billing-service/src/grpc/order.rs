@@ -6,7 +6,7 @@ use serde_json::Value;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::customer::with_lines;
+use super::customer::{shown, with_lines};
 use super::{Api, convert};
 use crate::app::{self, Wish, engine};
 use crate::error::Error;
@@ -51,9 +51,10 @@ impl OrderService for Api {
         let id = convert::uuid("subscription_id", &request.get_ref().subscription_id)?;
         let entitled = app::entitlement(&self.desk, id).await?;
         let status = entitled.subscription.status;
+        let owes = invoices::oldest_due(&self.desk.pool, id).await.map_err(Error::from)?.is_some();
         Ok(Response::new(proto::GetEntitlementResponse {
             may_run: status.may_run().is_ok(),
-            billing_status: status.billing_status().as_str().into(),
+            billing_status: status.billing_status(owes).as_str().into(),
             plan: Some(convert::plan(entitled.plan)),
             reason: status.may_run().err().unwrap_or_default().into(),
             cause: entitled.subscription.stopped_by().unwrap_or_default().into(),
@@ -86,15 +87,17 @@ impl Api {
         let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
         self.desk.metrics.order_took(start.elapsed());
         let status = answer.subscription.status;
+        let due = invoices::oldest_due(&self.desk.pool, answer.subscription.id).await.map_err(Error::from)?;
+        let owes = due.is_some();
         let key = engine::first_key(answer.subscription.id);
         let invoice = match invoices::find_by_key(&self.desk.pool, &key).await.map_err(Error::from)? {
             Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
             None => None,
         };
         Ok(Response::new(proto::PlaceOrderResponse {
-            billing_status: status.billing_status().as_str().into(),
+            billing_status: status.billing_status(owes).as_str().into(),
             provision_now: status.may_run().is_ok(),
-            subscription: Some(convert::subscription(answer.subscription)),
+            subscription: Some(shown(&self.desk, answer.subscription).await?),
             plan: Some(convert::plan(answer.plan)),
             trial_reason: answer.trial_reason.into(),
             invoice,

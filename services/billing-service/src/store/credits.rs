@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
 
 /// Gives a credit. `None`: the same wish was granted before.
 pub async fn give(
@@ -46,19 +46,52 @@ pub async fn find_by_key(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Opt
         .transpose()
 }
 
-/// What is left of a customer's credit in a currency: as the provider says when it keeps the books, with what it was not told of yet.
+/// What is left of a customer's credit in a currency: as the provider says when it keeps the books, with what it was not told of yet. A sum that
+/// no amount can hold is shown as the largest one.
 pub async fn left(db: impl PgExecutor<'_>, customer: Uuid, currency: &str) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
+    let sum = sqlx::query_scalar!(
         r#"SELECT coalesce(
-               (SELECT provider_credit_minor + coalesce((SELECT sum((details ->> 'amount_minor')::bigint) FROM provider_calls
-                                                         WHERE customer_id = $1 AND kind = 'credit' AND state = 'waiting'), 0)
+               (SELECT provider_credit_minor
+                       + coalesce((SELECT sum((details ->> 'amount_minor')::numeric) FROM provider_calls
+                                   WHERE customer_id = $1 AND kind = 'credit' AND state = 'waiting'), 0)
                 FROM customers WHERE id = $1),
-               (SELECT sum(remaining_minor) FROM credits WHERE customer_id = $1 AND currency = $2 AND remaining_minor > 0), 0)::bigint AS "sum!""#,
+               (SELECT sum(remaining_minor) FROM credits
+                WHERE customer_id = $1 AND currency = $2 AND remaining_minor > 0), 0)::text AS "sum!""#,
         customer,
         currency,
     )
     .fetch_one(db)
+    .await?;
+    let sum: i128 = sum.parse().map_err(super::corrupt)?;
+    Ok(i64::try_from(sum).unwrap_or(i64::MAX))
+}
+
+/// Keeps a customer's credit from others until the transaction ends.
+pub async fn lock(connection: &mut PgConnection, customer: Uuid, currency: Currency) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT id FROM credits WHERE customer_id = $1 AND currency = $2 AND remaining_minor > 0
+         ORDER BY created_at, id FOR UPDATE",
+        customer,
+        currency.as_str(),
+    )
+    .fetch_all(connection)
     .await
+    .map(drop)
+}
+
+/// Customers who have credit in a currency in which they also owe something.
+pub async fn idle(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<(Uuid, Currency)>> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT c.customer_id, c.currency AS "currency!" FROM credits c
+           WHERE c.remaining_minor > 0 AND EXISTS (
+               SELECT FROM invoices i WHERE i.customer_id = c.customer_id AND i.currency = c.currency
+                   AND i.status = 'open' AND i.claim = 'debt' AND i.balance_minor > 0 AND i.provider = 'ledger')
+           LIMIT $1"#,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.customer_id, row.currency.parse().map_err(super::corrupt)?))).collect()
 }
 
 /// Takes up to `wanted` from the customer's credit, oldest first; the rows are kept from others until the transaction ends. How much it was.

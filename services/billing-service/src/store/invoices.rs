@@ -1,5 +1,7 @@
 //! Invoices and their lines.
 
+use std::collections::HashMap;
+
 use runtime::page::Page;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
@@ -118,9 +120,10 @@ pub async fn issue(
 ) -> sqlx::Result<Option<Uuid>> {
     let id = Uuid::now_v7();
     let done = sqlx::query!(
-        "INSERT INTO invoices (id, issuer, customer_id, subscription_id, kind, key, currency, subtotal_minor, tax_minor, total_minor, balance_minor,
-             buyer, note, corrects_id, provider, provider_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint, $9::bigint, $10::bigint, $10::bigint, $11, $12, $13, 'ledger', $14, $15)
+        "INSERT INTO invoices (id, issuer, customer_id, subscription_id, kind, key, currency, subtotal_minor, tax_minor,
+             total_minor, balance_minor, buyer, note, corrects_id, provider, provider_id, created_at, claim)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint, $9::bigint, $10::bigint, $10::bigint, $11, $12, $13,
+             'ledger', $14, $15, $16)
          ON CONFLICT (key) DO NOTHING",
         id,
         issuer,
@@ -137,6 +140,7 @@ pub async fn issue(
         new.corrects_id,
         id.to_string(),
         new.issued_at,
+        new.claim.as_str(),
     )
     .execute(&mut *connection)
     .await?;
@@ -147,7 +151,8 @@ pub async fn issue(
     sqlx::query!(
         "WITH next AS (INSERT INTO invoice_numbers (issuer, last) VALUES ($2, 1)
                        ON CONFLICT (issuer) DO UPDATE SET last = invoice_numbers.last + 1 RETURNING last)
-         UPDATE invoices SET status = 'open', issued_at = $3, due_at = $4, sequence = next.last, number = $2 || '-' || lpad(next.last::text, 6, '0')
+         UPDATE invoices SET status = 'open', issued_at = $3, due_at = $4, sequence = next.last,
+             number = $2 || '-' || lpad(next.last::text, greatest(6, length(next.last::text)), '0')
          FROM next WHERE id = $1",
         id,
         issuer,
@@ -328,26 +333,65 @@ pub async fn close(
     Ok(done.rows_affected() == 1)
 }
 
-/// Due date of the oldest debt of a subscription. Offers (quotes of upgrades) are no debts; with a provider that keeps the books there are no offers, an
-/// upgrade is made and owed.
+/// Due date of the oldest debt of a subscription.
 pub async fn oldest_due(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<Option<OffsetDateTime>> {
     sqlx::query_scalar!(
-        "SELECT min(due_at) FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND (kind IN ('first', 'recurring', 'manual') OR (kind = 'upgrade' AND provider = 'killbill'))",
+        "SELECT min(due_at) FROM invoices
+         WHERE subscription_id = $1 AND status = 'open' AND claim = 'debt' AND balance_minor > 0",
         subscription,
     )
     .fetch_one(db)
     .await
 }
 
-/// Open invoices of a customer: how many, and what is left to pay in all.
-pub async fn outstanding(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<(i64, i64)> {
-    let row = sqlx::query!(
-        r#"SELECT count(*) AS "count!", coalesce(sum(balance_minor), 0)::bigint AS "sum!" FROM invoices WHERE customer_id = $1 AND status = 'open'"#,
+/// Due dates of the oldest debts of many subscriptions; those that owe nothing are left out.
+pub async fn oldest_dues(
+    db: impl PgExecutor<'_>,
+    subscriptions: &[Uuid],
+) -> sqlx::Result<HashMap<Uuid, OffsetDateTime>> {
+    let rows = sqlx::query!(
+        r#"SELECT subscription_id AS "id!", min(due_at) AS "due!" FROM invoices
+           WHERE subscription_id = ANY($1) AND status = 'open' AND claim = 'debt' AND balance_minor > 0
+           GROUP BY subscription_id"#,
+        subscriptions,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.due)).collect())
+}
+
+/// Debts of a customer, by currency: how many, and what is left to pay of them. Offers are owed by nobody.
+pub async fn outstanding(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Vec<(i64, Money)>> {
+    let rows = sqlx::query!(
+        r#"SELECT currency AS "currency!", count(*) AS "count!", sum(balance_minor)::text AS "sum!" FROM invoices
+           WHERE customer_id = $1 AND status = 'open' AND claim = 'debt' AND balance_minor > 0
+           GROUP BY currency ORDER BY currency"#,
         customer,
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await?;
-    Ok((row.count, row.sum))
+    rows.into_iter()
+        .map(|row| {
+            // A sum that no amount can hold is shown as the largest one.
+            let sum: i128 = row.sum.parse().map_err(corrupt)?;
+            let minor = i64::try_from(sum).unwrap_or(i64::MAX);
+            Ok((row.count, Money::new(minor, row.currency.parse().map_err(corrupt)?)))
+        })
+        .collect()
+}
+
+/// Open debts of a customer in a currency, oldest first: what a credit pays.
+pub async fn debts(db: impl PgExecutor<'_>, customer: Uuid, currency: Currency) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT id FROM invoices
+         WHERE customer_id = $1 AND currency = $2 AND status = 'open' AND claim = 'debt' AND balance_minor > 0
+             AND provider = 'ledger'
+         ORDER BY due_at, issued_at, id",
+        customer,
+        currency.as_str(),
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// The oldest debt of a subscription.
@@ -357,7 +401,7 @@ pub async fn oldest_debt(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::R
         r#"SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!", subtotal_minor::bigint AS "subtotal!",
                   tax_minor::bigint AS "tax!", total_minor::bigint AS "total!", balance_minor::bigint AS "balance!", buyer, note, corrects_id,
                   issued_at, due_at, paid_at, provider, provider_id
-           FROM invoices WHERE subscription_id = $1 AND status = 'open' AND balance_minor > 0 AND (kind IN ('first', 'recurring', 'manual') OR (kind = 'upgrade' AND provider = 'killbill'))
+           FROM invoices WHERE subscription_id = $1 AND status = 'open' AND claim = 'debt' AND balance_minor > 0
            ORDER BY due_at LIMIT 1"#,
         subscription,
     )
@@ -376,25 +420,45 @@ pub async fn credited(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i6
     .await
 }
 
-/// The invoice that charged the present period of a subscription last. `offer`: an upgrade's that waits for its payment, which charged nothing yet.
-pub async fn last_charge(
+/// The same, by the notes of `since` and later.
+pub async fn credited_since(
     db: impl PgExecutor<'_>,
-    subscription: Uuid,
-    offer: Option<Uuid>,
-) -> sqlx::Result<Option<Invoice>> {
-    let row = sqlx::query_as!(
-        Row,
-        r#"SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!", subtotal_minor::bigint AS "subtotal!",
-                  tax_minor::bigint AS "tax!", total_minor::bigint AS "total!", balance_minor::bigint AS "balance!", buyer, note, corrects_id,
-                  issued_at, due_at, paid_at, provider, provider_id
-           FROM invoices
-           WHERE subscription_id = $1 AND status <> 'draft' AND id IS DISTINCT FROM $2
-               AND (kind IN ('first', 'recurring') OR (kind = 'upgrade' AND status <> 'void'))
-           ORDER BY issued_at DESC, number DESC LIMIT 1"#,
-        subscription,
-        offer,
+    invoice: Uuid,
+    since: OffsetDateTime,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(-sum(total_minor), 0)::bigint AS "sum!" FROM invoices
+           WHERE corrects_id = $1 AND kind = 'credit_note' AND issued_at >= $2"#,
+        invoice,
+        since,
     )
-    .fetch_optional(db)
+    .fetch_one(db)
+    .await
+}
+
+/// What charged the present period of a subscription, newest first: its upgrades and the invoice that began it. An offer that nobody paid
+/// charged nothing.
+pub async fn charges(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<Vec<Invoice>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"WITH charged AS (
+               SELECT * FROM invoices
+               WHERE subscription_id = $1 AND status <> 'draft'
+                   AND (kind IN ('first', 'recurring') OR (kind = 'upgrade' AND status <> 'void'))
+                   AND (claim = 'debt' OR status = 'paid'))
+           SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!",
+                  subtotal_minor::bigint AS "subtotal!", tax_minor::bigint AS "tax!", total_minor::bigint AS "total!",
+                  balance_minor::bigint AS "balance!", buyer, note, corrects_id, issued_at, due_at, paid_at, provider,
+                  provider_id
+           FROM charged
+           WHERE kind = 'upgrade' AND issued_at >= coalesce(
+                     (SELECT max(issued_at) FROM charged WHERE kind IN ('first', 'recurring')), '-infinity')
+              OR id = (SELECT id FROM charged WHERE kind IN ('first', 'recurring')
+                       ORDER BY issued_at DESC, sequence DESC, id DESC LIMIT 1)
+           ORDER BY issued_at DESC, (kind = 'upgrade') DESC, sequence DESC, id DESC"#,
+        subscription,
+    )
+    .fetch_all(db)
     .await?;
-    row.map(Invoice::try_from).transpose()
+    rows.into_iter().map(Invoice::try_from).collect()
 }

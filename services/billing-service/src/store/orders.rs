@@ -100,8 +100,15 @@ pub async fn find_live(db: impl PgExecutor<'_>, instance: Uuid) -> sqlx::Result<
     row.map(Order::try_from).transpose()
 }
 
-/// The order as it stands, kept from others until the transaction ends.
+/// The order as it stands, kept from others until the transaction ends, and its subscription before it: every change of money takes them in
+/// this order.
 pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
+    sqlx::query!(
+        "SELECT s.id FROM subscriptions s WHERE s.id = (SELECT subscription_id FROM orders WHERE id = $1) FOR UPDATE",
+        id
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
     let row = sqlx::query_as!(
         Row,
         "SELECT id, instance_id, customer_id, subscription_id, plan_name, entitlement_version, trial, state, confirmed_at, provider_cancel_due, created_at

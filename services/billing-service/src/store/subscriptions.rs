@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use self::lists::{Filter, list, live, live_ids, live_of_customer, of_customer};
-pub use self::reminders::{next_reminder, remind, reminders};
+pub use self::reminders::{forget_reminders, next_reminder, remind, reminders};
 use super::{corrupt, number};
 use crate::domain::ladder::LadderState;
 use crate::domain::money::Money;
@@ -250,7 +250,7 @@ pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Subs
     row.map(Subscription::try_from).transpose()
 }
 
-/// Ends it now. `None`: there is none, or it had ended.
+/// Ends it now, without the offer that it had. `None`: there is none, or it had ended.
 pub async fn end(
     connection: &mut PgConnection,
     id: Uuid,
@@ -258,7 +258,10 @@ pub async fn end(
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<Subscription>> {
     let done = sqlx::query!(
-        "UPDATE subscriptions SET status = 'ended', ended_at = $3, end_reason = $2, version = version + 1, updated_at = $3
+        "UPDATE subscriptions SET status = 'ended', ended_at = $3, end_reason = $2, version = version + 1,
+             pending_plan_name = CASE WHEN pending_invoice_id IS NULL THEN pending_plan_name END,
+             pending_entitlement_version = CASE WHEN pending_invoice_id IS NULL THEN pending_entitlement_version END,
+             pending_invoice_id = NULL, updated_at = $3
          WHERE id = $1 AND status <> 'ended'",
         id,
         reason,

@@ -34,7 +34,9 @@ impl Case {
         let invoice: Uuid = sqlx::query_scalar("SELECT id FROM invoices").fetch_one(pool).await.unwrap();
         let (now, usd) = (clock::now(), |minor| Money::new(minor, Currency::USD));
         record::record_payment(&world.desk, &by, invoice, usd(400), "B-1", now, now).await.unwrap();
-        record::give_credit(&world.desk, &by, customer, usd(250), "k", now).await.unwrap();
+        // In another currency: it pays no debt.
+        let euros = Money::new(250, "EUR".parse().unwrap());
+        record::give_credit(&world.desk, &by, customer, euros, "k", now).await.unwrap();
         Self { world, customer, subscription, instance }
     }
 

@@ -19,15 +19,15 @@ use uuid::Uuid;
 use crate::world::World;
 
 /// A customer with one subscription, and a clock of its own.
-struct Case {
-    world: World,
-    customer: Uuid,
-    subscription: Uuid,
-    start: OffsetDateTime,
+pub(crate) struct Case {
+    pub(crate) world: World,
+    pub(crate) customer: Uuid,
+    pub(crate) subscription: Uuid,
+    pub(crate) start: OffsetDateTime,
 }
 
 impl Case {
-    async fn begin(pool: &PgPool, policy: ProvisionPolicy, plan: &str, trial: bool) -> Self {
+    pub(crate) async fn begin(pool: &PgPool, policy: ProvisionPolicy, plan: &str, trial: bool) -> Self {
         let world = World::ledger(pool, policy).await;
         let customer = world.directory.add("ada@example.com");
         let start = clock::now();
@@ -36,21 +36,21 @@ impl Case {
         Self { world, customer, subscription, start }
     }
 
-    fn day(&self, days: i64) -> OffsetDateTime {
+    pub(crate) fn day(&self, days: i64) -> OffsetDateTime {
         // A minute later, since the order came after the start was read.
         self.start + Duration::days(days) + Duration::minutes(1)
     }
 
-    async fn look(&self, days: i64) -> Subscription {
+    pub(crate) async fn look(&self, days: i64) -> Subscription {
         engine::run_due(&self.world.desk, self.day(days)).await.unwrap();
         self.now().await
     }
 
-    async fn now(&self) -> Subscription {
+    pub(crate) async fn now(&self) -> Subscription {
         subscriptions::find(&self.world.pool, self.subscription).await.unwrap().unwrap()
     }
 
-    async fn invoices(&self) -> Vec<Invoice> {
+    pub(crate) async fn invoices(&self) -> Vec<Invoice> {
         let filter = invoices::Filter { customer_id: Some(self.customer), ..invoices::Filter::default() };
         let (mut rows, _) =
             invoices::list(&self.world.pool, &filter, Page::try_new(1, 100).unwrap()).await.unwrap();
@@ -58,7 +58,13 @@ impl Case {
         rows
     }
 
-    async fn pay(&self, invoice: &Invoice, minor: i64, reference: &str, at: OffsetDateTime) -> Settled {
+    pub(crate) async fn pay(
+        &self,
+        invoice: &Invoice,
+        minor: i64,
+        reference: &str,
+        at: OffsetDateTime,
+    ) -> Settled {
         let mut tx = self.world.pool.begin().await.unwrap();
         let new = NewPayment {
             id: Uuid::now_v7(),
@@ -80,12 +86,12 @@ impl Case {
         settled
     }
 
-    async fn announced(&self, topic: &str) -> usize {
+    pub(crate) async fn announced(&self, topic: &str) -> usize {
         self.world.announced().await.into_iter().filter(|announced| announced == topic).count()
     }
 
     /// The books are balanced, say the same as the documents, and no number is missing.
-    async fn proof(&self) {
+    pub(crate) async fn proof(&self) {
         proof(&self.world.pool).await;
     }
 }
@@ -125,7 +131,10 @@ async fn an_unpaid_trial_climbs_the_ladder_and_a_payment_brings_it_back(pool: Pg
 
     let ended = case.look(14).await;
     let [invoice] = case.invoices().await.try_into().unwrap();
-    assert_eq!((ended.status, ended.status.billing_status().as_str()), (Status::PastDue, "payment_required"));
+    assert_eq!(
+        (ended.status, ended.status.billing_status(true).as_str()),
+        (Status::PastDue, "payment_required")
+    );
     assert_eq!((invoice.total.minor(), invoice.number.as_str()), (900, "INV-000001"));
     assert!(ended.status.may_run().is_ok(), "the instance goes on");
 

@@ -43,7 +43,7 @@ async fn pay(world: &World, invoice: &Invoice, at: OffsetDateTime) {
     record_payment(&world.desk, &by, invoice.id, invoice.balance, &reference, at, at).await.unwrap();
 }
 
-async fn tell(world: &World, topic: &str, customer: Uuid, instance: Uuid, subscription: &str) {
+pub(crate) async fn tell(world: &World, topic: &str, customer: Uuid, instance: Uuid, subscription: &str) {
     let fact = InstanceFact {
         instance_id: instance,
         customer_id: customer,
@@ -104,7 +104,10 @@ async fn a_reactivation_is_one_new_subscription_with_an_invoice(pool: PgPool) {
         assert_eq!(second.subscription.unwrap().id, new.id);
         assert_ne!(new.id, former);
         assert!(first.provision_now);
-        assert_eq!((first.billing_status.as_str(), new.plan_name.as_str()), ("paid", "standard-monthly"));
+        assert_eq!(
+            (first.billing_status.as_str(), new.plan_name.as_str()),
+            ("payment_required", "standard-monthly")
+        );
         assert_eq!(first.invoice.unwrap().total.unwrap().amount_minor, 1_900);
         assert_eq!(row(&world, &former).await.status, Status::Ended);
         // The word of the end comes at last, and is about the former one.

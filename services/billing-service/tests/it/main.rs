@@ -10,6 +10,7 @@ mod conformance;
 mod crashes;
 mod customers;
 mod deaths;
+mod debts;
 mod faults;
 mod life;
 mod mirror;

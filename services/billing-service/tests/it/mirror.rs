@@ -249,8 +249,8 @@ pub(crate) fn same_facts(lived: &[BTreeMap<String, i64>; 3]) {
             (topics::INVOICE_ISSUED, 2),
             (topics::PAYMENT_RECEIVED, 2),
             (topics::INVOICE_PAID, 2),
-            // The upgrade, the change that waits, its undo.
-            (topics::SUBSCRIPTION_CHANGED, 3),
+            // Two payments, the upgrade, the change that waits, its undo.
+            (topics::SUBSCRIPTION_CHANGED, 5),
             (topics::SUBSCRIPTION_UPGRADED, 1),
         ]),
         facts(&[
@@ -259,7 +259,7 @@ pub(crate) fn same_facts(lived: &[BTreeMap<String, i64>; 3]) {
             (topics::PAYMENT_RECEIVED, 1),
             (topics::INVOICE_PAID, 1),
             (topics::SUBSCRIPTION_CANCELLED, 2),
-            (topics::SUBSCRIPTION_CHANGED, 3),
+            (topics::SUBSCRIPTION_CHANGED, 4),
             (topics::SUBSCRIPTION_ENDED, 1),
             (topics::SERVICE_TERMINATED, 1),
         ]),

@@ -55,6 +55,7 @@ impl Case {
             customer_id: self.customer,
             subscription_id: None,
             kind: InvoiceKind::Manual,
+            claim: billing_service::domain::invoice::Claim::Debt,
             key: key.into(),
             currency: Currency::USD,
             lines,

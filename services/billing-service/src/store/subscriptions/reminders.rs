@@ -49,3 +49,23 @@ pub async fn remind(
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Forgets the trial reminders whose day before this end of the trial is still to come: they are sent again then.
+pub async fn forget_reminders(
+    connection: &mut PgConnection,
+    id: Uuid,
+    end: OffsetDateTime,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM subscription_reminders
+         WHERE subscription_id = $1 AND kind ~ '^trial-[0-9]+$'
+             AND $2::timestamptz - make_interval(days => split_part(kind, '-', 2)::int) > $3",
+        id,
+        end,
+        now,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
