@@ -124,11 +124,12 @@ fn same_features() -> Result<Outcome> {
 /// The third-party crates of a selection, a line each with version and features.
 fn features(selection: &[&str]) -> Result<Vec<String>> {
     let mut tree = cargo();
-    tree.args(["tree", "--prefix", "none", "--no-dedupe", "--edges", "normal,build,dev"]);
+    tree.args(["tree", "--prefix", "none", "--edges", "normal,build,dev"]);
     tree.args(["--format", "{p} {f}"]).args(selection);
     let text = process::run(&mut tree, None)?;
     let ours = root().display().to_string();
-    let mut lines: Vec<_> = text.lines().filter(|line| !line.contains(&ours)).map(str::to_owned).collect();
+    let lines = text.lines().map(|line| line.trim_end_matches(" (*)"));
+    let mut lines: Vec<_> = lines.filter(|line| !line.contains(&ours)).map(str::to_owned).collect();
     lines.sort();
     lines.dedup();
     Ok(lines)
