@@ -9,3 +9,4 @@ pub mod http;
 pub mod identity;
 pub mod page;
 pub mod process;
+pub mod text;
