@@ -55,6 +55,9 @@ pub enum Error {
     /// BIL-25: what the former subscription owes comes first.
     #[error("pay the open invoices of the instance first")]
     UnpaidInvoices,
+    /// BIL-10: a trial was asked for that cannot be given; billing says why.
+    #[error("{0}")]
+    TrialNotAvailable(String),
     /// INS-38.
     #[error("the instance is {0}: nothing failed that could be tried again")]
     NothingToRetry(Status),
@@ -121,6 +124,7 @@ impl Error {
             Self::NotTerminated(_) => "not_terminated",
             Self::StorageExceedsPlan(_) => "storage_exceeds_plan",
             Self::UnpaidInvoices => "unpaid_invoices",
+            Self::TrialNotAvailable(_) => "trial_not_available",
             Self::NothingToRetry(_) => "nothing_to_retry",
             Self::NotCancellable => "not_cancellable",
             Self::AlreadyRevealed => "already_revealed",
@@ -155,6 +159,7 @@ impl Error {
             | Self::NotTerminated(_)
             | Self::StorageExceedsPlan(_)
             | Self::UnpaidInvoices
+            | Self::TrialNotAvailable(_)
             | Self::NothingToRetry(_)
             | Self::NotCancellable
             | Self::AlreadyRevealed

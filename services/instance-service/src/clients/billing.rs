@@ -230,6 +230,7 @@ fn placed(
             "plan_unavailable" => Error::PlanUnavailable(order.plan.clone()),
             "payment_required" => Error::PaymentRequired,
             "unpaid_invoices" => Error::UnpaidInvoices,
+            "trial_not_available" => Error::TrialNotAvailable(status.message().to_owned()),
             "provider_unavailable" => Error::Unavailable("billing"),
             // A field of the order that only billing can check, such as a discount code.
             "validation_failed" if !refusal.fields.is_empty() => Error::Invalid(refusal.fields),
