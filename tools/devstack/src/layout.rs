@@ -16,6 +16,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Whether this is the stack of `cargo xtask up` without another name.
+    pub fn is_of_the_developer(&self) -> bool {
+        self.dir.file_name().is_some_and(|name| name == "dev")
+    }
+
     /// Log files.
     pub fn logs(&self) -> PathBuf {
         self.dir.join("logs")

@@ -120,7 +120,12 @@ fn token_in(text: &str) -> Option<String> {
 }
 
 fn log_in(stack: &StackFile) -> Result<String> {
-    let body = json!({ "email": EMAIL, "password": PASSWORD });
+    token(stack, EMAIL, PASSWORD)
+}
+
+/// Logs somebody in and returns the access token.
+pub fn token(stack: &StackFile, email: &str, password: &str) -> Result<String> {
+    let body = json!({ "email": email, "password": password });
     let answer = expect(&call(stack, "/user/auth/login", &body)?, 200, "log in")?;
     Ok(text(&answer, "/tokens/access_token")?.to_owned())
 }

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod compose;
 mod demo;
+mod env;
 mod given;
 mod install;
 mod lint;
@@ -42,6 +43,8 @@ enum Task {
     Down(up::Down),
     /// Show the parts of the running stack
     Status,
+    /// Print what a shell needs to talk to the running stack: eval "$(cargo xtask env)"
+    Env,
     /// Show the log of one part
     Logs(logs::Logs),
     /// Run all tests against servers of their own
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Up(task) => task.run(&stack),
         Task::Down(task) => task.run(&stack),
         Task::Status => up::status(&stack),
+        Task::Env => env::run(&stack),
         Task::Logs(task) => task.run(&stack),
         Task::Test(task) => task.run(),
         Task::Lint(task) => Ok(task.run()),

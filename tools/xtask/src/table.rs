@@ -1,8 +1,8 @@
-//! The short table at the end of `up` and what `status` prints.
+//! The short table and the next steps at the end of `up`; `status` prints the table, too.
 
 use std::path::Path;
 
-use devstack::progress::{Progress, seconds};
+use devstack::progress::Progress;
 use devstack::stackfile::StackFile;
 
 use crate::demo::Demo;
@@ -39,9 +39,21 @@ pub fn print(progress: &Progress, stack: &StackFile, file: &Path, demo: Option<&
     row("all of it", &file.display().to_string());
 }
 
-/// Tells how long each stage took.
-pub fn stages(progress: &Progress) {
-    let stages: Vec<String> =
-        progress.stages().into_iter().map(|(name, time)| format!("{name} {}", seconds(time))).collect();
-    progress.line(&format!("  stages         {}", stages.join(", ")));
+/// What a person does first with a running stack.
+pub fn next_steps(progress: &Progress, stack: &StackFile) {
+    if stack.api.is_empty() {
+        return;
+    }
+    progress.line("\nNext steps:");
+    let docs = format!("open {}/instance/docs", stack.api);
+    for (command, what) in [
+        (docs.as_str(), "the API, with every route and body"),
+        ("eval \"$(cargo xtask env)\"", "API, ADMIN_TOKEN, KUBECONFIG, kubectl and psql for this shell"),
+        ("kubectl get deploy,pods -n odoo-instances", "the instances on Kubernetes"),
+        ("cargo xtask status", "what runs, and where"),
+        ("cargo xtask logs gateway --follow", "what a service says"),
+        ("cargo xtask down", "stops all of it; with --purge it also deletes the data"),
+    ] {
+        progress.line(&format!("  {command:<46} {what}"));
+    }
 }

@@ -201,10 +201,10 @@ impl Up {
         };
         let demo = demo.transpose()?;
         table::print(progress, &file, &layout.stack_file(), demo.as_ref());
-        table::stages(progress);
-        progress.line(&format!("  everything runs after {}", seconds(begun.elapsed())));
+        table::next_steps(progress, &file);
+        progress.line(&format!("\nEverything runs after {}.", seconds(begun.elapsed())));
         if !self.supervised {
-            progress.line("\nCtrl-C stops all of it.");
+            progress.line("Ctrl-C stops all of it.");
         }
         fs::write(ready_file(layout), b"").context("write the mark of a complete start")?;
 
@@ -298,10 +298,16 @@ fn running(layout: &Layout) -> Result<Option<i32>> {
     }
 }
 
-fn read_file(layout: &Layout) -> Result<StackFile> {
+/// The description of the running stack.
+pub fn read_file(layout: &Layout) -> Result<StackFile> {
     let path = layout.stack_file();
-    let bytes =
-        fs::read(&path).with_context(|| format!("read {}: the stack is still starting", path.display()))?;
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(_) if running(layout)?.is_some() => {
+            bail!("the stack is still starting: `cargo xtask status` tells how far it is")
+        }
+        Err(_) => bail!("no stack runs: `cargo xtask up` starts it"),
+    };
     serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))
 }
 
@@ -341,6 +347,14 @@ pub fn status(stack: &str) -> Result<ExitCode> {
         progress.line("no stack runs");
         return Ok(ExitCode::FAILURE);
     }
+    if let Some(since) = starting(&layout) {
+        progress.line(&format!(
+            "the stack is starting, for {} now; what it does: {}",
+            seconds(since),
+            stage_of(&layout)
+        ));
+        return Ok(ExitCode::FAILURE);
+    }
     let stack = read_file(&layout)?;
     let parts = http::get(&format!("{}/", stack.control)).send()?.json()?;
     let mut all_well = true;
@@ -359,6 +373,23 @@ pub fn status(stack: &str) -> Result<ExitCode> {
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// For how long a stack that runs has not been complete.
+fn starting(layout: &Layout) -> Option<Duration> {
+    if layout.stack_file().exists() {
+        return None;
+    }
+    // The lock is written once, at the start.
+    let begun = fs::metadata(layout.lock_file()).and_then(|file| file.modified()).ok()?;
+    Some(begun.elapsed().unwrap_or_default())
+}
+
+/// The last thing that a start told, where it wrote to a file.
+fn stage_of(layout: &Layout) -> String {
+    let log = fs::read_to_string(layout.logs().join("up.log")).unwrap_or_default();
+    let last = log.lines().rev().find(|line| !line.trim().is_empty());
+    last.map_or_else(|| "see its terminal".to_owned(), |line| line.trim().to_owned())
+}
+
 /// Where a part answers.
 fn address_of(stack: &StackFile, name: &str) -> String {
     let after_login =
@@ -371,7 +402,9 @@ fn address_of(stack: &StackFile, name: &str) -> String {
         "paynow-sim" => format!("switch {}", stack.paynow),
         "devnode" => format!("ingress {}, faults {}", stack.ingress, stack.devnode),
         service => match (stack.services.get(service), stack.grpc.get(service)) {
-            (Some(http), Some(grpc)) => format!("{http}, gRPC {}", grpc.trim_start_matches("http://")),
+            (Some(http), Some(grpc)) => {
+                format!("health and metrics {http}, gRPC {}", grpc.trim_start_matches("http://"))
+            }
             _ => String::new(),
         },
     }

@@ -35,7 +35,9 @@ pub(super) struct Addresses {
 }
 
 pub(super) fn choose_addresses(plan: &Plan) -> Result<Addresses> {
-    let mut ports = Ports::load(&plan.layout.dir.join("ports.json"));
+    let file = plan.layout.dir.join("ports.json");
+    let mut ports =
+        if plan.layout.is_of_the_developer() { Ports::load_well_known(&file) } else { Ports::load(&file) };
     let given = &plan.given;
     let mut place = |server: &Option<crate::given::Server>, name: &str| match server {
         Some(server) => Ok(server.at.clone()),

@@ -183,7 +183,9 @@ impl Stack {
                 .arg(&layout.programs)
                 .args(["--kubelet-listen", &listen(self.addresses.kubelet)])
                 .args(["--ingress-listen", &listen(self.addresses.ingress_port)])
-                .args(["--faults-listen", &listen(self.addresses.faults)]);
+                .args(["--faults-listen", &listen(self.addresses.faults)])
+                // Where nothing lasts, tests wait for containers that end again and again.
+                .args(["--restart-backoff", if self.plan.durable { "10s" } else { "2s" }]);
             self.launch("devnode", Unit::new(spec, PROGRAM_DEADLINE, move || ready.exists()))
         })
     }
