@@ -1,4 +1,4 @@
-//! The process dies at every place of `failpoint::MOVES`, once, while a tenant's database moves (REL-06, DBS-33). At the end always: allocation rows and
+//! The process dies at every place of `failpoint::MOVES` while a tenant's database moves (REL-06, DBS-33). At the end always: allocation rows and
 //! held slots = databases on the servers = counters, the data is whole, and no orphan is left.
 
 use contracts::database::v1::{BeginCopyResponse, CopyEnd};
@@ -6,15 +6,15 @@ use database_service::app::App;
 use database_service::app::allocate::{Outcome, Wanted};
 use database_service::app::moves::{End, Ends, Reserved, Synced, Wish};
 use database_service::domain::names::ExternalId;
-use database_service::failpoint::{self, FailPoint};
+use database_service::failpoint;
 use secrecy::ExposeSecret as _;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::crashes::{Lives, wipe};
+use crate::crashes::{Lives, consistent, two_servers};
 use crate::moves::copy;
-use crate::pool_server::{PoolServer, Tls};
-use crate::world::{World, settings};
+use crate::pool_server::PoolServer;
+use crate::world::settings;
 
 fn end(end: &End) -> CopyEnd {
     CopyEnd {
@@ -34,31 +34,6 @@ fn copied(ends: &Ends) {
         image: String::new(),
         ca_certificates: String::new(),
     });
-}
-
-/// The next process: whoever asked asks again, or nobody does and the sweep has to go on.
-async fn step<T: Send + 'static, F>(lives: &mut Lives, work: impl Fn(App) -> F) -> T
-where
-    F: Future<Output = Result<T, database_service::error::Error>> + Send + 'static,
-{
-    let was_dead = lives.dead;
-    let outcome = lives.call(work).await;
-    if lives.dead && !was_dead {
-        balanced(&lives.world.pool).await;
-    }
-    outcome
-}
-
-/// Counters = rows and held slots.
-async fn balanced(pool: &PgPool) {
-    let wrong: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM db_servers s WHERE current_instances <> (SELECT count(*) FROM allocations a WHERE a.db_server_id = s.id AND a.state <> 'purged')
-             + (SELECT count(*) FROM moves m WHERE m.holds_server_id = s.id)",
-    )
-    .fetch_all(pool)
-    .await
-    .unwrap();
-    assert!(wrong.is_empty(), "counters of {wrong:?} are not their rows");
 }
 
 /// Databases and roles of tenants.
@@ -85,16 +60,17 @@ async fn tenant(lives: &Lives, server: &PoolServer) -> PgConnection {
 
 async fn reserve(lives: &mut Lives, id: Uuid) -> Reserved {
     let instance = ExternalId::try_new("mover").unwrap();
-    step(lives, move |app| {
-        let instance = instance.clone();
-        async move { app.reserve_move(id, &instance, &Wish::default()).await }
-    })
-    .await
+    lives
+        .call(move |app| {
+            let instance = instance.clone();
+            async move { app.reserve_move(id, &instance, &Wish::default()).await }
+        })
+        .await
 }
 
 /// As the worker does it: begin, copy, compare, let the tenant write a row, copy what changed, compare.
 async fn copy_and_compare(lives: &mut Lives, first: &PoolServer, id: Uuid) {
-    let ends = step(lives, move |app| async move { app.begin_copy(id).await }).await;
+    let ends = lives.call(move |app| async move { app.begin_copy(id).await }).await;
     copied(&ends);
     until(lives, "the comparison beside the work", move |app| async move { app.compare_copy(id).await })
         .await;
@@ -121,7 +97,7 @@ where
     F: Future<Output = Result<bool, database_service::error::Error>> + Send + 'static,
 {
     let mut asked = 0;
-    while !step(lives, &work).await {
+    while !lives.call(&work).await {
         asked += 1;
         assert!(asked < 600, "{what} does not end");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -133,21 +109,32 @@ async fn sweep(lives: &mut Lives) {
         .execute(&lives.world.pool)
         .await
         .unwrap();
-    step(lives, |app| async move { Ok(app.sweep().await?) }).await;
+    lives.call(|app| async move { Ok(app.sweep().await?) }).await;
 }
 
 /// A whole copy that is given up.
 async fn give_up(lives: &mut Lives, first: &PoolServer, second: &PoolServer, id: Uuid) {
     assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
     copy_and_compare(lives, first, id).await;
-    assert_eq!(step(lives, move |app| async move { app.abort_move(id).await }).await, "aborted");
-    balanced(&lives.world.pool).await;
+    assert_eq!(lives.call(move |app| async move { app.abort_move(id).await }).await, "aborted");
+    consistent(&lives.world.pool, &[]).await;
     assert_eq!((made(first).await, made(second).await), ((1, 1), (0, 0)));
     assert_eq!(rows(lives, first).await, 301, "as it was");
 }
 
-/// A tenant whose first move may be given up, whose last one ends, and whose source is dropped in its time; the process dies once on the way.
-async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer, given_up_first: bool) {
+/// How a life goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// A move, then the end of its source.
+    Moves,
+    /// A whole copy is given up.
+    GivesUp,
+    /// The one after the other.
+    GivesUpAndMoves,
+}
+
+/// A tenant whose move ends, or is given up.
+async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer, course: Course) {
     let wanted = Wanted::parse("mover", "customer", "starter", false).unwrap();
     assert_eq!(lives.world.app.allocate(wanted.clone()).await.unwrap(), Outcome::Provisioning);
     let spec = lives.world.specs().await.pop().unwrap();
@@ -173,20 +160,31 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
     lives.world.build_from(&other, second).await;
     lives.bring_up(&other, second).await;
 
-    if given_up_first {
-        give_up(lives, first, second, id).await;
+    if course == Course::Moves {
+        lives.call(move |app| async move { app.abort_move(id).await }).await;
     } else {
-        step(lives, move |app| async move { app.abort_move(id).await }).await;
+        give_up(lives, first, second, id).await;
     }
+    if course != Course::GivesUp {
+        move_over(lives, first, second, &other.id).await;
+    }
+    assert_eq!(lives.world.statuses().await.len(), 2, "no server more than it takes");
+    let purge = database_service::domain::ReleaseMode::Purge;
+    lives.world.app.release(&ExternalId::try_new("mover").unwrap(), purge).await.unwrap();
+    assert_eq!((made(first).await, made(second).await), ((0, 0), (0, 0)));
+}
+
+/// A move to the other server, until its source is dropped in its time.
+async fn move_over(lives: &mut Lives, first: &PoolServer, second: &PoolServer, target: &str) {
     let written = rows(lives, first).await;
 
     let id = Uuid::now_v7();
     assert!(matches!(reserve(lives, id).await, Reserved::Held(_)));
     copy_and_compare(lives, first, id).await;
-    let (_, server, _) = step(lives, move |app| async move { app.switch_move(id).await }).await;
-    assert_eq!(server.id.to_string(), other.id);
+    let (_, server, _) = lives.call(move |app| async move { app.switch_move(id).await }).await;
+    assert_eq!(server.id.to_string(), target);
     sweep(lives).await;
-    balanced(&lives.world.pool).await;
+    consistent(&lives.world.pool, &[]).await;
     assert_eq!((made(first).await, made(second).await), ((1, 1), (1, 1)), "the source is kept");
     let closed: bool = sqlx::query_scalar("SELECT closed_at IS NOT NULL FROM moves WHERE id = $1")
         .bind(id)
@@ -201,45 +199,41 @@ async fn life(lives: &mut Lives, first: &mut PoolServer, second: &mut PoolServer
         .await
         .unwrap();
     sweep(lives).await;
-    balanced(&lives.world.pool).await;
+    consistent(&lives.world.pool, &[]).await;
     assert_eq!((made(first).await, made(second).await), ((0, 0), (1, 1)));
     assert_eq!(rows(lives, second).await, written + 1);
-    assert_eq!(lives.world.statuses().await.len(), 2, "no server more than it takes");
-    let purge = database_service::domain::ReleaseMode::Purge;
-    lives.world.app.release(&ExternalId::try_new("mover").unwrap(), purge).await.unwrap();
-    assert_eq!((made(first).await, made(second).await), ((0, 0), (0, 0)));
 }
 
-async fn die_everywhere(pool: PgPool, forgotten: bool) {
-    let (mut first, mut second) = {
-        let password = database_service::secrets::generate_password().unwrap();
-        let config = "max_connections = 100\n";
-        let tls = Tls::of_a_stranger();
-        tokio::join!(
-            PoolServer::start_with_tls(&password, config, &tls),
-            PoolServer::start_with_tls(&password, config, &tls)
-        )
-    };
-    for place in failpoint::MOVES {
-        wipe(&pool).await;
-        let world = World::still(&pool, settings(1)).await;
-        let dying = world.app.clone().dying_at(FailPoint::new(place, || panic!("the process dies here")));
-        let mut lives = Lives { world, dying, dead: false, forgotten };
-        // These are reached by a move that ends: what is given up before has other deaths.
-        let late = ["move.before_switch", "move.switched", "move.source_closed"].contains(&place);
-        life(&mut lives, &mut first, &mut second, !late).await;
-        assert!(lives.dead, "nothing died at {place}");
-    }
-}
-
-/// REL-06, DBS-33: the worker asks again.
+/// REL-06, DBS-33: the worker asks again, however often the process dies: at every place on the way.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_in_a_move_is_mended_by_the_next_call(pool: PgPool) {
-    die_everywhere(pool, false).await;
+    let (mut first, mut second) = two_servers().await;
+    let mut lives = Lives::new(&pool, settings(1), &failpoint::MOVES, false).await;
+    life(&mut lives, &mut first, &mut second, Course::GivesUpAndMoves).await;
+    assert_eq!(lives.fail.left(), [""; 0], "nobody died there");
+
+    let mut lives = Lives::new(&pool, settings(1), &failpoint::MOVES, false).await;
+    life(&mut lives, &mut first, &mut second, Course::Moves).await;
+    assert_eq!(
+        lives.fail.left(),
+        ["move.aborting", "move.leftover_dropped"],
+        "what only an end by force comes to"
+    );
 }
 
 /// REL-06, DBS-33: the sweep comes first, and the call finds what it left.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_in_a_move_is_no_trouble_for_the_sweep(pool: PgPool) {
-    die_everywhere(pool, true).await;
+    let (mut first, mut second) = two_servers().await;
+    for place in failpoint::MOVES {
+        let course = match place {
+            // Only a move that ends comes to these.
+            "move.before_switch" | "move.switched" | "move.source_closed" => Course::Moves,
+            "move.aborting" => Course::GivesUpAndMoves,
+            _ => Course::GivesUp,
+        };
+        let mut lives = Lives::new(&pool, settings(1), &[place], true).await;
+        life(&mut lives, &mut first, &mut second, course).await;
+        assert_eq!(lives.fail.left(), [""; 0], "nobody died there");
+    }
 }

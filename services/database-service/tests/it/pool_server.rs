@@ -119,9 +119,12 @@ impl PoolServer {
             .collect::<Vec<_>>()
             .join("\n");
         let file = folder.path().join("data/postgresql.conf");
-        let fixed = "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nshared_buffers = '32MB'\nfsync = off\n";
+        let fixed = format!(
+            "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nshared_buffers = '32MB'\nfsync = off\n",
+            folder.path().display()
+        );
         let existing = std::fs::read_to_string(&file).expect("configuration");
-        std::fs::write(&file, [existing.as_str(), "\n", &config, fixed].concat()).expect("configuration");
+        std::fs::write(&file, [existing.as_str(), "\n", &config, &fixed].concat()).expect("configuration");
         Self {
             volume,
             folder,
@@ -228,9 +231,15 @@ impl PoolServer {
         self.admin_in("postgres").await
     }
 
-    /// The same in another database.
+    /// The same in another database. By the socket in its folder: what a test looks up needs no TLS, whose handshake takes longer than the answer.
     pub async fn admin_in(&self, database: &str) -> PgConnection {
-        self.try_connect("pool_admin", self.password.expose_secret(), database).await.expect("administrator")
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(self.folder.path())
+            .port(self.port)
+            .username("pool_admin")
+            .password(self.password.expose_secret())
+            .database(database);
+        PgConnection::connect_with(&options).await.expect("administrator")
     }
 
     /// A session of anybody.
