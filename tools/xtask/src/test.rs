@@ -1,4 +1,5 @@
-//! `test`: a stack of its own in a scratch folder, all tests with nextest in two passes, and nothing left behind.
+//! `test`: a stack of its own in a scratch folder, all tests with nextest in two passes, and nothing left behind. With `--quick` one pass
+//! without a cluster, for the inner loop.
 //!
 //! The second pass runs the tests that make faults (the test binary `faults` of `tests/e2e`), one after the other: they stop servers
 //! that the other tests use.
@@ -43,11 +44,22 @@ enum Servers {
 #[derive(Debug, Args)]
 pub struct Test {
     /// Start less than everything, for tests that need less
-    #[arg(long, value_enum, default_value = "all", default_value_if("killbill", "true", "basic"))]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "all",
+        default_value_ifs([("killbill", "true", "basic"), ("quick", "true", "basic")])
+    )]
     servers: Servers,
     /// Run the conformance tests of the billing providers, with a real Kill Bill among them (KILLBILL_URL: the one there); it is started first
     #[arg(long)]
     killbill: bool,
+    /// Run what needs no cluster: unit tests, and the tests of services against PostgreSQL, RabbitMQ and Redis
+    #[arg(long, conflicts_with_all = ["servers", "killbill"])]
+    quick: bool,
+    /// How many tests run at once; twice as many as there are cores when nothing is said
+    #[arg(long, env = THREADS, hide_env_values = true)]
+    threads: Option<u16>,
     /// Keep the scratch folder
     #[arg(long)]
     keep: bool,
@@ -60,6 +72,9 @@ pub struct Test {
 
 /// How soon the worker looks again, and takes over from one that died: the tests kill dozens of them and wait each time.
 const IMPATIENCE: [(&str, &str); 2] = [("WORKER_LEASE_SECONDS", "6"), ("WORKER_SWEEP_SECONDS", "15")];
+
+/// How many tests nextest runs at once.
+const THREADS: &str = "NEXTEST_TEST_THREADS";
 
 /// What `--killbill` runs unless it is told otherwise.
 const CONFORMANCE: [&str; 4] = ["-p", "billing-service", "-E", "test(conformance)"];
@@ -214,6 +229,11 @@ impl Test {
         command.arg("--binaries-metadata").arg(&built.binaries);
         command.arg("--cargo-metadata").arg(&built.cargo);
         command.args(filters);
+        if profile != "faults" && self.threads.is_none() {
+            // A test that waits most of its time takes one of them, any other one two; see `.config/nextest.toml`.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            command.env(THREADS, (2 * cores).to_string());
+        }
         command
     }
 
@@ -239,7 +259,8 @@ impl Test {
                     std::thread::sleep(std::time::Duration::from_millis(200));
                 }
             });
-            let outcome = ["default", "faults"].into_iter().try_fold(true, |passed, profile| {
+            let profiles: &[&str] = if self.quick { &["quick"] } else { &["default", "faults"] };
+            let outcome = profiles.iter().try_fold(true, |passed, profile| {
                 if watch.signals.try_recv().is_ok() {
                     bail!("interrupted");
                 }
