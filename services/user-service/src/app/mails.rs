@@ -39,7 +39,9 @@ impl App {
         let token = RandomToken::try_new()?;
         {
             let mut db = self.pool.acquire().await?;
-            mails::add_token(&mut db, mail.id, &token.hash(), now + mail.kind.life(), now).await?;
+            if !mails::add_token(&mut db, mail.id, &token.hash(), now + mail.kind.life(), now).await? {
+                return Ok(());
+            }
         }
         let template = match mail.kind {
             Kind::Verification => "email_verification",

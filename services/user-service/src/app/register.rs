@@ -2,6 +2,7 @@
 
 use contracts::events::topics::CUSTOMER_REGISTERED;
 use runtime::identity::Role;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::{App, Client, announce, audit_own};
@@ -12,6 +13,9 @@ use crate::store::{mails, users};
 
 impl App {
     /// Opens an account, or tells the owner of the address that somebody tried; the id is then a random one.
+    ///
+    /// Until an address is proved, nobody knows who registered it. What the newest registration says (password, person, consents) replaces what
+    /// earlier ones said, and their links are void: whoever opens the newest mail proves the registration that caused it.
     pub async fn register(&self, registration: &Registration, client: &Client) -> Result<Uuid, Error> {
         let password_hash = self.passwords.hash(registration.password.expose()).await?;
         let now = runtime::clock::now();
@@ -30,12 +34,40 @@ impl App {
             announce(&mut tx, CUSTOMER_REGISTERED, id, None, now).await?;
             audit_own(&mut tx, id, "account.registered", client, now).await?;
         } else {
-            remind_owner(&mut tx, &registration.email, now).await?;
+            let replaced = replace_unproven(&mut tx, &user, client, now).await?;
+            if !replaced {
+                remind_owner(&mut tx, &registration.email, now).await?;
+            }
         }
         tx.commit().await?;
         self.wake.mails.notify_one();
         Ok(id)
     }
+}
+
+/// Puts a registration in the place of an earlier one of the same, unproven address. False: the address is proved, or its owner was mailed too
+/// often within an hour; then nothing of the earlier registration changes, and its links stay good.
+async fn replace_unproven(
+    tx: &mut sqlx::PgConnection,
+    newest: &users::NewUser<'_>,
+    client: &Client,
+    now: time::OffsetDateTime,
+) -> Result<bool, Error> {
+    let Some(found) = users::find_by_email(tx, &newest.registration.email).await? else { return Ok(false) };
+    let Some(owner) = users::lock(tx, found.id).await? else { return Ok(false) };
+    if owner.verified_at.is_some() || !owner.is_active {
+        return Ok(false);
+    }
+    let mut change = tx.begin().await?;
+    mails::void(&mut change, owner.id, mails::Kind::Verification).await?;
+    if !mails::request(&mut change, owner.id, mails::Kind::Verification, false, now).await? {
+        change.rollback().await?;
+        return Ok(false);
+    }
+    users::replace_registration(&mut change, owner.id, newest, now).await?;
+    audit_own(&mut change, owner.id, "account.registered_again", client, now).await?;
+    change.commit().await?;
+    Ok(true)
 }
 
 /// Whoever owns the address gets the mail that helps: the link to prove it, or the link to a new password.

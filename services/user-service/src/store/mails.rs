@@ -112,16 +112,18 @@ pub async fn claim(
     Ok(due.collect())
 }
 
-/// Adds a token to a request.
+/// Adds a token to a request; false when the request was dropped meanwhile, and nothing is to be sent.
 pub async fn add_token(
     db: &mut PgConnection,
     request: Uuid,
     hash: &TokenHash,
     expires_at: OffsetDateTime,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO mail_tokens (token_hash, mail_request_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO mail_tokens (token_hash, mail_request_id, created_at, expires_at)
+         SELECT $1::bytea, id, $3::timestamptz, $4::timestamptz FROM mail_requests
+         WHERE id = $2 AND state = 'pending' FOR SHARE",
         hash.as_slice(),
         request,
         now,
@@ -129,7 +131,7 @@ pub async fn add_token(
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// notification-service has it.
@@ -217,6 +219,26 @@ pub async fn use_up(db: &mut PgConnection, user: Uuid, kind: Kind, now: OffsetDa
     .await?;
     sqlx::query!(
         "UPDATE mail_requests SET state = 'dropped' WHERE user_id = $1 AND kind = $2 AND state = 'pending'",
+        user,
+        kind.word()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Makes every link of the kind worthless, sent or not. The requests stay: they count for the limit of an hour.
+pub async fn void(db: &mut PgConnection, user: Uuid, kind: Kind) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE mail_requests SET state = 'dropped' WHERE user_id = $1 AND kind = $2 AND state = 'pending'",
+        user,
+        kind.word()
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM mail_tokens
+         WHERE mail_request_id IN (SELECT id FROM mail_requests WHERE user_id = $1 AND kind = $2)",
         user,
         kind.word()
     )

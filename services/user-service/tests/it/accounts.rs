@@ -8,7 +8,7 @@ use sqlx::{PgPool, Row as _};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::world::{World, fields, reason, registration, token_of, variables};
+use crate::world::{PASSWORD, World, fields, reason, registration, token_of, variables};
 
 /// USR-01: every sent field is in the row, with the terms' version and time.
 #[sqlx::test(migrations = "./migrations")]
@@ -72,6 +72,60 @@ async fn a_second_registration_looks_like_the_first_and_tells_the_owner(pool: Pg
     world.verify(&again).await.unwrap();
     world.register("ada@example.com").await;
     world.mailed_token(owner, "password_reset", 1).await;
+}
+
+/// USR-02, USR-07: whoever registers a foreign address first gets nothing of the account that its owner confirms.
+#[sqlx::test(migrations = "./migrations")]
+async fn the_newest_registration_of_an_unproven_address_is_the_one_that_is_confirmed(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let foreign = RegisterRequest {
+        password: "Attacker-Pw-1!".into(),
+        first_name: "Mallory".into(),
+        marketing_consent: true,
+        phone: Some("+263771234567".into()),
+        ..registration("ada@example.com")
+    };
+    let first = world.auth().register(foreign).await.unwrap().into_inner();
+    let id: Uuid = first.customer_id.parse().unwrap();
+    let old = world.mailed_token(id, "email_verification", 1).await;
+    world.mails_settled().await;
+
+    world.auth().register(registration("ada@example.com")).await.unwrap();
+    let new = world.mailed_token(id, "email_verification", 2).await;
+
+    assert_eq!(reason(&world.verify(&old).await.unwrap_err()), "invalid_token");
+    world.verify(&new).await.unwrap();
+    world.login("ada@example.com", PASSWORD).await.unwrap();
+    let refused = world.login("ada@example.com", "Attacker-Pw-1!").await.unwrap_err();
+    assert_eq!(reason(&refused), "invalid_credentials");
+    let row = sqlx::query("SELECT * FROM users WHERE id = $1").bind(id).fetch_one(&pool).await.unwrap();
+    assert_eq!((row.get::<&str, _>("first_name"), row.get::<&str, _>("phone")), ("Ada", ""));
+    assert!(!row.get::<bool, _>("marketing_consent"), "consents are the owner's");
+}
+
+/// USR-02: a proved account is not touched by registrations, and after five mails in an hour an unproven one is not either.
+#[sqlx::test(migrations = "./migrations")]
+async fn registrations_replace_nothing_that_is_proved_and_void_no_link_without_a_newer_one(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let again = || RegisterRequest { first_name: "Mallory".into(), ..registration("ada@example.com") };
+    let id = world.register("ada@example.com").await;
+    for _ in 0..6 {
+        world.mails_settled().await;
+        world.auth().register(again()).await.unwrap();
+    }
+    world.mails_settled().await;
+    let sent = world.mails(id, "email_verification");
+    assert_eq!(sent.len(), 5);
+    world.verify(&token_of(&sent[4])).await.unwrap();
+
+    world.auth().register(RegisterRequest { first_name: "Eve".into(), ..again() }).await.unwrap();
+
+    let name: String = sqlx::query_scalar("SELECT first_name FROM users WHERE id = $1")
+        .bind(id)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(name, "Mallory");
 }
 
 /// USR-03, USR-05

@@ -54,6 +54,38 @@ pub async fn insert(db: &mut PgConnection, user: &NewUser<'_>, now: OffsetDateTi
     Ok(done.rows_affected() == 1)
 }
 
+/// What a newer registration of the same address says takes the place of what an earlier one said.
+pub async fn replace_registration(
+    db: &mut PgConnection,
+    id: Uuid,
+    newest: &NewUser<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    let told = newest.registration;
+    sqlx::query!(
+        "UPDATE users SET password_hash = $2, password_reset_needed = false, first_name = $3, last_name = $4,
+                phone = $5, company = $6, country = $7, timezone = $8, language = $9, avatar_url = '',
+                terms_version = $10, terms_accepted_at = $11, marketing_consent = $12, updated_at = $11,
+                version = version + 1
+         WHERE id = $1 AND verified_at IS NULL",
+        id,
+        newest.password_hash,
+        told.first_name,
+        told.last_name,
+        told.phone,
+        told.company,
+        told.country,
+        told.timezone,
+        told.language,
+        newest.terms_version,
+        now,
+        told.marketing_consent
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Marks the address as proved; false when it was already.
 pub async fn verify(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
