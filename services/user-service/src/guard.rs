@@ -1,7 +1,8 @@
 //! The brute-force guard (USR-16): counters of failed log-ins per account and per client address in Redis.
 //!
-//! A try is counted before the password is compared, so that parallel tries cannot slip through; success takes it back. After the limit each
-//! further failure closes the door for 30 s, doubling up to 15 min. Keys hold hashes, no addresses. Redis away: no log-in (REL-07).
+//! No more passwords are compared at once than failures are left, so that parallel tries cannot slip through; who comes in between waits for
+//! those in work, which is a moment for somebody whose password is right. After the limit each further failure closes the door for 30 s,
+//! doubling up to 15 min. Keys hold hashes, no addresses. Redis away: no log-in (REL-07).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,37 +18,58 @@ use crate::error::Error;
 /// Failures are forgotten this long after the last one.
 const MEMORY_MS: u64 = 3_600_000;
 
-/// KEYS: count and block of the account, count and block of the address. ARGV: both limits (0: not counted), memory.
-/// Answer: milliseconds to wait (0: go on), and 1 when this try closed the account for the first time.
+/// A try whose process died is out of work after this time.
+const IN_WORK_MS: u64 = 15_000;
+/// Longest wait for tries that are in work, and the pause between two looks.
+const QUEUE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(50));
+
+/// KEYS: failures, block and tries in work of the account, the same of the address. ARGV: both limits (0: not counted), life of a try in work.
+/// Answer: milliseconds to wait because the door is closed; 0: go on; -1: ask again, as many are in work as there are failures left.
 const BEGIN: &str = r"
 local wait = 0
-for i = 1, 2 do
-  local left = redis.call('PTTL', KEYS[i * 2])
+for i = 0, 1 do
+  local left = redis.call('PTTL', KEYS[i * 3 + 2])
   if left > wait then wait = left end
 end
-if wait > 0 then return {wait, 0} end
+if wait > 0 then return wait end
+for i = 0, 1 do
+  local limit = tonumber(ARGV[i + 1])
+  local working = tonumber(redis.call('GET', KEYS[i * 3 + 3]) or '0')
+  local failed = tonumber(redis.call('GET', KEYS[i * 3 + 1]) or '0')
+  if limit > 0 and working > 0 and failed + working >= limit then return -1 end
+end
+for i = 0, 1 do
+  redis.call('INCR', KEYS[i * 3 + 3])
+  redis.call('PEXPIRE', KEYS[i * 3 + 3], ARGV[3])
+end
+return 0
+";
+
+/// The password was wrong. KEYS as above. ARGV: both limits, memory of failures. Answer: 1 when this closes the account for the first time.
+const FAIL: &str = r"
 local first = 0
-for i = 1, 2 do
-  local limit = tonumber(ARGV[i])
+for i = 0, 1 do
+  local limit = tonumber(ARGV[i + 1])
+  if tonumber(redis.call('GET', KEYS[i * 3 + 3]) or '0') > 0 then redis.call('DECR', KEYS[i * 3 + 3]) end
   if limit > 0 then
-    local count = redis.call('INCR', KEYS[i * 2 - 1])
-    redis.call('PEXPIRE', KEYS[i * 2 - 1], ARGV[3])
+    local count = redis.call('INCR', KEYS[i * 3 + 1])
+    redis.call('PEXPIRE', KEYS[i * 3 + 1], ARGV[3])
     if count >= limit then
       local pause = math.min(30000 * 2 ^ math.min(count - limit, 10), 900000)
-      redis.call('SET', KEYS[i * 2], '1', 'PX', string.format('%d', pause))
-      if i == 1 and count == limit then first = 1 end
+      redis.call('SET', KEYS[i * 3 + 2], '1', 'PX', string.format('%d', pause))
+      if i == 0 and count == limit then first = 1 end
     end
   end
 end
-return {0, first}
+return first
 ";
 
-/// The try was no failure: forget the account's failures (ARGV 1 = 'all') or take one back, and take one back of the address.
+/// The try was no failure. ARGV 1 = 'all': the failures of the account are forgotten.
 const FORGIVE: &str = r"
-redis.call('DEL', KEYS[2], KEYS[4])
-if ARGV[1] == 'all' then redis.call('DEL', KEYS[1])
-elseif redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECR', KEYS[1]) end
-if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('DECR', KEYS[3]) end
+for i = 0, 1 do
+  if tonumber(redis.call('GET', KEYS[i * 3 + 3]) or '0') > 0 then redis.call('DECR', KEYS[i * 3 + 3]) end
+end
+if ARGV[1] == 'all' then redis.call('DEL', KEYS[1], KEYS[2]) end
 return 1
 ";
 
@@ -55,10 +77,7 @@ return 1
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// Go on.
-    Open {
-        /// If this try fails, the account is blocked now for the first time: tell its owner.
-        blocks_account: bool,
-    },
+    Open,
     /// Closed for this long.
     Blocked(Duration),
 }
@@ -66,7 +85,7 @@ pub enum Entry {
 /// The keys of one try.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    keys: [String; 4],
+    keys: Vec<String>,
     address_known: bool,
 }
 
@@ -78,6 +97,7 @@ pub struct LoginGuard {
     account_limit: u32,
     address_limit: u32,
     begin: Script,
+    fail: Script,
     forgive: Script,
 }
 
@@ -105,6 +125,7 @@ impl LoginGuard {
             account_limit,
             address_limit,
             begin: Script::new(BEGIN),
+            fail: Script::new(FAIL),
             forgive: Script::new(FORGIVE),
         })
     }
@@ -122,30 +143,46 @@ impl LoginGuard {
     /// The keys of a try. `account` is the address as typed, known or not.
     pub fn attempt(&self, account: &str, address: Option<IpAddr>) -> Attempt {
         let account = digest("account", &account.trim().to_ascii_lowercase());
-        let ip = digest("address", &address.map(|ip| ip.to_canonical().to_string()).unwrap_or_default());
+        let ip = digest("address", &address.map(network_of).unwrap_or_default());
         let key = |kind: &str, of: &str| format!("{}:login:{kind}:{of}", self.prefix);
-        Attempt {
-            keys: [key("count", &account), key("block", &account), key("count", &ip), key("block", &ip)],
-            address_known: address.is_some(),
+        let keys = |of: &str| [key("failed", of), key("block", of), key("working", of)];
+        Attempt { keys: [keys(&account), keys(&ip)].concat(), address_known: address.is_some() }
+    }
+
+    /// Lets the try in, unless the door is closed. It counts as in work until [`Self::failed`], [`Self::succeeded`] or [`Self::abandoned`].
+    pub async fn begin(&self, attempt: &Attempt) -> Result<Entry, Error> {
+        let (longest, pause) = QUEUE;
+        let end = tokio::time::Instant::now() + longest;
+        loop {
+            let mut call = self.begin.prepare_invoke();
+            for key in &attempt.keys {
+                call.key(key);
+            }
+            call.arg(self.account_limit).arg(self.address_limit(attempt)).arg(IN_WORK_MS);
+            let wait: i64 = within_deadline(call.invoke_async(&mut self.connection.clone())).await?;
+            match u64::try_from(wait) {
+                Ok(0) => return Ok(Entry::Open),
+                // Whole seconds: that is what Retry-After can say.
+                Ok(wait) => return Ok(Entry::Blocked(Duration::from_secs(wait.div_ceil(1000)))),
+                Err(_) if tokio::time::Instant::now() < end => tokio::time::sleep(pause).await,
+                Err(_) => return Ok(Entry::Blocked(Duration::from_secs(1))),
+            }
         }
     }
 
-    /// Counts the try, unless the door is closed.
-    pub async fn begin(&self, attempt: &Attempt) -> Result<Entry, Error> {
-        let mut call = self.begin.prepare_invoke();
+    /// The password was wrong. True when this closes the account for the first time: tell its owner.
+    pub async fn failed(&self, attempt: &Attempt) -> Result<bool, Error> {
+        let mut call = self.fail.prepare_invoke();
         for key in &attempt.keys {
             call.key(key);
         }
-        let address_limit = if attempt.address_known { self.address_limit } else { 0 };
-        call.arg(self.account_limit).arg(address_limit).arg(MEMORY_MS);
-        let (wait, first): (u64, u8) =
-            within_deadline(call.invoke_async(&mut self.connection.clone())).await?;
-        Ok(if wait > 0 {
-            // Whole seconds: that is what Retry-After can say.
-            Entry::Blocked(Duration::from_secs(wait.div_ceil(1000)))
-        } else {
-            Entry::Open { blocks_account: first == 1 }
-        })
+        call.arg(self.account_limit).arg(self.address_limit(attempt)).arg(MEMORY_MS);
+        let first: u8 = within_deadline(call.invoke_async(&mut self.connection.clone())).await?;
+        Ok(first == 1)
+    }
+
+    fn address_limit(&self, attempt: &Attempt) -> u32 {
+        if attempt.address_known { self.address_limit } else { 0 }
     }
 
     /// The password was right: the account starts anew.
@@ -164,9 +201,9 @@ impl LoginGuard {
             call.key(key);
         }
         call.arg(what);
-        // The try is over; a counter that is one too high only makes the guard stricter.
+        // The try is over; one that is still counted as in work only makes others wait for some seconds.
         if let Err(error) = within_deadline(call.invoke_async::<i64>(&mut self.connection.clone())).await {
-            tracing::warn!(reason = error.reason(), "a counter of failed log-ins was not taken back");
+            tracing::warn!(reason = error.reason(), "a log-in is counted as in work still");
         }
     }
 }
@@ -187,4 +224,30 @@ async fn within_deadline<T>(call: impl Future<Output = redis::RedisResult<T>>) -
 
 fn digest(kind: &str, text: &str) -> String {
     hex::encode(&Sha256::new().chain_update(kind).chain_update([0]).chain_update(text).finalize()[..16])
+}
+
+/// What counts as one address: whoever has one of version 6 has 2^64 of them.
+fn network_of(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// USR-16
+    #[test]
+    fn a_line_with_many_addresses_is_one_address() {
+        let network = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:203.0.113.9"), "203.0.113.9");
+        assert_ne!(network("203.0.113.9"), network("203.0.113.10"));
+    }
 }

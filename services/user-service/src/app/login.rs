@@ -65,15 +65,15 @@ impl App {
             return Err(Error::invalid("password", "must have from 1 to 128 characters"));
         }
         let attempt = self.guard.attempt(credentials.email, client.ip);
-        let blocks_account = match self.guard.begin(&attempt).await? {
-            Entry::Open { blocks_account } => blocks_account,
-            Entry::Blocked(wait) => return Err(Error::RateLimited(wait)),
-        };
+        if let Entry::Blocked(wait) = self.guard.begin(&attempt).await? {
+            return Err(Error::RateLimited(wait));
+        }
         let compared = self.compare(credentials).await;
         let (user, outdated) = match compared {
             Ok((Some(user), Verdict::Right { outdated })) => (user, outdated),
             Ok((known, _)) => {
-                if let Some(user) = known.filter(|user| blocks_account && user.is_active) {
+                let closed_now = self.guard.failed(&attempt).await?;
+                if let Some(user) = known.filter(|user| closed_now && user.is_active) {
                     self.tell_owner(&user, client).await?;
                 }
                 return Err(Error::InvalidCredentials);

@@ -123,7 +123,7 @@ impl App {
         let attempt = self.guard.attempt(&user.email, client.ip);
         let guarded = match self.guard.begin(&attempt).await {
             Ok(Entry::Blocked(wait)) => return Err(Error::RateLimited(wait)),
-            Ok(Entry::Open { .. }) => true,
+            Ok(Entry::Open) => true,
             Err(_) => false,
         };
         match self.passwords.verify(Some(&user.password_hash), password).await? {
@@ -133,7 +133,12 @@ impl App {
                 }
                 Ok(())
             }
-            Verdict::Wrong => Err(Error::WrongPassword),
+            Verdict::Wrong => {
+                if guarded {
+                    self.guard.failed(&attempt).await?;
+                }
+                Err(Error::WrongPassword)
+            }
         }
     }
 }

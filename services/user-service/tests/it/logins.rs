@@ -176,6 +176,15 @@ async fn parallel_guesses_are_counted_before_they_are_compared(pool: PgPool) {
     assert_eq!(compared, 5);
 }
 
+/// USR-16: parallel log-ins with the right password are no attack, however many there are.
+#[sqlx::test(migrations = "./migrations")]
+async fn parallel_logins_of_the_owner_all_get_in(pool: PgPool) {
+    let world = World::with(&pool, Rules { login_max_failures_per_address: 5, ..rules() }).await;
+    let person = world.person(Role::Customer).await;
+    let logins = futures::future::join_all((0..12).map(|_| world.login(&person.email, PASSWORD))).await;
+    assert_eq!(logins.into_iter().flatten().count(), 12);
+}
+
 /// USR-16: success starts anew; the delay doubles up to fifteen minutes.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_delay_grows_and_success_resets_it(pool: PgPool) {
