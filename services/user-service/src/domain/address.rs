@@ -1,4 +1,4 @@
-//! E-mail addresses as the platform accepts them: plain ASCII, trimmed, lower-cased (USR-02).
+//! E-mail addresses as the platform accepts them: trimmed, lower-cased, with the domain in its ASCII form (USR-02).
 
 use std::fmt;
 
@@ -18,13 +18,20 @@ impl fmt::Debug for EmailAddress {
 impl EmailAddress {
     /// Trims, lower-cases and checks.
     pub fn try_new(text: &str) -> Result<Self, String> {
-        let text = text.trim().to_ascii_lowercase();
+        let text = text.trim();
         let wrong = || Err("must be a valid e-mail address".to_owned());
+        let Some((local, domain)) = text.rsplit_once('@') else { return wrong() };
+        let Ok(domain) = idna::domain_to_ascii_strict(domain) else { return wrong() };
+        let local = local.to_ascii_lowercase();
+        if local.chars().any(|c| !c.is_ascii() && c.is_alphanumeric()) {
+            // Few mail servers take such mailboxes, and a log-in that nobody can be mailed at is of no use.
+            return Err("must have only ASCII characters before the @".to_owned());
+        }
+        let text = format!("{local}@{domain}");
         if text.len() > MAX {
             return Err("must have at most 254 characters".to_owned());
         }
-        let Some((local, domain)) = text.rsplit_once('@') else { return wrong() };
-        if !is_local_part(local) || !is_domain(domain) {
+        if !is_local_part(&local) || !is_domain(&domain) {
             return wrong();
         }
         Ok(Self(text))
@@ -94,6 +101,21 @@ mod tests {
         for good in ["a@b.co", "first.last+tag@sub.example.museum", "o'brien@example.ie", "1@2.xn--p1ai"] {
             assert!(EmailAddress::try_new(good).is_ok(), "{good:?}");
         }
+    }
+
+    /// USR-02: a domain in any script is one mailbox, however it is written.
+    #[test]
+    fn domains_of_other_scripts_are_kept_in_their_ascii_form() {
+        for (written, kept) in [
+            ("user@bücher.example", "user@xn--bcher-kva.example"),
+            ("user@BÜCHER.example", "user@xn--bcher-kva.example"),
+            ("user@例子.中国", "user@xn--fsqu00a.xn--fiqs8s"),
+            ("user@ＥＸＡＭＰＬＥ.com", "user@example.com"),
+        ] {
+            assert_eq!(EmailAddress::try_new(written).unwrap().as_str(), kept, "{written}");
+        }
+        let refused = EmailAddress::try_new("üser@exämple.de").unwrap_err();
+        assert!(refused.contains("before the @"), "{refused}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a person tells about themselves: registration, profile, preferences (USR-01, USR-05, USR-18, USR-19).
 
 use runtime::grpc::FieldViolation;
+use runtime::text::{check_line, has_address};
 
 use super::places::{parse_country, parse_timezone};
 use super::{EmailAddress, NewPassword, Violations};
@@ -220,7 +221,14 @@ fn optional(text: Option<&str>, parse: impl Fn(&str) -> Result<String, String>) 
 
 fn parse_name(text: &str) -> Result<String, String> {
     let text = parse_text(text, 50)?;
-    if text.is_empty() { Err("must have from 1 to 50 characters".to_owned()) } else { Ok(text) }
+    if text.is_empty() {
+        return Err("must have from 1 to 50 characters".to_owned());
+    }
+    // Names stand in our mails: they must not carry somebody else's link into them.
+    if has_address(&text) {
+        return Err("must not contain an address of the web or of a mailbox".to_owned());
+    }
+    Ok(text)
 }
 
 fn parse_text(text: &str, max: usize) -> Result<String, String> {
@@ -228,9 +236,7 @@ fn parse_text(text: &str, max: usize) -> Result<String, String> {
     if text.chars().count() > max {
         return Err(format!("must have at most {max} characters"));
     }
-    if text.chars().any(char::is_control) {
-        return Err("must not contain control characters".to_owned());
-    }
+    check_line(text)?;
     Ok(text.to_owned())
 }
 
@@ -321,6 +327,24 @@ mod tests {
             fields(Registration::try_new(&RawRegistration { accept_terms: false, ..raw() })),
             ["accept_terms"]
         );
+    }
+
+    /// Names stand in mails and lists: nothing in them may be a link, turn the text around, or be unseen.
+    #[test]
+    fn names_carry_no_links_and_no_invisible_characters() {
+        for bad in [
+            "Win a prize: http://evil.example/win",
+            "evil.example",
+            "abc\u{202e}def",
+            "\u{200b}\u{200b}",
+            "\0",
+        ] {
+            let raw = RawRegistration { first_name: bad, ..raw() };
+            assert_eq!(fields(Registration::try_new(&raw)), ["first_name"], "{bad:?}");
+        }
+        for good in ["Doe, Jane", "J. R. R.", "Nguyễn", "李"] {
+            assert!(Registration::try_new(&RawRegistration { first_name: good, ..raw() }).is_ok(), "{good}");
+        }
     }
 
     #[test]
