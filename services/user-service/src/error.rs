@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::database::{Fault, fault};
 use runtime::grpc::{FieldViolation, Refusal};
 use tonic::{Code, Status};
 
@@ -15,22 +16,25 @@ pub enum Error {
     #[error("e-mail or password is wrong")]
     InvalidCredentials,
     /// Right password, but the address was never proved.
-    #[error("the e-mail address is not verified yet")]
+    #[error(
+        "the e-mail address is not verified yet: open the link in our mail, or ask for a new one \
+         (resend-verification)"
+    )]
     EmailNotVerified,
     /// Right password, but an administrator turned the account off.
     #[error("this account is disabled")]
     AccountDisabled,
     /// The brute-force guard is closed for this long.
-    #[error("too many failed log-ins")]
+    #[error("too many failed log-ins: try again in {} s, or set a new password", .0.as_secs())]
     RateLimited(Duration),
     /// A token of a mail that is unknown or not good any more.
-    #[error("this link is not valid")]
+    #[error("this link is not valid, or a newer one took its place: ask for a new one")]
     InvalidToken,
     /// A verification token that was used.
-    #[error("this link was used already")]
+    #[error("this link was used already: you can sign in")]
     TokenUsed,
     /// A verification token that is too old.
-    #[error("this link has expired")]
+    #[error("this link has expired: ask for a new one")]
     TokenExpired,
     /// A refresh token that is unknown, used, expired, or of an ended session.
     #[error("the refresh token is not valid")]
@@ -62,6 +66,12 @@ pub enum Error {
     /// Does not fit the state of the account.
     #[error("{0}")]
     InvalidState(&'static str),
+    /// Two changes at the same moment, again and again.
+    #[error("this was changed at the same moment by somebody else: try again")]
+    Conflict,
+    /// A text that cannot be stored.
+    #[error("a text has characters that cannot be stored, such as U+0000")]
+    RefusedText,
     /// Something that we need does not answer.
     #[error("{0} does not answer")]
     Unavailable(&'static str),
@@ -79,7 +89,7 @@ impl Error {
     /// The reason word of the HTTP API.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Invalid(_) => "validation_failed",
+            Self::Invalid(_) | Self::RefusedText => "validation_failed",
             Self::InvalidCredentials => "invalid_credentials",
             Self::EmailNotVerified => "email_not_verified",
             Self::AccountDisabled => "account_disabled",
@@ -97,6 +107,7 @@ impl Error {
             Self::LiveInstances => "live_instances",
             Self::LastSuperAdmin => "last_super_admin",
             Self::InvalidState(_) => "invalid_state",
+            Self::Conflict => "conflict",
             Self::Unavailable(_) => "unavailable",
             Self::Internal(_) => "internal",
         }
@@ -105,6 +116,7 @@ impl Error {
     fn code(&self) -> Code {
         match self {
             Self::Invalid(_)
+            | Self::RefusedText
             | Self::InvalidToken
             | Self::TokenUsed
             | Self::TokenExpired
@@ -115,7 +127,7 @@ impl Error {
             Self::EmailNotVerified | Self::AccountDisabled | Self::Forbidden(_) => Code::PermissionDenied,
             Self::RateLimited(_) => Code::ResourceExhausted,
             Self::NotFound(_) => Code::NotFound,
-            Self::VersionMismatch => Code::Aborted,
+            Self::VersionMismatch | Self::Conflict => Code::Aborted,
             Self::UnpaidInvoices | Self::LiveInstances | Self::LastSuperAdmin | Self::InvalidState(_) => {
                 Code::FailedPrecondition
             }
@@ -127,19 +139,14 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
+        match fault(&error) {
+            Fault::Away => {
                 tracing::warn!(error = %error, "database does not answer");
                 Self::Unavailable("the database")
             }
-            // A server that stops or starts, and one without free connections.
-            sqlx::Error::Database(cause)
-                if cause.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53")) =>
-            {
-                tracing::warn!(error = %cause, "database does not answer");
-                Self::Unavailable("the database")
-            }
-            other => Self::Internal(other.into()),
+            Fault::Conflict => Self::Conflict,
+            Fault::RefusedText => Self::RefusedText,
+            Fault::Other => Self::Internal(error.into()),
         }
     }
 }

@@ -83,11 +83,21 @@ impl App {
         Ok(due.len())
     }
 
-    /// Erases one person whose time has come; false when there is nobody.
+    /// Erases one person whose time has come; false when there is nobody. Nothing of theirs may run on without an owner, so that
+    /// instance-service is asked once more.
     pub async fn erase_next(&self) -> Result<bool, Error> {
         let now = runtime::clock::now();
+        let found = closures::find_erasable(&mut *self.pool.acquire().await?, now).await?;
+        let Some(id) = found else { return Ok(false) };
+        let left = self.peers.terminate_all(id, "the account was closed").await;
+        let left = left.map_err(|status| away("instance-service", &status))?;
+        if left > 0 {
+            tracing::warn!(customer.id = %id, left, "instances of a closed account had come up since");
+        }
         let mut tx = self.pool.begin().await?;
-        let Some(id) = closures::lock_erasable(&mut tx, now).await? else { return Ok(false) };
+        if !closures::lock_erasable(&mut tx, id).await? {
+            return Ok(true);
+        }
         users::erase(&mut tx, id, now).await?;
         sessions::remove_all(&mut tx, id).await?;
         mails::remove_all(&mut tx, id).await?;

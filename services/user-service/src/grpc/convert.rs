@@ -28,6 +28,7 @@ pub(super) fn customer(user: &User) -> Customer {
         max_instances: user.max_instances.and_then(|max| u32::try_from(max).ok()),
         preferences: Some(preferences(user)),
         created_at: Some(timestamp(user.created_at)),
+        country: user.country.clone(),
     }
 }
 

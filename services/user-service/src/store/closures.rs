@@ -41,7 +41,8 @@ pub async fn claim(
     sqlx::query_as!(
         Due,
         "UPDATE closures SET attempts = attempts + 1, next_try = $3 WHERE user_id IN (
-             SELECT user_id FROM closures WHERE terminated_at IS NULL AND next_try <= $1 ORDER BY next_try LIMIT $2 FOR UPDATE SKIP LOCKED)
+             SELECT user_id FROM closures WHERE erased_at IS NULL AND next_try <= $1
+             ORDER BY next_try LIMIT $2 FOR UPDATE SKIP LOCKED)
          RETURNING user_id, attempts",
         now,
         limit,
@@ -51,10 +52,14 @@ pub async fn claim(
     .await
 }
 
-/// instance-service took it over.
+/// instance-service took it over. It is asked once more a minute after the closing: a create that began just before it may have come through
+/// since.
 pub async fn mark_terminated(db: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE closures SET terminated_at = coalesce(terminated_at, $2) WHERE user_id = $1",
+        "UPDATE closures SET terminated_at = $2,
+                next_try = CASE WHEN created_at + interval '1 minute' <= $2 THEN 'infinity'
+                                ELSE created_at + interval '1 minute' END
+         WHERE user_id = $1",
         user,
         now
     )
@@ -77,15 +82,26 @@ pub async fn pending(db: &mut PgConnection) -> sqlx::Result<i64> {
     Ok(count.unwrap_or(0))
 }
 
-/// Locks one person who is to be erased now.
-pub async fn lock_erasable(db: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<Option<Uuid>> {
+/// Somebody who is to be erased now.
+pub async fn find_erasable(db: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
-        "SELECT user_id FROM closures WHERE terminated_at IS NOT NULL AND erased_at IS NULL AND erase_after <= $1
-         ORDER BY erase_after LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "SELECT user_id FROM closures
+         WHERE terminated_at IS NOT NULL AND erased_at IS NULL AND erase_after <= $1 ORDER BY erase_after LIMIT 1",
         now
     )
     .fetch_optional(db)
     .await
+}
+
+/// The same person, locked; false when another replica was quicker.
+pub async fn lock_erasable(db: &mut PgConnection, user: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        "SELECT user_id FROM closures WHERE user_id = $1 AND erased_at IS NULL FOR UPDATE SKIP LOCKED",
+        user
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
 }
 
 /// The person is erased.

@@ -117,3 +117,30 @@ async fn the_last_super_admin_cannot_leave(pool: PgPool) {
     world.person(Role::SuperAdmin).await;
     close(&world, &person, PASSWORD, false).await.unwrap();
 }
+
+/// USR-20: what came up at the same moment as the closing, or later, is terminated a minute afterwards and before the erasure.
+#[sqlx::test(migrations = "./migrations")]
+async fn instances_are_terminated_again_after_a_minute_and_before_the_erasure(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let person = world.person(Role::Customer).await;
+    close(&world, &person, PASSWORD, false).await.unwrap();
+    let asked = || world.neighbours.terminated.lock().unwrap().len();
+    eventually("the first termination", SOON, || async { (asked() == 1).then_some(()) }).await;
+
+    world
+        .run(
+            "UPDATE closures SET created_at = created_at - interval '1 minute',
+                    next_try = next_try - interval '1 minute' WHERE user_id = $1",
+            person.id,
+        )
+        .await;
+    eventually("the second termination", SOON, || async { (asked() == 2).then_some(()) }).await;
+
+    world.run("UPDATE closures SET erase_after = now() WHERE user_id = $1", person.id).await;
+    world.neighbours.directory_away.store(true, Ordering::SeqCst);
+    assert!(background::clean(&world.app).await.is_err(), "nobody is erased whose instances may run");
+    world.neighbours.directory_away.store(false, Ordering::SeqCst);
+    background::clean(&world.app).await.unwrap();
+    assert_eq!(asked(), 3);
+    assert_eq!(world.count("SELECT count(*) FROM closures WHERE erased_at IS NOT NULL").await, 1);
+}
