@@ -16,7 +16,7 @@ use crate::install::in_path;
 use crate::sqlx::{self, Found};
 use crate::tools::{self, DENY, SHEAR, Tool};
 use crate::workspace::{cargo, crates_with_sql, has_offline_data, root, succeeds, target};
-use crate::{build, signals, third_party};
+use crate::{build, requirements, signals, third_party};
 
 /// Check formatting, lints, dependencies, contracts and SQL data
 #[derive(Debug, Args)]
@@ -76,6 +76,9 @@ impl Lint {
                 with_tool(DENY, "deny", &args, progress)
             }),
             ("features", |_| same_features()),
+            ("requirements", |_| {
+                Ok(if requirements::is_fresh()? { Outcome::Passed } else { Outcome::Failed })
+            }),
             ("contracts", |_| {
                 if !in_path("buf") {
                     return Ok(Outcome::Skipped("buf is not installed"));

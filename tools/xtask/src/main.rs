@@ -10,6 +10,7 @@ mod given;
 mod install;
 mod lint;
 mod logs;
+mod requirements;
 mod scratch;
 mod signals;
 mod sqlx;
@@ -51,6 +52,8 @@ enum Task {
     Test(test::Test),
     /// Check formatting, lints, dependencies, contracts and SQL data
     Lint(lint::Lint),
+    /// Write the index that says which tests prove which requirement
+    Requirements(requirements::Requirements),
     /// Measure
     Bench(bench::Bench),
     /// SQL data that builds use where no database is
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Logs(task) => task.run(&stack),
         Task::Test(task) => task.run(),
         Task::Lint(task) => Ok(task.run()),
+        Task::Requirements(task) => task.run(),
         Task::Bench(task) => task.run(),
         Task::Sqlx(task) => task.run(),
     };
