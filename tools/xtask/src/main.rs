@@ -12,6 +12,7 @@ mod lint;
 mod logs;
 mod requirements;
 mod scratch;
+mod settings;
 mod signals;
 mod sqlx;
 mod table;
@@ -54,6 +55,8 @@ enum Task {
     Lint(lint::Lint),
     /// Write the index that says which tests prove which requirement
     Requirements(requirements::Requirements),
+    /// Write the page that lists the settings of all services
+    Settings(settings::Settings),
     /// Measure
     Bench(bench::Bench),
     /// SQL data that builds use where no database is
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Task::Test(task) => task.run(),
         Task::Lint(task) => Ok(task.run()),
         Task::Requirements(task) => task.run(),
+        Task::Settings(task) => task.run(),
         Task::Bench(task) => task.run(),
         Task::Sqlx(task) => task.run(),
     };
