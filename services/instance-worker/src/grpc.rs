@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::cluster::{self, Error, Owner, Target};
 use crate::objects::Name;
-use crate::objects::secret::{keys, value};
+use crate::objects::secret::{keys, knows_admin_password, value};
 use crate::objects::service::HTTP;
 use crate::reconcile;
 use crate::watch::facts;
@@ -154,6 +154,10 @@ impl WorkerService for Handlers {
         let missing = || Status::from(Refusal::not_found("credentials of the instance"));
         let secret =
             secret.filter(|secret| Owner::Instance(id).owns(&secret.metadata)).ok_or_else(missing)?;
+        // One that was made anew is not the one that Odoo knows: better none than a wrong one.
+        if !knows_admin_password(&secret) {
+            return Err(missing());
+        }
         let read = |key| value(&secret, key).ok_or_else(missing);
         Ok(Response::new(api::GetAdminPasswordResponse {
             admin_email: read(keys::ADMIN_EMAIL)?.expose_secret().to_owned(),

@@ -113,10 +113,27 @@ pub async fn has_active_operation(connection: &mut PgConnection, instance_id: Uu
     .await
 }
 
+/// A row that [`reconcilable`] gives, with what tells that it has not changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconcilable {
+    /// Instance.
+    pub id: Uuid,
+    /// Of the row.
+    pub version: i64,
+    /// Also changes when the database of the instance is somewhere else.
+    pub updated_at: OffsetDateTime,
+}
+
 /// Instances whose objects are kept as wanted by the reconciler: everything that was ever made and is not purged, one page by id.
-pub async fn reconcilable(connection: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "SELECT id FROM instances WHERE id > $1 AND status <> 'purged' AND db_server_id IS NOT NULL ORDER BY id LIMIT $2",
+pub async fn reconcilable(
+    connection: &mut PgConnection,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Reconcilable>> {
+    sqlx::query_as!(
+        Reconcilable,
+        "SELECT id, version, updated_at FROM instances
+         WHERE id > $1 AND status <> 'purged' AND db_server_id IS NOT NULL ORDER BY id LIMIT $2",
         after,
         limit,
     )

@@ -1,4 +1,5 @@
-//! The one `apply` and the one `delete` (style: server-side apply, forced, one field manager; 404 is success).
+//! The one `apply` and the one `delete` (style: server-side apply, forced, one field manager; 404 is
+//! success).
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::access::Cluster;
 use super::cache::{Cached, Known};
 use super::compare::differences;
 use super::error::{Error, absent_as_none};
+use super::mend::Target;
 use crate::objects::{Name, meta};
 
 /// A namespaced kind that the worker writes.
@@ -60,13 +62,22 @@ pub enum Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Does the object carry our label?
+    /// Does the object carry our label? One that somebody took off does not make it a stranger's: whoever
+    /// wrote it left the hash of what was wanted.
     pub fn owns(self, metadata: &ObjectMeta) -> bool {
         let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        let annotations = metadata.annotations.as_ref();
+        let written = annotations.is_some_and(|annotations| annotations.contains_key(meta::SPEC_HASH));
         match self {
-            Self::Instance(id) => meta::instance_of(metadata) == Some(id) && label(meta::APP).is_some(),
+            Self::Instance(id) => match meta::instance_of(metadata) {
+                Some(owner) => owner == id && (written || label(meta::APP).is_some()),
+                None => written && metadata.name.as_deref().and_then(Name::instance_in) == Some(id),
+            },
             Self::Job(id) => label(meta::JOB_INSTANCE_ID).is_some_and(|instance| *instance == id.to_string()),
-            Self::Pool(name) => label(meta::POOL).is_some_and(|pool| pool == name),
+            Self::Pool(name) => match label(meta::POOL) {
+                Some(pool) => pool == name,
+                None => written && metadata.name.as_deref() == Some(name),
+            },
         }
     }
 }
@@ -99,7 +110,20 @@ pub enum Applied {
         uid: String,
         /// Paths that differed.
         paths: Vec<String>,
+        /// Paths that differ still.
+        left: Vec<String>,
     },
+}
+
+/// How a stored object stands to the wanted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// A write would change nothing.
+    AsWanted,
+    /// It is missing, or differs.
+    Differs,
+    /// It differs in what the last repair could not remove.
+    Left(Vec<String>),
 }
 
 impl Applied {
@@ -136,7 +160,7 @@ fn place<K: Kind>(object: &K) -> Result<(String, String, String), Error> {
 }
 
 impl Cluster {
-    fn api<K: Kind>(&self, namespace: &str) -> Result<Api<K>, Error> {
+    pub(super) fn api<K: Kind>(&self, namespace: &str) -> Result<Api<K>, Error> {
         Ok(Api::namespaced(self.client()?, namespace))
     }
 
@@ -147,7 +171,8 @@ impl Cluster {
         absent_as_none(self.call("get", &K::kind(&()), &what, api.get(name)).await)
     }
 
-    /// The object from the watches when they are fresh, else from the server. For kinds that are watched whole.
+    /// The object from the watches when they are fresh, else from the server. For kinds that are watched
+    /// whole.
     pub async fn look_up<K: Kind>(&self, namespace: &str, name: &str) -> Result<Option<Arc<K>>, Error> {
         match K::known(self.cache(), namespace, name) {
             Known::Whole(object) => Ok(Some(object)),
@@ -167,15 +192,10 @@ impl Cluster {
         Ok(list.items)
     }
 
-    /// The same, metadata only.
-    pub async fn list_metadata<K>(&self, namespace: &str, selector: &str) -> Result<Vec<ObjectMeta>, Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + fmt::Debug,
-    {
-        let api: Api<K> = Api::namespaced(self.client()?, namespace);
-        let parameters = ListParams::default().labels(selector);
-        let list = self.call("list", &K::kind(&()), &K::plural(&()), api.list_metadata(&parameters)).await?;
-        Ok(list.items.into_iter().map(|item| item.metadata).collect())
+    /// The pods of an instance as the server has them: for a verdict that cannot be taken back.
+    pub async fn pods_at_server(&self, namespace: &str, instance: Uuid) -> Result<Vec<Arc<Pod>>, Error> {
+        let pods = self.list::<Pod>(namespace, &meta::selector_text(instance)).await?;
+        Ok(pods.into_iter().map(Arc::new).collect())
     }
 
     /// The pods of an instance, those on their way out among them.
@@ -185,72 +205,105 @@ impl Cluster {
             pods.retain(|pod| meta::instance_of(&pod.metadata) == Some(instance));
             return Ok(pods);
         }
-        let pods = self.list::<Pod>(namespace, &meta::selector_text(instance)).await?;
-        Ok(pods.into_iter().map(Arc::new).collect())
+        self.pods_at_server(namespace, instance).await
     }
 
-    /// The paths at which the stored object differs from the wanted one; `None` when it is absent. Asks the server.
+    /// The paths at which the stored object differs from the wanted one; `None` when it is absent. Asks the
+    /// server.
     pub async fn compare<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<Option<Vec<String>>, Error> {
         let json = wanted_json(wanted)?;
-        Ok(self.current(wanted, owner, LookAt::Server).await?.map(|current| current.differences(&json)))
+        Ok(self
+            .current(wanted, owner, LookAt::Server)
+            .await?
+            .map(|current| current.differences(&K::kind(&()), &json)))
     }
 
-    /// Would an apply write nothing?
-    pub async fn is_as_wanted<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<bool, Error> {
+    /// Would an apply write something?
+    pub async fn standing<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<Standing, Error> {
         let (namespace, _, what) = place(wanted)?;
         let json = wanted_json(wanted)?;
-        let Some(current) = self.current(wanted, owner, LookAt::Watches).await? else { return Ok(false) };
-        let paths = current.differences(&json);
-        Ok(paths.is_empty() || self.cache().is_tolerated(&namespace, &what, &paths))
+        let Some(current) = self.current(wanted, owner, LookAt::Watches).await? else {
+            return Ok(Standing::Differs);
+        };
+        let paths = current.differences(&K::kind(&()), &json);
+        Ok(if paths.is_empty() {
+            Standing::AsWanted
+        } else if self.cache().is_left(&namespace, &what, &paths) {
+            Standing::Left(paths)
+        } else {
+            Standing::Differs
+        })
     }
 
-    /// Makes the stored object as wanted. Writes only when something differs; an object of another owner is refused, never adopted.
+    /// Makes the stored object as wanted. Writes only when something differs; an object of another owner is
+    /// refused, never adopted.
     pub async fn apply<K: Kind>(
         &self,
         wanted: &K,
         owner: Owner<'_>,
         look_at: LookAt,
     ) -> Result<Applied, Error> {
-        let (namespace, name, what) = place(wanted)?;
-        let json = wanted_json(wanted)?;
         let current = self.current(wanted, owner, look_at).await?;
-        let paths = match &current {
-            None => None,
-            Some(current) if current.deleting => {
-                return Err(Error::Conflict(format!("{what} is being deleted")));
-            }
-            Some(current) => {
-                let paths = current.differences(&json);
-                if paths.is_empty() || self.cache().is_tolerated(&namespace, &what, &paths) {
-                    return Ok(Applied::Unchanged { uid: current.uid.clone() });
-                }
-                Some(paths)
-            }
-        };
-        let stored: K = self.write(&namespace, &name, &what, &json).await?;
-        let uid = stored.uid().unwrap_or_default();
-        // What server-side apply cannot take away (a foreign list entry) would be written again for ever: one try an edit.
-        if let Ok(live) = serde_json::to_value(&stored) {
-            let left = differences(&json, &live);
-            if !left.is_empty() {
-                tracing::warn!(object = what, paths = ?left, "differences that an apply does not remove");
-            }
-            self.cache().tolerate(&namespace, &what, left);
-        }
-        Ok(match paths {
-            None => Applied::Created { uid },
-            Some(paths) => Applied::Repaired { uid, paths },
-        })
+        self.apply_over(wanted, current, false).await
     }
 
-    /// Applies without a look at what is there: only for Secrets of pools, which the worker may not read (K8S-26).
+    /// What is stored now, for [`Cluster::apply_seen`].
+    pub async fn see<K: Kind>(&self, wanted: &K, owner: Owner<'_>) -> Result<Seen, Error> {
+        self.current(wanted, owner, LookAt::Server).await.map(Seen)
+    }
+
+    /// The same as an apply, but only while the object is as it was seen: whoever wrote since then knows
+    /// better.
+    pub async fn apply_seen<K: Kind>(&self, wanted: &K, seen: Seen) -> Result<Applied, Error> {
+        self.apply_over(wanted, seen.0, true).await
+    }
+
+    async fn apply_over<K: Kind>(
+        &self,
+        wanted: &K,
+        current: Option<Current>,
+        guarded: bool,
+    ) -> Result<Applied, Error> {
+        let (namespace, name, what) = place(wanted)?;
+        let json = wanted_json(wanted)?;
+        let mut target = Target {
+            namespace: &namespace,
+            name: &name,
+            what: &what,
+            json: &json,
+            exists: false,
+            seen: None,
+        };
+        let Some(current) = current else {
+            let stored: K = if guarded {
+                Box::pin(self.create(target)).await?
+            } else {
+                Box::pin(self.write_whole::<K>(target)).await?.0
+            };
+            return Ok(Applied::Created { uid: stored.uid().unwrap_or_default() });
+        };
+        if current.deleting {
+            return Err(Error::Conflict(format!("{what} is being deleted")));
+        }
+        let paths = current.differences(&K::kind(&()), &json);
+        if paths.is_empty() || self.cache().is_left(&namespace, &what, &paths) {
+            return Ok(Applied::Unchanged { uid: current.uid });
+        }
+        target.exists = true;
+        target.seen = current.metadata.resource_version.as_deref().filter(|_| guarded);
+        let (stored, left) = Box::pin(self.write_whole::<K>(target)).await?;
+        Ok(Applied::Repaired { uid: stored.uid().unwrap_or_default(), paths, left })
+    }
+
+    /// Applies without a look at what is there: only for Secrets of pools, which the worker may not read
+    /// (K8S-26).
     pub async fn apply_unseen<K: Kind>(&self, wanted: &K) -> Result<(), Error> {
         let (namespace, name, what) = place(wanted)?;
         let json = wanted_json(wanted)?;
         self.write::<K>(&namespace, &name, &what, &json).await.map(drop)
     }
 
-    async fn write<K: Kind>(
+    pub(super) async fn write<K: Kind>(
         &self,
         namespace: &str,
         name: &str,
@@ -262,7 +315,8 @@ impl Cluster {
         self.call("patch", &K::kind(&()), what, api.patch(name, &parameters, &Patch::Apply(json))).await
     }
 
-    /// Removes the object when it is ours; absent is success. With `uid` only that very object (a new one of the same name is left alone).
+    /// Removes the object when it is ours; absent is success. With `uid` only that very object (a new one of
+    /// the same name is left alone).
     pub async fn delete<K: Kind>(
         &self,
         namespace: &str,
@@ -287,7 +341,12 @@ impl Cluster {
         self.remove::<K>(namespace, name, None).await
     }
 
-    async fn delete_by_uid<K: Kind>(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
+    pub(super) async fn delete_by_uid<K: Kind>(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: String,
+    ) -> Result<(), Error> {
         self.remove::<K>(namespace, name, Some(Preconditions { uid: Some(uid), resource_version: None }))
             .await
     }
@@ -340,6 +399,18 @@ impl Cluster {
     }
 }
 
+/// An object as it was seen, or its absence.
+#[derive(Debug)]
+pub struct Seen(Option<Current>);
+
+impl Seen {
+    /// Was it there?
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+#[derive(Debug)]
 struct Current {
     metadata: ObjectMeta,
     uid: String,
@@ -363,12 +434,12 @@ impl Current {
         })
     }
 
-    fn differences(&self, wanted: &Value) -> Vec<String> {
+    fn differences(&self, kind: &str, wanted: &Value) -> Vec<String> {
         if self.metadata_only {
             let metadata = wanted.get("metadata").cloned().unwrap_or_default();
-            differences(&serde_json::json!({ "metadata": metadata }), &self.live)
+            differences(kind, &serde_json::json!({ "metadata": metadata }), &self.live)
         } else {
-            differences(wanted, &self.live)
+            differences(kind, wanted, &self.live)
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the leader's watches know, trimmed to what is compared or shown (K8S-34). A store is asked only while its watch is connected; before
-//! that, and on replicas that do not lead, the server is asked.
+//! What the leader's watches know, trimmed to what is compared or shown (K8S-34). A store is asked only while
+//! its watch is connected; before that, and on replicas that do not lead, the server is asked.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -28,7 +28,9 @@ pub struct Cache {
     pub secrets: Store<ObjectMeta>,
     /// Pods of tenants.
     pub pods: Store<Pod>,
-    tolerated: Mutex<HashMap<(String, String), Vec<String>>>,
+    /// Machines, with whether they are heard of.
+    pub nodes: Store<Node>,
+    left: Mutex<HashMap<(String, String), Vec<String>>>,
 }
 
 /// The last seen objects of one kind in one namespace.
@@ -181,21 +183,22 @@ impl Cached for ConfigMap {
 }
 
 impl Cache {
-    /// Remembers differences that an apply did not remove; an empty list forgets them.
-    pub(super) fn tolerate(&self, namespace: &str, what: &str, paths: Vec<String>) {
-        let mut tolerated = self.tolerated.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Remembers differences that a repair could not remove; an empty list forgets them.
+    pub(super) fn leave(&self, namespace: &str, what: &str, paths: Vec<String>) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (namespace.to_owned(), what.to_owned());
         if paths.is_empty() {
-            tolerated.remove(&key);
+            left.remove(&key);
         } else {
-            tolerated.insert(key, paths);
+            left.insert(key, paths);
         }
     }
 
-    /// Are these the very differences that the last apply left?
-    pub(super) fn is_tolerated(&self, namespace: &str, what: &str, paths: &[String]) -> bool {
-        let tolerated = self.tolerated.lock().unwrap_or_else(PoisonError::into_inner);
-        tolerated.get(&(namespace.to_owned(), what.to_owned())).is_some_and(|known| known == paths)
+    /// Are these the very differences that the last repair left? One try an edit: somebody else in the
+    /// cluster insists on them.
+    pub(super) fn is_left(&self, namespace: &str, what: &str, paths: &[String]) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.get(&(namespace.to_owned(), what.to_owned())).is_some_and(|known| known == paths)
     }
 
     /// Forgets what was watched.
@@ -207,6 +210,7 @@ impl Cache {
         self.policies.clear();
         self.secrets.clear();
         self.pods.clear();
+        self.nodes.clear();
     }
 }
 

@@ -1,14 +1,21 @@
-//! Where the cluster is (K8S-02): in-cluster configuration first, then the kubeconfig, explicitly in this order. Without either the process lives,
-//! is not ready and tries again.
+//! Where the cluster is (K8S-02): in-cluster configuration first, then the kubeconfig, explicitly in this
+//! order. Without either the process lives, is not ready and tries again.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt as _;
+use kube::client::retry::RetryPolicy;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
 /// What says where the cluster is.
 #[derive(Debug, Clone)]
@@ -44,13 +51,39 @@ impl Source {
 
     /// A client whose server answered once.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        let client = Client::try_from(self.config().await?).context("cannot make a client")?;
+        let client = client(self.config().await?)?;
         tokio::time::timeout(self.timeout, client.apiserver_version())
             .await
             .context("the API server did not answer in time")?
             .context("the API server did not answer")?;
         Ok(client)
     }
+}
+
+/// A client whose connections are kept alive: one that a balancer or a lost machine dropped without a word is
+/// found dead within half a minute, and not when a watch has long been silent.
+pub fn client(config: Config) -> anyhow::Result<Client> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config).context("cannot make a client");
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_keepalive(Some(Duration::from_secs(15)));
+    connector.set_keepalive_interval(Some(Duration::from_secs(5)));
+    connector.set_keepalive_retries(Some(3));
+    // What was sent and is not acknowledged is as dead.
+    connector.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+    let https = config.rustls_https_connector_with_connector(connector).context("cannot set up TLS")?;
+    let retry = config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry()));
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(retry)
+        .option_layer(config.auth_layer().context("cannot use the credentials")?)
+        .map_err(BoxError::from)
+        .service(legacy::Client::builder(TokioExecutor::new()).build(https));
+    Ok(Client::new(service, config.default_namespace))
 }
 
 /// The client, once there is one. Clones see the same.
@@ -77,7 +110,8 @@ impl Connection {
         Self { state }
     }
 
-    /// A connection, and the task that makes it: it tries until the server answers once. The client itself reconnects after that.
+    /// A connection, and the task that makes it: it tries until the server answers once. The client itself
+    /// reconnects after that.
     pub fn open(
         source: Source,
         stop: CancellationToken,

@@ -1,4 +1,5 @@
-//! What can go wrong at the API, typed (K8S-17). An error is never read as "absent": only the server's own 404 is.
+//! What can go wrong at the API, typed (K8S-17). An error is never read as "absent": only the server's own
+//! 404 is.
 
 use kube::core::response::Status;
 

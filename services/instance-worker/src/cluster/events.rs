@@ -1,4 +1,5 @@
-//! Kubernetes Events on the Deployment of an instance (K8S-27), for operators with kubectl. They are notes: a failure is logged and forgotten.
+//! Kubernetes Events on the Deployment of an instance (K8S-27), for operators with kubectl. They are notes: a
+//! failure is logged and forgotten.
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};

@@ -1,4 +1,5 @@
-//! Client-side limit of API calls (K8S-33): a bucket that refills steadily. Waiting is fair, first come first served.
+//! Client-side limit of API calls (K8S-33): a bucket that refills steadily. Waiting is fair, first come first
+//! served.
 
 use std::time::Duration;
 

@@ -56,7 +56,8 @@ pub async fn used_bytes(
         let command = ["du", "-sk", path];
         let mut process = api.exec(pod, command, &parameters).await.map_err(|error| Error::of(pod, error))?;
         let mut output = process.stdout().ok_or_else(|| unavailable("no output"))?;
-        // A file that goes away meanwhile makes du complain and end with 1; its sum is good all the same. It is one line.
+        // A file that goes away meanwhile makes du complain and end with 1; its sum is good all the same. It
+        // is one line.
         let mut text = String::new();
         output.read_to_string(&mut text).await.map_err(|error| unavailable(&error.to_string()))?;
         kibibytes(&text).map(|kib| kib.saturating_mul(1024)).ok_or_else(|| unavailable("du says nothing"))
@@ -135,7 +136,8 @@ pub async fn probe(
     Ok((status, start.elapsed()))
 }
 
-/// The least of HTTP: a request and the status line of its answer. Works on any stream, also a forwarded port.
+/// The least of HTTP: a request and the status line of its answer. Works on any stream, also a forwarded
+/// port.
 async fn request<S>(mut stream: S, host: &str, path: &str) -> std::io::Result<u16>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -22,7 +22,8 @@ impl Flavour {
         }
     }
 
-    /// Does Odoo run with workers, so that the websocket has its own port? One process serves both until a plan asks for workers.
+    /// Does Odoo run with workers, so that the websocket has its own port? One process serves both until a
+    /// plan asks for workers.
     pub fn has_workers(self) -> bool {
         match self {
             Self::Bitnami | Self::Official => false,

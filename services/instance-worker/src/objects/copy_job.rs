@@ -1,6 +1,7 @@
-//! The job that copies a database to another server (DBS-33, K8S-25): dump into a folder of the pod, then restore, both by several processes. A
-//! restore that broke off leaves parts behind, so that no pod is tried again: the worker makes a new job onto an empty target. Programs with
-//! arguments, no shell; passwords come by reference only.
+//! The job that copies a database to another server (DBS-33, K8S-25): dump into a folder of the pod, then
+//! restore, both by several processes. A restore that broke off leaves parts behind, so that no pod is tried
+//! again: the worker makes a new job onto an empty target. Programs with arguments, no shell; passwords come
+//! by reference only.
 
 mod pod;
 
@@ -65,7 +66,8 @@ pub struct Copy {
 /// How hard a copy works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Processes {
-    /// The instance runs meanwhile, and its role has a limit of connections: two, with one more connection each.
+    /// The instance runs meanwhile, and its role has a limit of connections: two, with one more connection
+    /// each.
     BesideWork,
     /// It is off and waits: four.
     All,
@@ -119,7 +121,8 @@ impl Copy {
     }
 }
 
-/// The passwords of both ends, and what the servers are checked against. With the job's identity as owner it goes with the job, whoever forgets it.
+/// The passwords of both ends, and what the servers are checked against. With the job's identity as owner it
+/// goes with the job, whoever forgets it.
 pub fn secret(copy: &Copy, name: &Name, settings: &Settings, owner: Option<&str>) -> Secret {
     let text = |secret: &SecretString| ByteString(secret.expose_secret().as_bytes().to_vec());
     Secret {

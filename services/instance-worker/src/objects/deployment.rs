@@ -143,7 +143,8 @@ fn env(tenant: &Tenant, flavour: Flavour) -> Vec<EnvVar> {
         }),
         ..EnvVar::default()
     };
-    // The server takes nothing else (DBS-35); this one is for everything in the pod that speaks PostgreSQL by itself.
+    // The server takes nothing else (DBS-35); this one is for everything in the pod that speaks PostgreSQL by
+    // itself.
     let tls = plain("PGSSLMODE", "require".into());
     match flavour {
         Flavour::Bitnami => vec![

@@ -1,4 +1,5 @@
-//! Ingress `odoo-<uuid>` (K8S-13): the host name of a tenant, to its Service or to the page that says it is off.
+//! Ingress `odoo-<uuid>` (K8S-13): the host name of a tenant, to its Service or to the page that says it is
+//! off.
 
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,

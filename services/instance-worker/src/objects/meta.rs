@@ -36,6 +36,14 @@ pub const HOLD: &str = "saasodoo.io/hold";
 pub const SPEC_HASH: &str = "saasodoo.io/spec-hash";
 /// Hash of a Secret's content.
 pub const SECRET_HASH: &str = "saasodoo.io/secret-hash";
+/// On a Secret that had to be made anew: the administrator's password in it is not the one that Odoo knows.
+pub const ADMIN_PASSWORD: &str = "saasodoo.io/admin-password";
+/// Value of [`ADMIN_PASSWORD`].
+pub const UNKNOWN: &str = "unknown";
+/// Host name below the base domain, for people with kubectl.
+pub const SUBDOMAIN: &str = "saasodoo.io/subdomain";
+/// Plan, for people with kubectl.
+pub const PLAN: &str = "saasodoo.io/plan";
 /// On a StatefulSet's template: hash of the configuration file.
 pub const CONFIG_HASH: &str = "saasodoo.io/config-hash";
 
@@ -49,7 +57,7 @@ pub fn selector_text(instance: Uuid) -> String {
     format!("{APP}={ODOO},{INSTANCE_ID}={instance}")
 }
 
-/// Every label of a tenant's object.
+/// Every label of a tenant's pod. A new one here is a new pod for every tenant.
 pub fn labels(tenant: &Tenant) -> BTreeMap<String, String> {
     let mut labels = selector(tenant.id);
     labels.extend(pairs([
@@ -63,15 +71,24 @@ pub fn labels(tenant: &Tenant) -> BTreeMap<String, String> {
     labels
 }
 
-/// Metadata of a tenant's object.
+/// Metadata of a tenant's object: the labels of its pod, and what people look for.
 pub fn of_tenant(tenant: &Tenant, name: &Name, namespace: &str) -> ObjectMeta {
+    let mut labels = labels(tenant);
+    labels.extend(pairs([(SUBDOMAIN, tenant.subdomain.clone()), (PLAN, label_value(&tenant.plan))]));
     ObjectMeta {
         name: Some(name.to_string()),
         namespace: Some(namespace.to_owned()),
-        labels: Some(labels(tenant)),
+        labels: Some(labels),
         annotations: Some(pairs([(INSTANCE_NAME, tenant.name.clone())])),
         ..ObjectMeta::default()
     }
+}
+
+/// Any text as the value of a label: what is not allowed there becomes a dash.
+fn label_value(text: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+    let value: String = text.chars().take(63).map(allowed).collect();
+    value.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
 /// The instance that an object belongs to, by its labels.
@@ -83,4 +100,16 @@ pub fn instance_of(meta: &ObjectMeta) -> Option<Uuid> {
 /// A map of owned text.
 pub fn pairs<const N: usize>(entries: [(&str, String); N]) -> BTreeMap<String, String> {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_plan_name_is_a_label() {
+        assert_eq!(label_value("basic-monthly"), "basic-monthly");
+        assert_eq!(label_value(" Größe/XL (alt) "), "Gr--e-XL--alt");
+        assert_eq!(label_value(&"é".repeat(80)), "");
+    }
 }

@@ -1,7 +1,8 @@
-//! Wanted objects as pure functions of domain values (K8S-15): one file a kind, no API calls, no clock, no randomness.
+//! Wanted objects as pure functions of domain values (K8S-15): one file a kind, no API calls, no clock, no
+//! randomness.
 //!
-//! Labels, annotations and names stand in [`meta`] and [`names`] alone. Quantities are written in the API server's canonical form, so that a wanted
-//! object compares equal to the one that the cluster gives back.
+//! Labels, annotations and names stand in [`meta`] and [`names`] alone. Quantities are written in the API
+//! server's canonical form, so that a wanted object compares equal to the one that the cluster gives back.
 
 pub mod catalogue;
 pub mod copy_job;

@@ -51,6 +51,13 @@ impl Name {
         Self(instance::domain::volume_name(id).into())
     }
 
+    /// The instance whose object has this name, whatever its labels say.
+    pub fn instance_in(name: &str) -> Option<Uuid> {
+        let id = name.rsplit_once("odoo-data-").or_else(|| name.rsplit_once("odoo-"))?.1;
+        let id = Uuid::parse_str(id).ok()?;
+        [Self::tenant(id), Self::volume(id)].iter().any(|own| own.as_str() == name).then_some(id)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -75,6 +82,7 @@ mod tests {
             let id = Uuid::from_u128(bits);
             for name in [Name::tenant(id), Name::volume(id)] {
                 prop_assert_eq!(Name::try_new(name.as_str()), Ok(name.clone()));
+                prop_assert_eq!(Name::instance_in(name.as_str()), Some(id));
             }
         }
 

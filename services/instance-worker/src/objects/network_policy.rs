@@ -1,4 +1,5 @@
-//! NetworkPolicy `odoo-<uuid>` (K8S-14): in from the ingress controller and the worker; out to DNS, its own pool, and the outside world.
+//! NetworkPolicy `odoo-<uuid>` (K8S-14): in from the ingress controller and the worker; out to DNS, its own
+//! pool, and the outside world.
 
 use std::collections::BTreeMap;
 

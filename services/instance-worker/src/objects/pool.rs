@@ -1,4 +1,5 @@
-//! Objects of a database pool (DBS-27): StatefulSet, headless Service, Secret, ConfigMap, all named as the pool.
+//! Objects of a database pool (DBS-27): StatefulSet, headless Service, Secret, ConfigMap, all named as the
+//! pool.
 
 mod pod;
 
@@ -27,8 +28,8 @@ pub const PASSWORD_KEY: &str = "password";
 /// Keys of certificate, private key and authorities in the Secret.
 const TLS_KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 const RULES_FILE: &str = "pg_hba.conf";
-/// Who gets in (DBS-35): by the socket of the pod, and by TLS with a password. The image's own rules would trust loopback and let passwords through in
-/// the clear.
+/// Who gets in (DBS-35): by the socket of the pod, and by TLS with a password. The image's own rules would
+/// trust loopback and let passwords through in the clear.
 const RULES: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
 const DATA: &str = "data";
 const CONFIG_FILE: &str = "postgresql.conf";
@@ -104,7 +105,8 @@ impl Pool {
         format!("{}.{}.svc.cluster.local", self.name, settings.platform)
     }
 
-    /// Name of the volume claim that the StatefulSet makes; it goes some days after the pool, when database-service says so.
+    /// Name of the volume claim that the StatefulSet makes; it goes some days after the pool, when
+    /// database-service says so.
     pub fn claim_name(&self) -> String {
         format!("{DATA}-{}-0", self.name)
     }
@@ -183,7 +185,8 @@ pub fn service(pool: &Pool, settings: &Settings) -> Service {
 /// The server itself.
 pub fn stateful_set(pool: &Pool, settings: &Settings) -> StatefulSet {
     let mut metadata = pool.metadata(&settings.platform);
-    // The worker may not read Secrets of this namespace: the hash tells it whether the stored one is current (K8S-26).
+    // The worker may not read Secrets of this namespace: the hash tells it whether the stored one is current
+    // (K8S-26).
     metadata.annotations = Some(meta::pairs([(meta::SECRET_HASH, pool.secret_hash.clone())]));
     let template = ObjectMeta {
         labels: Some(pool.labels()),

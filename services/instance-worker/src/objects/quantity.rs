@@ -1,4 +1,5 @@
-//! Quantities in the API server's canonical form: compared as text they are equal exactly when they are equal by value.
+//! Quantities in the API server's canonical form: compared as text they are equal exactly when they are equal
+//! by value.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -53,6 +54,27 @@ pub fn canonical(text: &str) -> Quantity {
     }
 }
 
+/// A size in bytes; `None` for text that is no whole size.
+pub fn bytes(quantity: &Quantity) -> Option<u128> {
+    let text = quantity.0.as_str();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1 << 50,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "P" => 1_000_000_000_000_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok().map(|number| u128::from(number) * factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +97,10 @@ mod tests {
         {
             assert_eq!(canonical(given).0, canon);
         }
+        let size = |text: &str| bytes(&Quantity(text.to_owned()));
+        assert_eq!(
+            (size("1Gi"), size("2k"), size("7"), size("1.5Gi")),
+            (Some(1 << 30), Some(2000), Some(7), None)
+        );
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::meta;
 use super::names::Name;
@@ -40,13 +41,19 @@ pub struct Content {
     pub admin_email: String,
     /// Password.
     pub admin_password: SecretString,
+    /// Is it the one that Odoo was first started with?
+    pub admin_known: bool,
 }
 
 /// The wanted Secret.
 pub fn secret(tenant: &Tenant, content: &Content, namespace: &str) -> Secret {
     let data = data(tenant, content);
     let mut metadata = meta::of_tenant(tenant, &Name::tenant(tenant.id), namespace);
-    metadata.annotations.get_or_insert_default().insert(meta::SECRET_HASH.into(), hash(tenant, &data));
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(meta::SECRET_HASH.into(), hash(tenant.id, &data));
+    if !content.admin_known {
+        annotations.insert(meta::ADMIN_PASSWORD.into(), meta::UNKNOWN.into());
+    }
     Secret { metadata, type_: Some("Opaque".into()), data: Some(data), ..Secret::default() }
 }
 
@@ -66,9 +73,9 @@ fn data(tenant: &Tenant, content: &Content) -> BTreeMap<String, ByteString> {
 }
 
 /// Tells two contents apart; salted with the id, so that it says nothing about another tenant's.
-fn hash(tenant: &Tenant, data: &BTreeMap<String, ByteString>) -> String {
+fn hash(instance: Uuid, data: &BTreeMap<String, ByteString>) -> String {
     let mut digest = Sha256::new();
-    digest.update(tenant.id.as_bytes());
+    digest.update(instance.as_bytes());
     for (key, value) in data {
         digest.update(key.as_bytes());
         digest.update([0]);
@@ -76,6 +83,37 @@ fn hash(tenant: &Tenant, data: &BTreeMap<String, ByteString>) -> String {
         digest.update([0]);
     }
     hex::encode(&digest.finalize()[..16])
+}
+
+/// Does the Secret hold what was written into it, and nothing else?
+pub fn is_untouched(instance: Uuid, secret: &Secret) -> bool {
+    let written = secret.metadata.annotations.as_ref().and_then(|all| all.get(meta::SECRET_HASH));
+    let now = secret.data.as_ref().map(|data| hash(instance, data));
+    now.is_some() && written == now.as_ref()
+}
+
+/// Is the administrator's password in the Secret the one that Odoo was first started with?
+pub fn knows_admin_password(secret: &Secret) -> bool {
+    let annotations = secret.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(meta::ADMIN_PASSWORD)).is_none_or(|state| state != meta::UNKNOWN)
+}
+
+/// What goes into a Secret that exists: the credentials of today, with the administrator's log-in as it was
+/// first given out. A log-in that somebody edited is not believed: the Secret says so, and it is never shown.
+pub fn renewed(tenant: &Tenant, existing: &Secret, database: (String, SecretString)) -> Option<Content> {
+    let (email, password) = (value(existing, keys::ADMIN_EMAIL)?, value(existing, keys::ADMIN_PASSWORD)?);
+    let mut content = Content {
+        database_user: database.0,
+        database_password: database.1,
+        admin_email: email.expose_secret().to_owned(),
+        admin_password: password,
+        admin_known: true,
+    };
+    let written = existing.metadata.annotations.as_ref().and_then(|all| all.get(meta::SECRET_HASH));
+    let only_the_rest_was_edited = written == Some(&hash(tenant.id, &data(tenant, &content)));
+    content.admin_known =
+        knows_admin_password(existing) && (is_untouched(tenant.id, existing) || only_the_rest_was_edited);
+    Some(content)
 }
 
 /// A value of a Secret as text.
@@ -95,6 +133,7 @@ pub(crate) mod tests {
             database_password: SecretString::from("a-database-password"),
             admin_email: "admin@acme.test".into(),
             admin_password: SecretString::from("an-odoo-password"),
+            admin_known: true,
         }
     }
 
@@ -108,5 +147,35 @@ pub(crate) mod tests {
         let hash = |secret: &Secret| secret.metadata.annotations.as_ref().unwrap()[meta::SECRET_HASH].clone();
         assert_ne!(hash(&first), hash(&second));
         assert_eq!(value(&first, keys::PORT).unwrap().expose_secret(), "5432");
+    }
+
+    fn edited(key: &str, text: &str) -> Secret {
+        let mut secret = secret(&tenant(), &content(), "odoo-instances");
+        secret.data.as_mut().unwrap().insert(key.into(), ByteString(text.as_bytes().to_vec()));
+        secret
+    }
+
+    fn database() -> (String, SecretString) {
+        (content().database_user, content().database_password)
+    }
+
+    /// K8S-31: what somebody edited in the data shows, and only an administrator's password that was not
+    /// touched is believed.
+    #[test]
+    fn an_edit_of_the_data_shows_and_costs_the_password_only_when_it_was_edited() {
+        let id = tenant().id;
+        let whole = secret(&tenant(), &content(), "odoo-instances");
+        assert!(is_untouched(id, &whole) && renewed(&tenant(), &whole, database()).unwrap().admin_known);
+
+        let rest = edited(keys::PASSWORD, "by hand");
+        assert!(!is_untouched(id, &rest) && !is_untouched(id, &edited("more", "x")));
+        assert!(renewed(&tenant(), &rest, database()).unwrap().admin_known);
+
+        let admin = edited(keys::ADMIN_PASSWORD, "by hand");
+        let content = renewed(&tenant(), &admin, database()).unwrap();
+        assert!(!content.admin_known);
+        let written = secret(&tenant(), &content, "odoo-instances");
+        assert!(!knows_admin_password(&written));
+        assert!(!renewed(&tenant(), &written, database()).unwrap().admin_known, "it never comes back");
     }
 }

@@ -26,6 +26,8 @@ pub struct Tenant {
     pub customer_id: Uuid,
     /// Display name: any text, so an annotation only (INS-03).
     pub name: String,
+    /// Plan, for a label.
+    pub plan: String,
     /// Odoo version.
     pub version: String,
     /// CPU limit.
@@ -76,6 +78,7 @@ impl Tenant {
             id: instance.id,
             customer_id: instance.customer_id,
             name: instance.name.clone(),
+            plan: instance.plan.clone(),
             version: instance.odoo_version.clone(),
             cpu_millis: instance.limits.cpu_millis,
             memory_mib: instance.limits.memory_mib,
@@ -104,6 +107,7 @@ pub(crate) mod tests {
             id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
             customer_id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00c1),
             name: "Ünïcode / test".into(),
+            plan: "basic-monthly".into(),
             version: "17".into(),
             cpu_millis: 1000,
             memory_mib: 2048,

@@ -1,4 +1,5 @@
-//! A dry run (MON-05): everything that a repair would change, from a fresh list; and what belongs to nobody. Writes nothing.
+//! A dry run (MON-05): everything that a repair would change, from a fresh list; and what belongs to nobody.
+//! Writes nothing.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -20,8 +21,9 @@ use crate::cluster::{Cache, Error, Kind, wanted_json};
 use crate::objects::deployment::deployment;
 use crate::objects::ingress::ingress;
 use crate::objects::network_policy::network_policy;
+use crate::objects::secret::is_untouched;
 use crate::objects::service::service;
-use crate::objects::volume::claim;
+use crate::objects::volume::{claim, keep};
 use crate::objects::{Name, Settings, Tenant, meta};
 use crate::worker::Worker;
 
@@ -72,9 +74,11 @@ async fn read(worker: &Worker, only: Option<Uuid>) -> Result<Found, Error> {
     add::<Ingress>(worker, only, &mut found).await?;
     add::<PersistentVolumeClaim>(worker, only, &mut found).await?;
     add::<NetworkPolicy>(worker, only, &mut found).await?;
-    for metadata in worker.cluster.list_metadata::<Secret>(&worker.settings.tenants, &selector(only)).await? {
-        let name = metadata.name.clone().unwrap_or_default();
-        found.insert(("Secret".to_owned(), name), (metadata, Value::Null));
+    for secret in worker.cluster.list::<Secret>(&worker.settings.tenants, &selector(only)).await? {
+        let name = secret.metadata.name.clone().unwrap_or_default();
+        // Only whether it is as it was written: its content stays out of everything that is told.
+        let untouched = meta::instance_of(&secret.metadata).is_some_and(|id| is_untouched(id, &secret));
+        found.insert(("Secret".to_owned(), name), (secret.metadata, Value::Bool(untouched)));
     }
     Ok(found)
 }
@@ -125,14 +129,18 @@ fn of_instance(
             Ok(())
         }
         Some(Wanted::Objects(tenant)) => {
-            if !found.contains_key(&("Secret".to_owned(), name.clone())) {
-                report("Secret", &name, "missing", String::new());
+            match found.get(&("Secret".to_owned(), name.clone())) {
+                None => report("Secret", &name, "missing", String::new()),
+                Some((_, untouched)) if *untouched != Value::Bool(true) => {
+                    report("Secret", &name, "changed", "data".to_owned());
+                }
+                Some(_) => {}
             }
             for (kind, name, json) in wanted_objects(&tenant, settings, found)? {
                 match found.get(&(kind.clone(), name.clone())) {
                     None => report(&kind, &name, "missing", String::new()),
                     Some((_, live)) => {
-                        let paths = crate::cluster::differences(&json, live);
+                        let paths = crate::cluster::differences(&kind, &json, live);
                         if !paths.is_empty() {
                             report(&kind, &name, "changed", paths.join(", "));
                         }
@@ -151,9 +159,9 @@ fn wanted_objects(
 ) -> Result<Vec<(String, String, Value)>, Error> {
     let mut volume = claim(tenant, settings);
     let key = ("PersistentVolumeClaim".to_owned(), Name::volume(tenant.id).to_string());
-    let class = found.get(&key).and_then(|(_, live)| live.pointer("/spec/storageClassName")?.as_str());
-    if let (Some(class), Some(spec)) = (class, volume.spec.as_mut()) {
-        spec.storage_class_name = Some(class.to_owned());
+    let stored = found.get(&key).and_then(|(_, live)| serde_json::from_value(live.get("spec")?.clone()).ok());
+    if let Some(stored) = stored {
+        keep(&mut volume, &stored);
     }
     Ok(vec![
         entry(&volume)?,

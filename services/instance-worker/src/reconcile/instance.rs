@@ -1,29 +1,29 @@
 //! One instance at a time: what its row wants against what is there.
 //!
-//! The comparison reads caches and holds nothing. A repair locks the row, so that no operation begins meanwhile and the row cannot change under it.
+//! The row is read and let go before the cluster is asked; each write looks again whether the instance is
+//! still at rest and the object as it was seen, so that an operation that began meanwhile is never undone.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use instance::domain::Instance;
 use instance::store::events::{self, Cause};
+use instance::store::observe::Reconcilable;
 use instance::store::{Scope, instances, monitoring, observe};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
 use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
+use super::parts::{Part, Parts, Repaired, Volume};
 use super::repairs::Repairs;
+use super::troubles::{Trouble, Troubles};
 use super::wanted::{Wanted, on_hold, wanted};
-use crate::cluster::{self, Applied, Cluster, Error, Kind, LookAt, Note, Owner};
-use crate::objects::deployment::deployment;
-use crate::objects::ingress::ingress;
-use crate::objects::network_policy::network_policy;
-use crate::objects::service::service;
-use crate::objects::volume::claim;
+use super::whole::fingerprint;
+use crate::cluster::{self, Note, Owner, Standing};
 use crate::objects::{Name, Tenant};
-use crate::operations::{claim_as_it_can_be, write_secret};
+use crate::operations::Wake;
 use crate::watch::Status as WatchStatus;
 use crate::watch::queue::Queue;
 use crate::worker::Worker;
@@ -34,30 +34,58 @@ const WORKERS: usize = 8;
 const SETTLE: Duration = Duration::from_millis(300);
 /// While a former pod is on its way out, or a hold is on.
 const AGAIN: Duration = Duration::from_secs(5);
-const PAGE: i64 = 500;
+/// Longest work on one instance; what is left is looked at again.
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The reconciler of a leader.
 #[derive(Debug)]
 pub struct Reconciler {
-    worker: Worker,
-    repairs: Repairs,
-    queue: Queue<Uuid>,
-    interval: Duration,
+    pub(super) worker: Worker,
+    pub(super) repairs: Repairs,
+    pub(super) queue: Queue<Uuid>,
+    pub(super) interval: Duration,
+    /// A full list of some kind was read.
+    pub(super) listed: Wake,
+    /// Instances that were found as wanted, and what that depended on.
+    quiet: Mutex<HashMap<Uuid, u64>>,
+    /// Secrets that were read and found untouched, by their version.
+    secrets: Mutex<HashMap<Uuid, String>>,
+    /// Instances with something that no repair brings back.
+    troubles: Troubles,
 }
 
 /// What a look at an instance found.
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
-    /// As wanted, or not ours to repair now.
+    /// As wanted.
     Quiet,
+    /// Not ours to repair now; its row tells when it is.
+    Elsewhere,
     /// Look again soon.
-    Again,
+    Again(Duration),
+}
+
+/// What came of all repairs of one instance.
+#[derive(Debug, Default)]
+struct Outcome {
+    repaired: Vec<&'static str>,
+    left: Vec<&'static str>,
+    later: bool,
 }
 
 impl Reconciler {
-    /// Works on `queue`, and on everything every `interval`.
+    /// Works on `queue`, and on everything at least every `interval`.
     pub fn new(worker: Worker, repairs: Repairs, queue: Queue<Uuid>, interval: Duration) -> Self {
-        Self { worker, repairs, queue, interval }
+        Self {
+            worker,
+            repairs,
+            queue,
+            interval,
+            listed: Wake::default(),
+            quiet: Mutex::default(),
+            secrets: Mutex::default(),
+            troubles: Troubles::default(),
+        }
     }
 
     /// Something of this instance changed.
@@ -65,9 +93,10 @@ impl Reconciler {
         self.queue.add_after(instance, SETTLE);
     }
 
-    /// A full list of one kind was read; the full comparison covers it.
+    /// Anything of one kind may have changed: what a list no longer holds is a deletion.
     pub fn listed(&self, kind: &'static str) {
         tracing::debug!(kind, "listed");
+        self.listed.now();
     }
 
     /// Works for ever.
@@ -75,18 +104,29 @@ impl Reconciler {
         let workers = join_all((0..WORKERS).map(|_| self.work()));
         tokio::select! {
             _ = workers => {}
-            () = self.full(status) => {}
+            () = self.whole(status) => {}
             () = self.wished() => {}
             () = self.notified() => {}
         }
     }
 
+    pub(super) fn quiet(&self) -> MutexGuard<'_, HashMap<Uuid, u64>> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the metrics, by which an operator is called.
+    pub(super) fn tell_troubles(&self) {
+        self.repairs.tell(&self.troubles);
+    }
+
     async fn work(&self) {
         loop {
             let id = self.queue.next().await;
-            match self.reconcile(id).await {
-                Ok(Look::Quiet) => {}
-                Ok(Look::Again) => self.queue.add_after(id, AGAIN),
+            self.quiet().remove(&id);
+            let look = tokio::time::timeout(DEADLINE, Box::pin(self.reconcile(id))).await;
+            match look.unwrap_or_else(|_| Err(anyhow::anyhow!("not done in {} s", DEADLINE.as_secs()))) {
+                Ok(Look::Quiet | Look::Elsewhere) => {}
+                Ok(Look::Again(pause)) => self.queue.add_after(id, pause),
                 Err(error) => {
                     tracing::warn!(instance.id = %id, error = format!("{error:#}"), "cannot reconcile");
                     self.queue.add_after(id, AGAIN);
@@ -96,73 +136,27 @@ impl Reconciler {
         }
     }
 
-    /// Everything: once when the watches are connected, then every interval.
-    async fn full(&self, status: &WatchStatus) {
-        loop {
-            while !status.all_connected() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            let began = std::time::Instant::now();
-            match self.enqueue_all().await {
-                Ok(count) => {
-                    while !self.queue.is_empty() {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                    let took = began.elapsed().as_millis();
-                    self.repairs.last_full_ms.set(i64::try_from(took).unwrap_or(i64::MAX));
-                    tracing::info!(instances = count, took_ms = %took, "monitoring compared all instances");
-                }
-                Err(error) => tracing::warn!(error = %error, "cannot list the instances to compare"),
-            }
-            tokio::time::sleep(self.interval).await;
-        }
-    }
-
-    async fn enqueue_all(&self) -> sqlx::Result<usize> {
-        let mut after = Uuid::nil();
-        let mut count = 0;
-        let mut connection = self.worker.database.acquire().await?;
-        loop {
-            let page = observe::reconcilable(&mut connection, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = *last;
-            count += page.len();
-            for id in page {
-                self.queue.add(id);
-            }
-        }
-        let known: HashSet<Uuid> = observe::known_instances(&mut connection).await?.into_iter().collect();
-        let orphans = super::compare::orphans(self.worker.cluster.cache(), &known);
-        for orphan in &orphans {
-            tracing::warn!(
-                object = orphan.object,
-                instance.id = orphan.instance_id,
-                "an object of the platform belongs to no instance"
-            );
-        }
-        self.repairs.orphans.set(i64::try_from(orphans.len()).unwrap_or(i64::MAX));
-        Ok(count)
-    }
-
     /// Wishes of operators (MON-05), also those whose notification was lost.
     async fn wished(&self) {
         loop {
-            let work = async {
-                let mut connection = self.worker.database.acquire().await?;
-                let wishes = monitoring::wishes(&mut connection).await?;
-                let Some(task) = wishes.reconcile_task else { return Ok(()) };
-                match wishes.reconcile_instance {
-                    Some(id) => self.queue.add(id),
-                    None => drop(self.enqueue_all().await?),
-                }
-                monitoring::reconciled(&mut connection, task).await
-            };
-            let done: sqlx::Result<()> = work.await;
-            if let Err(error) = done {
+            if let Err(error) = self.wish().await {
                 tracing::warn!(error = %error, "cannot read the wishes of operators");
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
+    }
+
+    async fn wish(&self) -> sqlx::Result<()> {
+        let mut connection = self.worker.database.acquire().await?;
+        let wishes = monitoring::wishes(&mut connection).await?;
+        drop(connection);
+        let Some(task) = wishes.reconcile_task else { return Ok(()) };
+        match wishes.reconcile_instance {
+            Some(id) => self.queue.add(id),
+            None => drop(self.enqueue_all(true).await?),
+        }
+        let mut connection = self.worker.database.acquire().await?;
+        monitoring::reconciled(&mut connection, task).await
     }
 
     /// Rows whose wanted objects changed without an operation, such as a new display name.
@@ -186,28 +180,35 @@ impl Reconciler {
 
     async fn reconcile(&self, id: Uuid) -> anyhow::Result<Look> {
         let mut connection = self.worker.database.acquire().await?;
-        let Some(found) = instances::find(&mut connection, id, Scope::All).await? else {
-            return Ok(Look::Quiet);
+        let found = instances::find(&mut connection, id, Scope::All).await?;
+        drop(connection);
+        let Some(found) = found else {
+            self.troubles.end(id);
+            return Ok(Look::Elsewhere);
         };
         let instance = found.instance;
         if found.current.is_some() {
             // Its operation looks after it; what happens meanwhile is seen after its end.
-            return Ok(Look::Again);
+            return Ok(Look::Again(AGAIN));
         }
-        drop(connection);
-        let Some(wanted) = wanted(&instance) else { return Ok(Look::Quiet) };
-        if self.on_hold(&instance) {
-            return Ok(Look::Again);
-        }
-        let differing = self.differing(&wanted).await?;
-        if differing.is_empty() {
-            if instance.observed_generation < instance.generation {
-                let mut connection = self.worker.database.acquire().await?;
-                observe::applied(&mut connection, id, instance.generation).await?;
+        let row = Reconcilable { id, version: instance.version, updated_at: instance.updated_at };
+        let mark = fingerprint(self.worker.cluster.cache(), &row);
+        let look = match wanted(&instance) {
+            None => {
+                self.troubles.end(id);
+                Look::Elsewhere
             }
-            return Ok(Look::Quiet);
+            Some(_) if self.on_hold(&instance) => return Ok(Look::Again(AGAIN)),
+            Some(Wanted::NoWorkload(id)) => {
+                self.troubles.end(id);
+                self.remove_workload(id).await?
+            }
+            Some(Wanted::Objects(tenant)) => Box::pin(self.objects(&instance, &tenant)).await?,
+        };
+        if let (Look::Quiet | Look::Elsewhere, Some(mark)) = (&look, mark) {
+            self.quiet().insert(id, mark);
         }
-        self.repair(&instance, &wanted, &differing).await
+        Ok(look)
     }
 
     /// K8S-32: an operator works on the Deployment.
@@ -217,144 +218,98 @@ impl Reconciler {
         on_hold(object.metadata.annotations.as_ref(), runtime::clock::now())
     }
 
-    /// Kinds whose object is missing or changed.
-    async fn differing(&self, wanted: &Wanted) -> Result<Vec<&'static str>, Error> {
-        let (cluster, settings) = (&self.worker.cluster, &self.worker.settings);
-        let mut found = Vec::new();
-        match wanted {
-            Wanted::NoWorkload(id) => {
-                let name = Name::tenant(*id);
-                let left = cluster.look_up::<Deployment>(&settings.tenants, name.as_str()).await?;
-                if left.is_some_and(|left| left.metadata.deletion_timestamp.is_none()) {
-                    found.push("Deployment");
-                }
-            }
-            Wanted::Objects(tenant) => {
-                let owner = Owner::Instance(tenant.id);
-                if self.secret_is_missing(tenant).await? {
-                    found.push("Secret");
-                }
-                let claim = claim_as_it_can_be(cluster, claim(tenant, settings)).await?;
-                check(cluster, &claim, owner, "PersistentVolumeClaim", &mut found).await?;
-                check(cluster, &service(tenant, settings), owner, "Service", &mut found).await?;
-                check(cluster, &network_policy(tenant, settings), owner, "NetworkPolicy", &mut found).await?;
-                check(cluster, &deployment(tenant, settings), owner, "Deployment", &mut found).await?;
-                check(cluster, &ingress(tenant, settings), owner, "Ingress", &mut found).await?;
-            }
-        }
-        Ok(found)
-    }
-
-    async fn secret_is_missing(&self, tenant: &Tenant) -> Result<bool, Error> {
-        let cluster = &self.worker.cluster;
-        let namespace = &self.worker.settings.tenants;
-        let name = Name::tenant(tenant.id);
-        if cluster.cache().secrets.is_fresh() {
-            return Ok(cluster.cache().secrets.get(name.as_str()).is_none());
-        }
-        Ok(cluster.get::<Secret>(namespace, name.as_str()).await?.is_none())
-    }
-
-    async fn repair(
-        &self,
-        instance: &Instance,
-        wanted: &Wanted,
-        differing: &[&'static str],
-    ) -> anyhow::Result<Look> {
-        let id = instance.id;
-        let mut tx = self.worker.database.begin().await?;
-        if !observe::lock_at_rest(&mut tx, id, instance.version).await? {
-            // An operation, or somebody's decision, came first.
-            return Ok(Look::Again);
-        }
-        let tenant = match wanted {
-            Wanted::NoWorkload(_) => {
-                let name = Name::tenant(id);
-                let namespace = &self.worker.settings.tenants;
-                self.worker
-                    .cluster
-                    .delete::<Deployment>(namespace, name.as_str(), Owner::Instance(id), None)
-                    .await?;
-                tracing::warn!(instance.id = %id, "a workload of a terminated instance was removed");
-                return Ok(Look::Quiet);
-            }
-            Wanted::Objects(tenant) => tenant,
-        };
-        if differing.contains(&"Deployment") && tenant.running && self.must_wait_for_old_pod(tenant).await? {
-            return Ok(Look::Again);
-        }
-        let repaired = self.apply(tenant, &instance.admin_email).await?;
-        if repaired.is_empty() {
+    async fn remove_workload(&self, id: Uuid) -> anyhow::Result<Look> {
+        let (cluster, namespace) = (&self.worker.cluster, &self.worker.settings.tenants);
+        let name = Name::tenant(id);
+        let left = cluster.look_up::<Deployment>(namespace, name.as_str()).await?;
+        if left.is_none_or(|left| left.metadata.deletion_timestamp.is_some()) {
             return Ok(Look::Quiet);
         }
-        let message = format!("brought back as wanted: {}", repaired.join(", "));
+        cluster.delete::<Deployment>(namespace, name.as_str(), Owner::Instance(id), None).await?;
+        tracing::warn!(instance.id = %id, "a workload of a terminated instance was removed");
+        Ok(Look::Again(AGAIN))
+    }
+
+    /// Each object by itself: what cannot be brought back is told and stops no other.
+    async fn objects(&self, instance: &Instance, tenant: &Tenant) -> anyhow::Result<Look> {
+        let id = instance.id;
+        let parts = Parts { worker: &self.worker, instance, tenant };
+        let volume = parts.volume().await?;
+        let mut outcome = Outcome::default();
+        for part in Part::ALL {
+            // No pod is made or ended without its volume: the last of the data would go with it.
+            if volume != Volume::Stands && matches!(part, Part::Claim | Part::Deployment) {
+                continue;
+            }
+            let done = Box::pin(self.bring_back(&parts, part)).await;
+            let done = done.unwrap_or_else(|error| {
+                tracing::warn!(instance.id = %id, object = part.kind(), error = format!("{error:#}"), "not repaired");
+                Repaired::Back(vec![String::new()])
+            });
+            match done {
+                Repaired::Nothing => {}
+                Repaired::Back(left) => {
+                    outcome.repaired.extend(left.is_empty().then_some(part.kind()));
+                    outcome.left.extend((!left.is_empty()).then_some(part.kind()));
+                }
+                Repaired::Later => outcome.later = true,
+            }
+        }
+        self.conclude(instance, volume, outcome).await
+    }
+
+    async fn bring_back(&self, parts: &Parts<'_>, part: Part) -> anyhow::Result<Repaired> {
+        let id = parts.tenant.id;
+        let version = (part == Part::Secret).then(|| self.secret_version(id)).flatten();
+        let secrets = || self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = version.is_some() && secrets().get(&id) == version.as_ref();
+        match parts.standing(part, known).await? {
+            Standing::AsWanted => {
+                if let Some(version) = version {
+                    secrets().insert(id, version);
+                }
+                Ok(Repaired::Nothing)
+            }
+            Standing::Left(paths) => Ok(Repaired::Back(paths)),
+            Standing::Differs => Box::pin(parts.repair(part)).await,
+        }
+    }
+
+    /// Of the Secret as the watch sees it; `None` while it sees nothing.
+    fn secret_version(&self, id: Uuid) -> Option<String> {
+        let secrets = &self.worker.cluster.cache().secrets;
+        let seen = secrets.get(Name::tenant(id).as_str()).filter(|_| secrets.is_fresh())?;
+        seen.resource_version.clone()
+    }
+
+    async fn conclude(&self, instance: &Instance, volume: Volume, outcome: Outcome) -> anyhow::Result<Look> {
+        let id = instance.id;
+        let trouble = Trouble::of(volume, &outcome.left);
+        let news = self.troubles.set(id, trouble.clone());
+        let mut connection = self.worker.database.acquire().await?;
         let now = runtime::clock::now();
-        events::add(&mut tx, id, "repaired", Cause::Platform, &message, None, now).await?;
-        observe::applied(&mut tx, id, instance.generation).await?;
-        tx.commit().await?;
-        tracing::info!(instance.id = %id, repaired = ?repaired, "drift repaired");
-        for object in &repaired {
-            self.repairs.count(object);
+        let whole = trouble.is_none() && !outcome.later;
+        if whole && instance.observed_generation < instance.generation {
+            observe::applied(&mut connection, id, instance.generation).await?;
         }
-        let namespace = &self.worker.settings.tenants;
-        cluster::notify(&self.worker.cluster, namespace, id, None, Note::RepairApplied, &message).await;
-        Ok(Look::Quiet)
-    }
-
-    /// Never two Odoos on one volume: a Deployment that is gone comes back when its pods are (K8S-31).
-    async fn must_wait_for_old_pod(&self, tenant: &Tenant) -> Result<bool, Error> {
-        let (cluster, settings) = (&self.worker.cluster, &self.worker.settings);
-        let name = Name::tenant(tenant.id);
-        if cluster.get::<Deployment>(&settings.tenants, name.as_str()).await?.is_some() {
-            return Ok(false);
+        if let Some(message) = news.as_ref().and_then(Trouble::message) {
+            events::add(&mut connection, id, "not_repaired", Cause::Platform, &message, None, now).await?;
         }
-        let left = cluster.pods_of(&settings.tenants, tenant.id).await?;
-        if !left.is_empty() {
-            tracing::info!(instance.id = %tenant.id, pods = left.len(), "the Deployment comes back when its former pods are gone");
-        }
-        Ok(!left.is_empty())
-    }
-
-    async fn apply(&self, tenant: &Tenant, admin_email: &str) -> anyhow::Result<Vec<&'static str>> {
-        let (cluster, settings) = (&self.worker.cluster, &self.worker.settings);
-        let owner = Owner::Instance(tenant.id);
-        let mut repaired = Vec::new();
-        let mut note = |object: &'static str, applied: &Applied| {
-            if let Applied::Repaired { paths, .. } = applied {
-                tracing::info!(instance.id = %tenant.id, object, paths = ?paths, "object differed");
+        if !outcome.repaired.is_empty() {
+            let message = format!("brought back as wanted: {}", outcome.repaired.join(", "));
+            events::add(&mut connection, id, "repaired", Cause::Platform, &message, None, now).await?;
+            drop(connection);
+            tracing::info!(instance.id = %id, repaired = ?outcome.repaired, "drift repaired");
+            for object in &outcome.repaired {
+                self.repairs.count(object);
             }
-            if applied.changed() {
-                repaired.push(object);
-            }
-        };
-        if self.secret_is_missing(tenant).await? {
-            let written = write_secret(&self.worker, tenant, admin_email, LookAt::Server)
-                .await
-                .map_err(|failure| anyhow::anyhow!("Secret: {}", failure.internal()))?;
-            note("Secret", &written);
+            let namespace = &self.worker.settings.tenants;
+            cluster::notify(&self.worker.cluster, namespace, id, None, Note::RepairApplied, &message).await;
         }
-        let claim = claim_as_it_can_be(cluster, claim(tenant, settings)).await?;
-        note("PersistentVolumeClaim", &cluster.apply(&claim, owner, LookAt::Server).await?);
-        note("Service", &cluster.apply(&service(tenant, settings), owner, LookAt::Server).await?);
-        note(
-            "NetworkPolicy",
-            &cluster.apply(&network_policy(tenant, settings), owner, LookAt::Server).await?,
-        );
-        note("Deployment", &cluster.apply(&deployment(tenant, settings), owner, LookAt::Server).await?);
-        note("Ingress", &cluster.apply(&ingress(tenant, settings), owner, LookAt::Server).await?);
-        Ok(repaired)
+        Ok(match trouble {
+            _ if outcome.later => Look::Again(Duration::from_secs(1)),
+            None => Look::Quiet,
+            Some(_) => Look::Again(self.troubles.pause(id)),
+        })
     }
-}
-
-async fn check<K: Kind>(
-    cluster: &Cluster,
-    wanted: &K,
-    owner: Owner<'_>,
-    kind: &'static str,
-    found: &mut Vec<&'static str>,
-) -> Result<(), Error> {
-    if !cluster.is_as_wanted(wanted, owner).await? {
-        found.push(kind);
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
-//! Database pools (DBS-27): level-triggered. What database-service wants is compared with the cluster; what is seen is reported to it. The volume of a
-//! pool goes some days after the pool, when database-service says so.
+//! Database pools (DBS-27): level-triggered. What database-service wants is compared with the cluster; what
+//! is seen is reported to it. The volume of a pool goes some days after the pool, when database-service says
+//! so.
 
 use std::collections::HashMap;
 use std::time::Duration;

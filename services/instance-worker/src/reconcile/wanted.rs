@@ -39,15 +39,17 @@ pub(super) fn wanted(instance: &Instance) -> Option<Wanted> {
 }
 
 /// Does an operator work on the Deployment with these annotations (K8S-32)?
-pub(super) fn on_hold(annotations: Option<&BTreeMap<String, String>>, now: OffsetDateTime) -> bool {
+pub(crate) fn on_hold(annotations: Option<&BTreeMap<String, String>>, now: OffsetDateTime) -> bool {
     let Some(annotations) = annotations else { return false };
     if annotations.get(meta::HOLD).is_none_or(|value| value != "true") {
         return false;
     }
+    let since = annotations.get(crate::watch::HOLD_SINCE);
+    if since.is_some_and(|since| since == crate::watch::HOLD_COPIED) {
+        return false;
+    }
     // Without a time the hold counts as new: the managed fields always have one.
-    let since = annotations
-        .get(crate::watch::HOLD_SINCE)
-        .and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
+    let since = since.and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
     since.is_none_or(|since| now - since < HOLD)
 }
 
@@ -69,5 +71,10 @@ mod tests {
         assert!(!on_hold(Some(&held(now - time::Duration::minutes(16))), now));
         assert!(!on_hold(Some(&meta::pairs([(meta::HOLD, "false".to_owned())])), now));
         assert!(!on_hold(None, now));
+        let copied = meta::pairs([
+            (meta::HOLD, "true".to_owned()),
+            (crate::watch::HOLD_SINCE, crate::watch::HOLD_COPIED.to_owned()),
+        ]);
+        assert!(!on_hold(Some(&copied), now), "what a roll-back brings is nobody's wish");
     }
 }

@@ -1,8 +1,9 @@
-//! Facts of pods, pure (K8S-22): what is seen, and when it is hopeless to wait. Nothing is decided about an instance here.
+//! Facts of pods, pure (K8S-22): what is seen, and when it is hopeless to wait. Nothing is decided about an
+//! instance here.
 
 use instance::store::observe::Sight;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, PersistentVolumeClaim, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -63,7 +64,8 @@ pub fn is_scaled_down(deployment: &Deployment) -> bool {
     seen && wanted == 0 && status.and_then(|status| status.replicas).unwrap_or(0) == 0
 }
 
-/// What all pods of an instance together show. The newest one that stays tells; one on its way out only tells that something is left.
+/// What all pods of an instance together show. The newest one that stays tells; one on its way out only tells
+/// that something is left.
 pub fn sight<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Sighted {
     let rank = |pod: &Pod| {
         let stays = pod.metadata.deletion_timestamp.is_none();
@@ -162,10 +164,102 @@ pub struct Cause {
 /// Ends in a row that are no accident any more.
 const CRASHES: i32 = 3;
 
-/// Is it hopeless to wait for this, after so many seconds in this state? All limits lie well below the two minutes within which the status tells.
+/// The data of the instance is gone: nothing is made in its place (K8S-05).
+pub const VOLUME_LOST: &str = "VolumeLost";
+/// The volume goes as soon as no pod uses it any more.
+pub const VOLUME_DELETING: &str = "VolumeDeleting";
+/// The machine is not heard of any more.
+pub const NODE_LOST: &str = "NodeLost";
+/// The quota of the namespace refuses the pod.
+pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+/// Something else refuses the pod.
+pub const POD_REFUSED: &str = "PodRefused";
+/// An operator works here (K8S-32).
+pub const ON_HOLD: &str = "OnHold";
+
+/// What the objects around the pods of an instance show.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around<'a> {
+    /// Its Deployment.
+    pub deployment: Option<&'a Deployment>,
+    /// Its volume claim; `None` inside: there is none although there was one.
+    pub claim: Option<Option<&'a PersistentVolumeClaim>>,
+    /// The machine of its pod.
+    pub node: Option<&'a Node>,
+    /// An operator holds it.
+    pub held: bool,
+}
+
+/// What is seen of an instance when what is around its pods is seen too: the gravest finds the word.
+pub fn among(mut sight: Sighted, around: Around<'_>) -> Sighted {
+    let reason = if around.claim.is_some_and(|claim| claim.is_none_or(is_lost)) {
+        VOLUME_LOST
+    } else if around.claim.flatten().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some()) {
+        VOLUME_DELETING
+    } else if around.node.is_some_and(is_unheard_of) {
+        sight.ready = false;
+        NODE_LOST
+    } else if let Some(refusal) = around.deployment.and_then(refusal).filter(|_| sight.phase == "not_found") {
+        refusal
+    } else if around.held && (!sight.ready || sight.reason.is_empty()) {
+        ON_HOLD
+    } else {
+        return sight;
+    };
+    reason.clone_into(&mut sight.reason);
+    sight
+}
+
+/// The volume behind the claim is gone.
+pub fn is_lost(claim: &PersistentVolumeClaim) -> bool {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost")
+}
+
+/// The cluster has not heard of the machine for its grace.
+fn is_unheard_of(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|found| found.type_ == "Ready" && found.status == "Unknown")
+}
+
+/// Why the controller of a Deployment cannot make its pod.
+fn refusal(deployment: &Deployment) -> Option<&'static str> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|found| found.type_ == "ReplicaFailure" && found.status == "True")?;
+    let quota = found.message.as_deref().is_some_and(|message| message.contains("exceeded quota"));
+    Some(if quota { QUOTA_EXCEEDED } else { POD_REFUSED })
+}
+
+/// What the timeline says when such a reason appears: its word and its text.
+pub fn told(reason: &str) -> Option<Cause> {
+    let cause = |reason, message| Some(Cause { reason, message });
+    match reason {
+        VOLUME_LOST => cause(
+            "volume_lost",
+            "the volume of the instance is gone; nothing is made in its place until support has looked at it",
+        ),
+        VOLUME_DELETING => cause(
+            "volume_deleting",
+            "the volume of the instance goes as soon as the instance stops; support must save its data first",
+        ),
+        "Evicted" | NODE_LOST | "NodeShutdown" => {
+            cause("node_lost", "the machine of the instance could not keep it")
+        }
+        QUOTA_EXCEEDED => cause(
+            "no_capacity",
+            "the platform's limits leave no room for the instance at the moment; please ask support",
+        ),
+        POD_REFUSED => cause("pod_refused", "the cluster refuses the instance; please ask support"),
+        ON_HOLD => cause("on_hold", "an operator works on the instance; nothing is repaired meanwhile"),
+        _ => None,
+    }
+}
+
+/// Is it hopeless to wait for this, after so many seconds in this state? All limits lie well below the two
+/// minutes within which the status tells.
 pub fn hopeless(sight: &Sighted, seconds: i64) -> Option<Cause> {
     let cause = |reason, message| Some(Cause { reason, message });
     match sight.reason.as_str() {
+        VOLUME_LOST => told(VOLUME_LOST),
         _ if sight.ready => None,
         "CrashLoopBackOff" if sight.restarts >= CRASHES || seconds >= 45 => {
             cause("crash_loop", "Odoo ends again and again right after its start")
@@ -179,7 +273,7 @@ pub fn hopeless(sight: &Sighted, seconds: i64) -> Option<Cause> {
         "CreateContainerConfigError" if seconds >= 30 => {
             cause("configuration_error", "the instance could not be set up")
         }
-        "Evicted" | "NodeLost" | "Failed" | "NodeShutdown" | "Shutdown" if seconds >= 60 => {
+        "Evicted" | NODE_LOST | "Failed" | "NodeShutdown" | "Shutdown" if seconds >= 60 => {
             cause("node_lost", "the machine of the instance was lost")
         }
         _ => None,
@@ -188,11 +282,18 @@ pub fn hopeless(sight: &Sighted, seconds: i64) -> Option<Cause> {
 
 /// A running instance whose pod is there but not ready for so long tells so.
 pub fn unwell(sight: &Sighted, seconds: i64) -> Option<Cause> {
-    let cause = if sight.reason == "Unschedulable" {
+    let cause = match sight.reason.as_str() {
+        // The grace is the cluster's: it has waited already.
+        NODE_LOST => return told(NODE_LOST),
+        // An operator knows.
+        ON_HOLD => return None,
         // Only here: for a first start room may still come (a volume, a node), and its deadline decides.
-        Cause { reason: "no_capacity", message: "there is no room for the instance at the moment" }
-    } else {
-        Cause { reason: "not_ready", message: "the instance does not answer" }
+        "Unschedulable" => {
+            Cause { reason: "no_capacity", message: "there is no room for the instance at the moment" }
+        }
+        reason => {
+            told(reason).unwrap_or(Cause { reason: "not_ready", message: "the instance does not answer" })
+        }
     };
     hopeless(sight, seconds).or_else(|| (!sight.ready && seconds >= 75).then_some(cause))
 }

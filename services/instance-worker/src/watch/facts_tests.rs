@@ -1,5 +1,7 @@
+use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodCondition, PodStatus,
+    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, NodeCondition,
+    NodeStatus, PersistentVolumeClaimStatus, PodCondition, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
@@ -90,6 +92,64 @@ fn no_room_is_told_but_ends_no_start() {
     assert_eq!(hopeless(&seen, 500), None);
     assert_eq!(unwell(&seen, 30), None);
     assert_eq!(unwell(&seen, 90).map(|cause| cause.reason), Some("no_capacity"));
+}
+
+fn claim(phase: &str, deleting: bool) -> PersistentVolumeClaim {
+    let mut claim = PersistentVolumeClaim {
+        status: Some(PersistentVolumeClaimStatus { phase: Some(phase.into()), ..Default::default() }),
+        ..PersistentVolumeClaim::default()
+    };
+    claim.metadata.deletion_timestamp = deleting.then_some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    claim
+}
+
+fn machine(ready: &str) -> Node {
+    let conditions =
+        vec![NodeCondition { type_: "Ready".into(), status: ready.into(), ..NodeCondition::default() }];
+    Node {
+        status: Some(NodeStatus { conditions: Some(conditions), ..NodeStatus::default() }),
+        ..Node::default()
+    }
+}
+
+fn refused(message: &str) -> Deployment {
+    let conditions = vec![DeploymentCondition {
+        type_: "ReplicaFailure".into(),
+        status: "True".into(),
+        message: Some(message.into()),
+        ..DeploymentCondition::default()
+    }];
+    Deployment {
+        status: Some(DeploymentStatus { conditions: Some(conditions), ..DeploymentStatus::default() }),
+        ..Deployment::default()
+    }
+}
+
+/// K8S-22: what keeps an instance from running is seen around its pods as well.
+#[test]
+fn volume_machine_quota_and_hold_find_their_word() {
+    let (lost, deleting, fine) = (claim("Lost", false), claim("Bound", true), claim("Bound", false));
+    let (heard, unheard) = (machine("True"), machine("Unknown"));
+    let quota = refused("pods \"x\" is forbidden: exceeded quota: tenants");
+    let word = |sight: Sighted, around: Around<'_>| among(sight, around).reason;
+    let ready = || sight([&pod(true)]);
+
+    assert_eq!(word(ready(), Around { claim: Some(None), ..Around::default() }), VOLUME_LOST);
+    assert_eq!(word(ready(), Around { claim: Some(Some(&lost)), ..Around::default() }), VOLUME_LOST);
+    assert_eq!(word(ready(), Around { claim: Some(Some(&deleting)), ..Around::default() }), VOLUME_DELETING);
+    assert_eq!(word(ready(), Around { claim: Some(Some(&fine)), ..Around::default() }), "");
+    assert_eq!(word(ready(), Around { node: Some(&heard), ..Around::default() }), "");
+    let gone = among(ready(), Around { node: Some(&unheard), ..Around::default() });
+    assert_eq!((gone.ready, gone.reason.as_str()), (false, NODE_LOST));
+    assert_eq!(word(nothing(), Around { deployment: Some(&quota), ..Around::default() }), QUOTA_EXCEEDED);
+    assert_eq!(word(ready(), Around { deployment: Some(&quota), ..Around::default() }), "");
+    assert_eq!(word(nothing(), Around { held: true, ..Around::default() }), ON_HOLD);
+
+    let seen = |reason: &str| Sight { reason: reason.into(), ..nothing() };
+    assert_eq!(unwell(&seen(NODE_LOST), 0).map(|cause| cause.reason), Some("node_lost"));
+    assert_eq!(unwell(&seen(VOLUME_LOST), 0).map(|cause| cause.reason), Some("volume_lost"));
+    assert_eq!(unwell(&seen(QUOTA_EXCEEDED), 90).map(|cause| cause.reason), Some("no_capacity"));
+    assert_eq!(unwell(&seen(ON_HOLD), 900), None);
 }
 
 /// K8S-09: a first boot of minutes is no trouble.

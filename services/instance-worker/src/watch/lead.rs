@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use instance::store::{lease, monitoring};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::observer::Observer;
 use super::queue::Queue;
 use super::status::Status;
-use super::stream::{self, Follow, Seen, Subject};
+use super::stream::{Follow, Patience, Seen, Subject};
 use super::trim;
 use crate::objects::meta;
 use crate::operations::Wake;
@@ -47,8 +47,14 @@ pub struct Lead {
 const REPORT: Duration = Duration::from_secs(5);
 /// DBS-14
 const CONTACT: Duration = Duration::from_secs(30);
+/// Longest wait for what is good to know but not needed.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Kind of the pods' stream.
 const PODS: &str = "pods";
+/// Kinds that say something about the pod of an instance without being one.
+const BESIDE_PODS: [&str; 3] = ["deployments", "volumes", "nodes"];
+/// Kinds of the pools.
+const POOLS: [&str; 2] = ["pools", "pool_pods"];
 
 impl Lead {
     /// Leads until `lost`.
@@ -64,17 +70,24 @@ impl Lead {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         };
-        self.verify_namespaces(&client).await;
         let contact = self.contact();
-        let monitored = self.monitored(&client, generation);
+        let work = async {
+            // A server that does not answer must not keep the leader from its work, nor from hearing that it
+            // lost the lead.
+            if tokio::time::timeout(FIRST_LOOK, self.verify_namespaces(&client)).await.is_err() {
+                tracing::warn!("the cluster did not tell about the namespaces in time");
+            }
+            self.monitored(&client, generation).await
+        };
         tokio::select! {
             () = lost.cancelled() => Ok(()),
-            ended = monitored => ended,
+            ended = work => ended,
             () = contact => Ok(()),
         }
     }
 
-    /// K8S-03: the namespaces come from the manifests; the worker only looks whether they are as they should be.
+    /// K8S-03: the namespaces come from the manifests; the worker only looks whether they are as they should
+    /// be.
     async fn verify_namespaces(&self, client: &Client) {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for name in [&self.worker.settings.tenants, &self.worker.settings.platform] {
@@ -122,7 +135,7 @@ impl Lead {
             }
             tracing::info!("monitoring starts");
             tokio::select! {
-                () = self.watch(client, generation) => {}
+                () = Box::pin(self.watch(client, generation)) => {}
                 () = self.until_changed(wishes.restarts_wanted) => {}
             }
             self.worker.cluster.cache().clear();
@@ -214,11 +227,11 @@ impl Lead {
         };
         let dispatch = dispatch(receiver, &observer, &reconciler, &self.pools_wake);
         tokio::select! {
-            () = self.streams(client, &sender) => {}
+            () = Box::pin(self.streams(client, &sender)) => {}
             () = dispatch => {}
-            () = observer.run() => {}
-            () = reconciler.run(&self.status) => {}
-            () = pools.run() => {}
+            () = Box::pin(observer.run()) => {}
+            () = Box::pin(reconciler.run(&self.status)) => {}
+            () = Box::pin(pools.run()) => {}
             () = reports => {}
         }
         tracing::warn!("monitoring ends");
@@ -237,27 +250,40 @@ impl Lead {
         let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), tenants);
         // Only the metadata of Secrets leaves the server.
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), tenants);
+        let nodes: Api<Node> = Api::all(client.clone());
         let sets: Api<StatefulSet> = Api::namespaced(client.clone(), platform);
         let pool_pods: Api<Pod> = Api::namespaced(client.clone(), platform);
+        let patience = Patience::default();
         macro_rules! follow {
-            ($kind:expr, $namespace:expr, $selector:expr, $store:expr, $trim:expr, $stream:expr) => {
-                Follow { kind: $kind, namespace: $namespace, selector: $selector, store: $store, trim: $trim }
-                    .run($stream, &self.status, seen)
+            ($kind:expr, $namespace:expr, $selector:expr, $store:expr, $trim:expr, $api:expr) => {
+                Box::pin(
+                    Follow {
+                        kind: $kind,
+                        namespace: $namespace,
+                        selector: $selector,
+                        store: $store,
+                        trim: $trim,
+                        patience,
+                    }
+                    .run($api, &self.status, seen),
+                )
             };
         }
         let selector = Some(odoo.as_str());
         let pool = Some(meta::POOL);
-        // Everything of the namespace but pods is followed, also what is not ours: a foreign object of one of our names must be known (K8S-16).
+        // Everything of the namespace but pods is followed, also what is not ours: a foreign object of one of
+        // our names must be known (K8S-16).
         tokio::select! {
-            () = follow!(PODS, tenants, selector, Some(&cache.pods), trim::pod, stream::whole(pods, selector)) => {}
-            () = follow!("deployments", tenants, None, Some(&cache.deployments), trim::deployment, stream::whole(deployments, None)) => {}
-            () = follow!("services", tenants, None, Some(&cache.services), trim::service, stream::whole(services, None)) => {}
-            () = follow!("ingresses", tenants, None, Some(&cache.ingresses), trim::ingress, stream::whole(ingresses, None)) => {}
-            () = follow!("volumes", tenants, None, Some(&cache.claims), trim::claim, stream::whole(claims, None)) => {}
-            () = follow!("policies", tenants, None, Some(&cache.policies), trim::policy, stream::whole(policies, None)) => {}
-            () = follow!("secrets", tenants, None, Some(&cache.secrets), secret_metadata, stream::whole(secrets, None)) => {}
-            () = follow!("pools", platform, pool, None, std::convert::identity, stream::whole(sets, pool)) => {}
-            () = follow!("pool_pods", platform, pool, None, trim::pod, stream::whole(pool_pods, pool)) => {}
+            () = follow!(PODS, tenants, selector, Some(&cache.pods), trim::pod, pods) => {}
+            () = follow!("deployments", tenants, None, Some(&cache.deployments), trim::deployment, deployments) => {}
+            () = follow!("services", tenants, None, Some(&cache.services), trim::service, services) => {}
+            () = follow!("ingresses", tenants, None, Some(&cache.ingresses), trim::ingress, ingresses) => {}
+            () = follow!("volumes", tenants, None, Some(&cache.claims), trim::claim, claims) => {}
+            () = follow!("policies", tenants, None, Some(&cache.policies), trim::policy, policies) => {}
+            () = follow!("secrets", tenants, None, Some(&cache.secrets), secret_metadata, secrets) => {}
+            () = follow!("nodes", "", None, Some(&cache.nodes), trim::node, nodes) => {}
+            () = follow!("pools", platform, pool, None, std::convert::identity, sets) => {}
+            () = follow!("pool_pods", platform, pool, None, trim::pod, pool_pods) => {}
         }
     }
 }
@@ -274,11 +300,26 @@ async fn dispatch(
     pools: &Wake,
 ) {
     while let Some(Seen { kind, subject }) = seen.recv().await {
+        let about_pods = kind == PODS || BESIDE_PODS.contains(&kind);
         match subject {
-            None if kind == PODS => observer.look_at_all().await,
-            None => reconciler.listed(kind),
-            Some(Subject::Instance(id)) if kind == PODS => observer.look_at(id),
-            Some(Subject::Instance(id)) => reconciler.look_at(id),
+            None if POOLS.contains(&kind) => pools.now(),
+            None => {
+                if about_pods {
+                    observer.look_at_all().await;
+                }
+                if kind != PODS {
+                    reconciler.listed(kind);
+                }
+            }
+            Some(Subject::Instance(id)) => {
+                if about_pods {
+                    observer.look_at(id);
+                }
+                if kind != PODS {
+                    reconciler.look_at(id);
+                }
+            }
+            Some(Subject::Node(name)) => observer.look_at_node(&name),
             Some(Subject::Pool(_)) => pools.now(),
             Some(Subject::Foreign) => {}
         }

@@ -1,7 +1,8 @@
 //! One leader by a Lease (K8S-24, REL-05).
 //!
-//! Times are compared by this process' own clock: a lease counts as ended when its renewal has not changed for its whole life here. The leader gives up
-//! well before the others may take over; what it writes to rows is fenced by the generation of the monitoring row.
+//! Times are compared by this process' own clock: a lease counts as ended when its renewal has not changed
+//! for its whole life here. The leader gives up well before the others may take over; what it writes to rows
+//! is fenced by the generation of the monitoring row.
 
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
-//! What pods show, written to the rows: facts, the status that follows from them, the timeline, and the end of waits, in one transaction (K8S-22).
+//! What pods show, written to the rows: facts, the status that follows from them, the timeline, and the end
+//! of waits, in one transaction (K8S-22).
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use instance::domain::{Event, Instance, Status, transition};
+use instance::domain::{DesiredState, Event, Instance, Status, transition};
 use instance::store::events::{self, Cause};
 use instance::store::observe::{self, Before, Conclusion};
 use instance::store::{Scope, instances, monitoring};
@@ -12,9 +13,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::facts::{self, Sighted};
+use super::facts::{self, Around, Sighted};
 use super::queue::Queue;
-use crate::objects::meta;
+use crate::objects::{Name, meta};
+use crate::reconcile;
 use crate::worker::Worker;
 
 /// Looks at once.
@@ -62,6 +64,16 @@ impl Observer {
         }
     }
 
+    /// A machine was lost or came back: what runs there is looked at.
+    pub fn look_at_node(&self, name: &str) {
+        for pod in self.worker.cluster.cache().pods.all() {
+            let there = pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(name));
+            if let Some(id) = meta::instance_of(&pod.metadata).filter(|_| there) {
+                self.queue.add(id);
+            }
+        }
+    }
+
     /// Works for ever.
     pub async fn run(&self) {
         let lookers = join_all((0..LOOKERS).map(|_| self.work()));
@@ -102,13 +114,15 @@ impl Observer {
             // Nothing is known while the watch is broken; a list follows.
             return Ok(());
         }
-        let pods = cache.pods.with_prefix(&format!("{}-", crate::objects::Name::tenant(id)));
+        let pods = cache.pods.with_prefix(&format!("{}-", Name::tenant(id)));
         let sight = facts::sight(pods.iter().map(AsRef::as_ref));
         let memory = facts::last_end_was_memory(pods.iter().map(AsRef::as_ref));
         let mut tx = self.worker.database.begin().await?;
         if !monitoring::leads(&mut tx, self.generation).await? {
             return Ok(());
         }
+        let Some(found) = instances::find(&mut tx, id, Scope::All).await? else { return Ok(()) };
+        let sight = self.among(sight, &found.instance);
         let before = observe::sighting(&mut tx, id, &sight).await?;
         if let Some(before) = &before {
             self.tell(&mut tx, id, before, &sight, memory).await?;
@@ -121,6 +135,26 @@ impl Observer {
             self.drift.add(id);
         }
         Ok(())
+    }
+
+    /// With what the objects around the pods show.
+    fn among(&self, sight: Sighted, instance: &Instance) -> Sighted {
+        let cache = self.worker.cluster.cache();
+        let name = Name::tenant(instance.id);
+        let deployment = cache.deployments.get(name.as_str());
+        let node = cache.nodes.get(&sight.node);
+        let claim = (cache.claims.is_fresh() && keeps_data(instance))
+            .then(|| cache.claims.get(Name::volume(instance.id).as_str()));
+        let held = deployment.as_ref().is_some_and(|found| {
+            reconcile::on_hold(found.metadata.annotations.as_ref(), runtime::clock::now())
+        });
+        let around = Around {
+            deployment: deployment.as_deref(),
+            claim: claim.as_ref().map(Option::as_deref),
+            node: node.as_deref(),
+            held,
+        };
+        facts::among(sight, around)
     }
 
     async fn tell(
@@ -140,16 +174,15 @@ impl Observer {
             };
             events::add(connection, id, kind, Cause::Tenant, message, None, now).await?;
         }
-        if matches!(sight.reason.as_str(), "Evicted" | "NodeLost" | "NodeShutdown")
-            && sight.reason != before.reason
-        {
-            let message = "the machine of the instance could not keep it";
-            events::add(connection, id, "node_lost", Cause::Platform, message, None, now).await?;
+        if let Some(news) = facts::told(&sight.reason).filter(|_| sight.reason != before.reason) {
+            tracing::warn!(instance.id = %id, reason = news.reason, "seen around the pod");
+            events::add(connection, id, news.reason, Cause::Platform, news.message, None, now).await?;
         }
         Ok(())
     }
 
-    /// The status that follows from the facts, while no operation is at work. Terminated, suspended and maintenance do not know these events.
+    /// The status that follows from the facts, while no operation is at work. Terminated, suspended and
+    /// maintenance do not know these events.
     async fn decide(&self, connection: &mut PgConnection, id: Uuid, sight: &Sighted) -> sqlx::Result<()> {
         let Some(found) = instances::find(connection, id, Scope::All).await? else { return Ok(()) };
         let instance = found.instance;
@@ -157,7 +190,7 @@ impl Observer {
             instance.status,
             Status::Running | Status::Starting | Status::Restarting | Status::Error
         );
-        let wants_pod = instance.desired_state == instance::domain::DesiredState::Running;
+        let wants_pod = instance.desired_state == DesiredState::Running;
         if !moved || !wants_pod || !instance.is_provisioned() {
             return Ok(());
         }
@@ -187,12 +220,24 @@ impl Observer {
     }
 }
 
+/// Shall there be a volume with data? Not before the first start, and not while or after everything is taken
+/// away.
+fn keeps_data(instance: &Instance) -> bool {
+    instance.is_provisioned()
+        && instance.desired_state != DesiredState::Terminated
+        && !matches!(instance.status, Status::Purged | Status::PendingPayment | Status::Creating)
+}
+
 /// What the facts say about an instance that shall run.
 fn verdict(
     instance: &Instance,
     sight: &Sighted,
     now: OffsetDateTime,
 ) -> Option<(Event, Option<facts::Cause>)> {
+    if sight.reason == facts::VOLUME_LOST {
+        let lost = facts::hopeless(sight, 0).filter(|_| instance.status != Status::Error);
+        return lost.map(|cause| (Event::Crashed, Some(cause)));
+    }
     if sight.ready {
         return (instance.status != Status::Running).then_some((Event::BecameReady, None));
     }

@@ -1,7 +1,9 @@
 //! What is kept of each watched object: what is compared or shown, nothing else (K8S-34).
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec, Service};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::core::v1::{
+    Container, Node, NodeStatus, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodSpec, Service,
+};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -9,6 +11,13 @@ use crate::objects::meta;
 
 /// Since when a Deployment is on hold; a note of this cache, never written to the cluster.
 pub(crate) const HOLD_SINCE: &str = "saasodoo.io/hold-since";
+/// Value of [`HOLD_SINCE`]: nobody asked for this hold, it is a copy from the history of roll-outs.
+pub(crate) const HOLD_COPIED: &str = "copied";
+/// Who writes the annotations of a former revision back: `kubectl rollout undo` calls itself `kubectl`, all
+/// other commands append their own name.
+const ROLL_BACK: [&str; 2] = ["kubectl", "kubectl-rollout"];
+/// The condition of a Deployment whose pods are refused.
+const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 fn metadata(mut meta: ObjectMeta) -> ObjectMeta {
     meta.managed_fields = None;
@@ -19,11 +28,19 @@ fn metadata(mut meta: ObjectMeta) -> ObjectMeta {
 pub(super) fn deployment(mut object: Deployment) -> Deployment {
     let since = hold_since(&object.metadata);
     object.metadata = metadata(object.metadata);
-    object.status = None;
+    object.status = object.status.and_then(refusals);
     if let Some(since) = since {
         object.metadata.annotations.get_or_insert_default().insert(HOLD_SINCE.to_owned(), since);
     }
     object
+}
+
+/// Why the controller cannot make a pod, if it cannot.
+fn refusals(status: DeploymentStatus) -> Option<DeploymentStatus> {
+    let mut conditions = status.conditions?;
+    conditions.retain(|condition| condition.type_ == REPLICA_FAILURE && condition.status == "True");
+    (!conditions.is_empty())
+        .then(|| DeploymentStatus { conditions: Some(conditions), ..DeploymentStatus::default() })
 }
 
 /// Who set the hold annotation says so in the managed fields, with the time.
@@ -32,9 +49,14 @@ fn hold_since(meta: &ObjectMeta) -> Option<String> {
     let mut times = meta.managed_fields.iter().flatten().filter_map(|entry| {
         let fields = entry.fields_v1.as_ref()?;
         let owned = fields.0.get("f:metadata")?.get("f:annotations")?.get(&key).is_some();
-        owned.then_some(entry.time.as_ref()?.0)
+        let copied = entry.manager.as_deref().is_some_and(|manager| ROLL_BACK.contains(&manager));
+        let time = || entry.time.as_ref().map(|time| time.0.to_string());
+        if !owned {
+            return None;
+        }
+        if copied { Some(HOLD_COPIED.to_owned()) } else { time() }
     });
-    times.next().map(|time| time.to_string())
+    times.next()
 }
 
 pub(super) fn service(mut object: Service) -> Service {
@@ -51,8 +73,20 @@ pub(super) fn ingress(mut object: Ingress) -> Ingress {
 
 pub(super) fn claim(mut object: PersistentVolumeClaim) -> PersistentVolumeClaim {
     object.metadata = metadata(object.metadata);
-    object.status = None;
+    object.status = object.status.map(|status| PersistentVolumeClaimStatus {
+        phase: status.phase,
+        ..PersistentVolumeClaimStatus::default()
+    });
     object
+}
+
+pub(super) fn node(object: Node) -> Node {
+    let kept = ObjectMeta { name: object.metadata.name, ..ObjectMeta::default() };
+    let conditions = object.status.and_then(|status| status.conditions).map(|mut conditions| {
+        conditions.retain(|condition| condition.type_ == "Ready");
+        conditions
+    });
+    Node { metadata: kept, status: Some(NodeStatus { conditions, ..NodeStatus::default() }), spec: None }
 }
 
 pub(super) fn policy(mut object: NetworkPolicy) -> NetworkPolicy {
@@ -136,19 +170,31 @@ mod tests {
         assert!(kept.spec.unwrap().containers[0].env.is_none());
     }
 
-    /// K8S-32
-    #[test]
-    fn the_time_of_a_hold_is_kept_when_the_managed_fields_go() {
+    fn held(manager: &str) -> Deployment {
         let mut object = wanted(&tenant(), &settings());
         object.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
-            manager: Some("kubectl".into()),
+            manager: Some(manager.into()),
             time: Some(Time("2026-11-01T10:00:00Z".parse().unwrap())),
             fields_v1: Some(FieldsV1(
                 serde_json::json!({"f:metadata": {"f:annotations": {"f:saasodoo.io/hold": {}}}}),
             )),
             ..ManagedFieldsEntry::default()
         }]);
-        let kept = deployment(object);
+        object
+    }
+
+    /// K8S-32: a roll-back copies the annotations of a former revision, its hold too.
+    #[test]
+    fn a_hold_that_came_with_a_roll_back_is_known_as_a_copy() {
+        let since = |manager| deployment(held(manager)).metadata.annotations.unwrap()[HOLD_SINCE].clone();
+        assert_eq!(since("kubectl"), HOLD_COPIED);
+        assert_eq!(since("kubectl-annotate"), "2026-11-01T10:00:00Z");
+    }
+
+    /// K8S-32
+    #[test]
+    fn the_time_of_a_hold_is_kept_when_the_managed_fields_go() {
+        let kept = deployment(held("kubectl-edit"));
         assert_eq!(kept.metadata.annotations.unwrap()[HOLD_SINCE], "2026-11-01T10:00:00Z");
         assert!(kept.metadata.managed_fields.is_none());
     }

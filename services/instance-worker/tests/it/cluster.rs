@@ -20,6 +20,7 @@ fn tenant() -> Tenant {
         id: Uuid::now_v7(),
         customer_id: Uuid::now_v7(),
         name: "A <b> & Ç".into(),
+        plan: "basic-monthly".into(),
         version: "17".into(),
         cpu_millis: 1500,
         memory_mib: 1536,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
+mod account;
 mod cluster;
 mod doubles;
 mod drift;
@@ -9,8 +10,12 @@ mod leading;
 mod lifecycle;
 mod mock_api;
 mod moves;
+mod outage;
 mod pool_crashes;
 mod questions;
 mod queue;
+mod rights;
 mod stack;
 mod trouble;
+mod volumes;
+mod whole;

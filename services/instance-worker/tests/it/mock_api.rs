@@ -32,6 +32,7 @@ fn tenant() -> Tenant {
         id: Uuid::from_u128(1),
         customer_id: Uuid::from_u128(2),
         name: "n".into(),
+        plan: "basic-monthly".into(),
         version: "17".into(),
         cpu_millis: 100,
         memory_mib: 512,

@@ -1,5 +1,6 @@
 //! A worker of a test: own database, own pair of namespaces, own doubles; a real API server with its node.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use instance_worker::watch::lead::Lead;
 use instance_worker::watch::{Election, Status as WatchStatus};
 use instance_worker::worker::Worker;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -31,6 +32,7 @@ use test_kit::eventually;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::account;
 use crate::doubles::Doubles;
 
 /// Longest wait of a test for something that the worker does at once.
@@ -44,6 +46,7 @@ pub struct Stack {
     pub doubles: Doubles,
     pub tenants: String,
     pub platform: String,
+    run: String,
     stops: Vec<CancellationToken>,
     handles: Vec<tokio::task::JoinHandle<()>>,
     metrics: telemetry::metrics::Metrics,
@@ -79,6 +82,11 @@ pub fn settings(tenants: &str, platform: &str) -> Settings {
 impl Stack {
     /// Everything but workers.
     pub async fn start(database: PgPool) -> Self {
+        Self::start_through(database, None).await
+    }
+
+    /// The same, with the worker's way to the API server through this address.
+    pub async fn start_through(database: PgPool, through: Option<SocketAddr>) -> Self {
         // The log of a failed test is shown with it.
         let _ = tracing_subscriber::fmt()
             .with_env_filter("info,kube=warn,sqlx=warn")
@@ -89,6 +97,7 @@ impl Stack {
             kubeconfig: Some(PathBuf::from(test_kit::environment::kubeconfig())),
             timeout: Duration::from_secs(10),
         };
+        let config = source.config().await.expect("a kubeconfig");
         let client = source.connect().await.expect("an API server");
         let run = Uuid::new_v4().simple().to_string();
         let (tenants, platform) = (format!("t-{}-odoo", &run[..10]), format!("t-{}-platform", &run[..10]));
@@ -99,16 +108,17 @@ impl Stack {
             };
             Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
         }
-        let account = ServiceAccount {
-            metadata: ObjectMeta { name: Some("odoo-tenant".into()), ..ObjectMeta::default() },
-            ..ServiceAccount::default()
-        };
-        Api::namespaced(client.clone(), &tenants)
-            .create(&PostParams::default(), &account)
-            .await
-            .expect("an account");
-        let worker = worker(&database, client.clone(), &doubles, settings(&tenants, &platform)).await;
+        let run = run[..10].to_owned();
+        account::prepare(&tenants, &platform, &run).await;
+        // The worker is nobody special: a right that its role lacks is missing here too.
+        let mut own = account::config_as(&client, &config, &platform, "instance-worker-sa").await;
+        if let Some(address) = through {
+            own.cluster_url = format!("https://{address}").parse().expect("an address");
+        }
+        let access = cluster::client(own).expect("a client");
+        let worker = worker(&database, access, &doubles, settings(&tenants, &platform)).await;
         Self {
+            run,
             database,
             worker,
             client,
@@ -183,6 +193,7 @@ impl Stack {
         for handle in self.handles.drain(..) {
             tokio::time::timeout(SOON, handle).await.expect("a task ends at the stop").expect("no panic");
         }
+        account::forget(&self.run).await;
         for namespace in [&self.tenants, &self.platform] {
             let namespaces: Api<Namespace> = Api::all(self.client.clone());
             let _ = namespaces.delete(namespace, &DeleteParams::background()).await;

@@ -57,7 +57,8 @@ pub(super) fn pod(pool: &Pool) -> PodSpec {
     }
 }
 
-/// The certificate as files: a changed Secret arrives in them without a restart. Owned by root and readable for the group, as PostgreSQL wants it.
+/// The certificate as files: a changed Secret arrives in them without a restart. Owned by root and readable
+/// for the group, as PostgreSQL wants it.
 fn certificate(pool: &Pool) -> Volume {
     let item = |key: &str| KeyToPath { key: key.to_owned(), path: key.to_owned(), ..KeyToPath::default() };
     Volume {

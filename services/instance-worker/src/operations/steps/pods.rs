@@ -1,4 +1,5 @@
-//! gone and ready: what must be true of the pods. Both park; the leader's watch wakes them, a slow poll stands behind it.
+//! gone and ready: what must be true of the pods. Both park; the leader's watch wakes them, a slow poll
+//! stands behind it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,25 @@ pub(super) async fn of_instance(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, 
     Ok(context.worker.cluster.pods_of(context.namespace(), context.instance.id).await?)
 }
 
+/// The same, as the server has them: a watch that hangs shows what was, for as long as nobody notices.
+async fn at_server(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, Failure> {
+    let worker = context.worker;
+    Ok(worker.cluster.pods_at_server(context.namespace(), context.instance.id).await?)
+}
+
+fn wants_pods(workload: &Deployment) -> bool {
+    workload.spec.as_ref().is_some_and(|spec| spec.replicas != Some(0))
+}
+
 pub(super) async fn gone(context: &mut Context<'_>) -> Result<Outcome, Failure> {
-    if !of_instance(context).await?.is_empty() {
+    if !of_instance(context).await?.is_empty() && !at_server(context).await?.is_empty() {
+        // Whoever scaled it up again since the step before, it shall go.
+        let name = Name::tenant(context.instance.id);
+        let workload =
+            context.worker.cluster.look_up::<Deployment>(context.namespace(), name.as_str()).await?;
+        if workload.is_some_and(|workload| wants_pods(&workload)) {
+            super::workload::apply(context, false).await?;
+        }
         return Ok(Outcome::Wait(ParkedFor::Gone, POLL));
     }
     // A pod of a wish that was overtaken may still be on its way: the controller must have seen the last one.
@@ -51,10 +69,20 @@ pub(super) async fn ready(context: &mut Context<'_>) -> Result<Outcome, Failure>
         return answers(context, pod).await;
     }
     let sight = facts::sight(pods.iter().map(AsRef::as_ref));
-    if let Some(cause) = facts::hopeless(&sight, seconds_in_state(context, &sight)) {
+    let hopeless = facts::hopeless(&sight, seconds_in_state(context, &sight));
+    let late = context.waited_longer_than(READY_DEADLINE);
+    if hopeless.is_some() || late {
+        // What follows may not be taken back, so the server is asked and not what was seen of it.
+        let pods = at_server(context).await?;
+        let current = pods.iter().find(|pod| facts::is_ready(pod) && facts::runs_template(pod, &wanted));
+        if let Some(pod) = current {
+            return answers(context, pod).await;
+        }
+    }
+    if let Some(cause) = hopeless {
         return Err(Failure::permanent(cause.reason, cause.message, format!("pod: {}", sight.reason)));
     }
-    if context.waited_longer_than(READY_DEADLINE) {
+    if late {
         return Err(Failure::permanent(
             "start_timeout",
             "the instance did not get ready in time",

@@ -1,13 +1,14 @@
-//! secret: database credentials and the generated password of the tenant's administrator, which is made once and kept (INS-05).
+//! secret: database credentials and the generated password of the tenant's administrator, which is made once
+//! and kept (INS-05).
 
 use k8s_openapi::api::core::v1::Secret;
 use rand::RngExt as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::super::context::Context;
 use super::super::step::{Failure, Outcome};
 use crate::cluster::{Applied, LookAt, Owner};
-use crate::objects::secret::{Content, keys, secret, value};
+use crate::objects::secret::{Content, renewed, secret};
 use crate::objects::{Name, Tenant};
 use crate::worker::Worker;
 
@@ -16,15 +17,19 @@ const PASSWORD_LENGTH: usize = 24;
 
 pub(super) async fn ensure(context: &mut Context<'_>) -> Result<Outcome, Failure> {
     let tenant = context.tenant(context.wish())?;
-    write(context.worker, &tenant, &context.instance.admin_email, context.look_at()).await?;
+    let instance = &context.instance;
+    let ran = instance.is_provisioned();
+    write(context.worker, &tenant, &instance.admin_email, ran, context.look_at()).await?;
     Ok(Outcome::Done)
 }
 
-/// Writes the Secret with the credentials of today; an existing password of the administrator stays.
+/// Writes the Secret with the credentials of today; an existing password of the administrator stays. When it
+/// is lost and the instance `ran` already, Odoo has another one than a new Secret could hold: it says so.
 pub(crate) async fn write(
     worker: &Worker,
     tenant: &Tenant,
     admin_email: &str,
+    ran: bool,
     look_at: LookAt,
 ) -> Result<Applied, Failure> {
     let owner = Owner::Instance(tenant.id);
@@ -41,15 +46,16 @@ pub(crate) async fn write(
         return Err(crate::cluster::Error::OwnershipConflict(format!("Secret {name}")).into());
     }
     let credentials = worker.peers.credentials(tenant.id).await?;
-    let kept = |key| existing.as_ref().and_then(|existing| value(existing, key));
-    let content = Content {
-        database_user: credentials.user,
-        database_password: credentials.password,
-        // The login is that of the first start; a later change of the contact does not rename it.
-        admin_email: kept(keys::ADMIN_EMAIL)
-            .map_or_else(|| admin_email.to_owned(), |email| email.expose_secret().to_owned()),
-        admin_password: kept(keys::ADMIN_PASSWORD).unwrap_or_else(generate),
-    };
+    let database = (credentials.user, credentials.password);
+    // The login is that of the first start; a later change of the contact does not rename it.
+    let kept = existing.as_ref().and_then(|existing| renewed(tenant, existing, database.clone()));
+    let content = kept.unwrap_or_else(|| Content {
+        database_user: database.0,
+        database_password: database.1,
+        admin_email: admin_email.to_owned(),
+        admin_password: generate(),
+        admin_known: !ran,
+    });
     Ok(worker.cluster.apply(&secret(tenant, &content, namespace), owner, look_at).await?)
 }
 
@@ -73,6 +79,8 @@ pub(super) async fn delete(context: &mut Context<'_>) -> Result<Outcome, Failure
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     /// INS-05

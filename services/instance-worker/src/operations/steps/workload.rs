@@ -1,4 +1,5 @@
-//! workload: Service, network policy and Deployment. Never two Odoos on one volume: a Deployment is made anew only when no pod is left (K8S-31).
+//! workload: Service, network policy and Deployment. Never two Odoos on one volume: a Deployment is made anew
+//! only when no pod is left (K8S-31).
 
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::objects::{Name, Wish};
 const OLD_POD: Duration = Duration::from_secs(90);
 
 pub(super) async fn apply(context: &mut Context<'_>, running: bool) -> Result<Outcome, Failure> {
+    if running {
+        super::volume::must_stand(context).await?;
+    }
     let tenant = context.tenant(Wish { running, ..context.wish() })?;
     let (id, cluster, settings) = (tenant.id, &context.worker.cluster, &context.worker.settings);
     let owner = Owner::Instance(id);
