@@ -1,5 +1,6 @@
-//! The process dies at every place of `failpoint::ALL`; the next call, or the sweep when nobody calls again, ends what was begun (REL-06).
-//! At the end always: allocation rows = databases on the servers = counters, and no orphan.
+//! The process dies at every place of `failpoint::ALL`; the next call, or the sweep when nobody calls again,
+//! ends what was begun (REL-06). At the end always: allocation rows = databases on the servers = counters,
+//! and no orphan.
 
 use std::future::Future;
 
@@ -27,7 +28,8 @@ pub struct Lives {
     pub fail: FailPoint,
     /// After a death nobody calls again: the sweep has to do it.
     pub forgotten: bool,
-    /// Deaths that were noticed. Work in the background dies beside a call; the next one that asks for its result hears of it.
+    /// Deaths that were noticed. Work in the background dies beside a call; the next one that asks for its
+    /// result hears of it.
     noticed: usize,
     places: usize,
 }
@@ -42,7 +44,8 @@ impl Lives {
         Self { world, fail, forgotten, noticed: 0, places: places.len() }
     }
 
-    /// Calls the use case until a process outlives it; after each death the next process does what its clients or its sweep do.
+    /// Calls the use case until a process outlives it; after each death the next process does what its
+    /// clients or its sweep do.
     pub async fn call<T: Send + 'static, F>(&mut self, work: impl Fn(App) -> F) -> T
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
@@ -95,7 +98,8 @@ impl Lives {
         assert!(matches!(checked.status, PoolStatus::Active), "{}", checked.last_error);
     }
 
-    /// Another password, as the worker's steps ask for it. The credentials of the moment are valid before and after each.
+    /// Another password, as the worker's steps ask for it. The credentials of the moment are valid before and
+    /// after each.
     async fn rotate(&mut self, instance: &'static str, server: &PoolServer) {
         let (id, rotation) = (ExternalId::try_new(instance).unwrap(), Uuid::now_v7());
         self.log_in(&id, server).await;
@@ -167,8 +171,8 @@ fn by() -> By {
     By { actor: "tester".into(), role: "admin".into(), request_id: String::new(), client_ip: String::new() }
 }
 
-/// Order, allocation, soft release, reclaim, purge on a shared pool, then a dedicated server and its removal. Parts in which nobody dies any more are
-/// left out where the rest does not need them.
+/// Order, allocation, soft release, reclaim, purge on a shared pool, then a dedicated server and its removal.
+/// Parts in which nobody dies any more are left out where the rest does not need them.
 async fn life(lives: &mut Lives, shared: &mut PoolServer, own: &mut PoolServer) {
     let wanted = |instance, tier| Wanted::parse(instance, "customer", tier, false).unwrap();
     let asked = wanted("shared-one", "starter");
@@ -254,7 +258,8 @@ pub async fn two_servers() -> (PoolServer, PoolServer) {
     )
 }
 
-/// REL-06, DBS-08, DBS-11: the caller tries again, however often the process dies: at every place of one life.
+/// REL-06, DBS-08, DBS-11: the caller tries again, however often the process dies: at every place of one
+/// life.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_is_mended_by_the_next_call(pool: PgPool) {
     let (mut shared, mut own) = two_servers().await;

@@ -1,4 +1,5 @@
-//! A PostgreSQL server process of a test, as a pool's pod would run it: administrator `pool_admin`, passwords by SCRAM.
+//! A PostgreSQL server process of a test, as a pool's pod would run it: administrator `pool_admin`, passwords
+//! by SCRAM.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -48,7 +49,8 @@ pub struct PoolServer {
 }
 
 impl PoolServer {
-    /// Makes a cluster whose administrator has this password, and starts it with these lines of configuration.
+    /// Makes a cluster whose administrator has this password, and starts it with these lines of
+    /// configuration.
     pub async fn start(password: &SecretString, config: &str) -> Self {
         let mut this = Self::made_in(place(), None, config);
         this.resume().await;
@@ -231,7 +233,8 @@ impl PoolServer {
         self.admin_in("postgres").await
     }
 
-    /// The same in another database. By the socket in its folder: what a test looks up needs no TLS, whose handshake takes longer than the answer.
+    /// The same in another database. By the socket in its folder: what a test looks up needs no TLS, whose
+    /// handshake takes longer than the answer.
     pub async fn admin_in(&self, database: &str) -> PgConnection {
         let options = PgConnectOptions::new_without_pgpass()
             .socket(self.folder.path())
@@ -280,7 +283,8 @@ impl Drop for PoolServer {
 /// Of the administrator of a cluster that was copied and not started yet.
 const TEMPLATE_PASSWORD: &str = "of-the-template";
 
-/// A cluster that every test copies, made by the first one of a run: `initdb` takes several times as long as a copy.
+/// A cluster that every test copies, made by the first one of a run: `initdb` takes several times as long as
+/// a copy.
 fn template() -> PathBuf {
     let root = PathBuf::from(test_kit::environment::scratch());
     let ready = root.join("pool-template");
