@@ -146,17 +146,7 @@ pub struct Money {
 
 impl From<PbMoney> for Money {
     fn from(money: PbMoney) -> Self {
-        let sign = if money.amount_minor < 0 { "-" } else { "" };
-        let amount = money.amount_minor.unsigned_abs();
-        let display = match money.currency.as_str() {
-            "JPY" | "KRW" | "VND" | "CLP" | "XAF" | "XOF" | "UGX" | "RWF" => {
-                format!("{} {sign}{amount}", money.currency)
-            }
-            "KWD" | "BHD" | "OMR" | "JOD" | "TND" => {
-                format!("{} {sign}{}.{:03}", money.currency, amount / 1000, amount % 1000)
-            }
-            _ => format!("{} {sign}{}.{:02}", money.currency, amount / 100, amount % 100),
-        };
+        let display = contracts::scalars::money_text(money.amount_minor, &money.currency);
         Self { amount_minor: money.amount_minor, currency: money.currency, display }
     }
 }
