@@ -30,6 +30,12 @@ impl Scope {
     }
 }
 
+/// Work of a request that was taken up later, such as a queued operation: its calls to others carry the request's
+/// id (GTW-12).
+pub fn within_request<F: Future>(request_id: String, work: F) -> impl Future<Output = F::Output> {
+    Scope { request_id }.enter(work)
+}
+
 /// Extension of a request that must not get the default deadline, such as a long stream.
 #[derive(Debug, Clone, Copy)]
 pub struct NoDeadline;

@@ -7,7 +7,9 @@ mod policy;
 mod refusal;
 mod server;
 
-pub use client::{Authenticated, Dialer, NoDeadline, on_behalf_of, relayed_for, retry_unavailable};
+pub use client::{
+    Authenticated, Dialer, NoDeadline, on_behalf_of, relayed_for, retry_unavailable, within_request,
+};
 pub use policy::{Allow, MethodPolicy, Needs, undeclared_methods};
 pub use refusal::{FieldViolation, Refusal};
 pub use server::Server;
