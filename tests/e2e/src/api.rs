@@ -138,8 +138,17 @@ impl Customer {
 
     /// POST with an `Idempotency-Key`.
     pub async fn post_once(&self, path: &str, key: &str, body: Value) -> anyhow::Result<Answer> {
-        answer(self.request(Method::POST, path).header("Idempotency-Key", key).json(&body).send().await?)
-            .await
+        self.post_with(path, ("Idempotency-Key", key), body).await
+    }
+
+    /// POST with a header.
+    pub async fn post_with(
+        &self,
+        path: &str,
+        (name, value): (&str, &str),
+        body: Value,
+    ) -> anyhow::Result<Answer> {
+        answer(self.request(Method::POST, path).header(name, value).json(&body).send().await?).await
     }
 
     /// The whole text of an event stream until it ends.
@@ -162,7 +171,8 @@ impl Customer {
         self.get(&format!("/instance/instances/{id}")).await?.expect(200)
     }
 
-    /// Waits until the instance has `status`; `error` ends the wait at once unless it is wanted. Answers of 5xx while a part is broken are waited over.
+    /// Waits until the instance has `status`; `error` ends the wait at once unless it is wanted. Answers of
+    /// 5xx while a part is broken are waited over.
     pub async fn until(&self, id: &str, status: &str) -> anyhow::Result<Value> {
         let start = Instant::now();
         let mut last = Value::Null;
@@ -209,4 +219,20 @@ impl Customer {
 pub async fn visit(stack: &Stack, subdomain: &str) -> anyhow::Result<u16> {
     let host = format!("{subdomain}.{}", stack.base_domain);
     Ok(client()?.get(&stack.ingress).header("Host", host).send().await?.status().as_u16())
+}
+
+/// Signs in to a tenant's Odoo by its form; whether it let us in.
+pub async fn sign_in_to_odoo(
+    stack: &Stack,
+    subdomain: &str,
+    login: &str,
+    password: &str,
+) -> anyhow::Result<bool> {
+    let host = format!("{subdomain}.{}", stack.base_domain);
+    let form = [("login", login), ("password", password)];
+    let url = format!("{}/web/login", stack.ingress);
+    let response = client()?.post(url).header("Host", host).form(&form).send().await?;
+    let status = response.status();
+    ensure!(status.is_success() || status.is_redirection(), "the form answers {status}");
+    Ok(status.is_redirection() && response.headers().contains_key("set-cookie"))
 }

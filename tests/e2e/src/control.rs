@@ -28,8 +28,8 @@ pub async fn stop_service(stack: &Stack, name: &str) -> anyhow::Result<()> {
     post(&format!("{}/services/{name}/stop", stack.control), json!({})).await.map(drop)
 }
 
-/// Starts a service that was stopped, with additions to its environment that hold until its next start. Returns when it is ready. A service
-/// that was started with `restart = false` stays down when it ends.
+/// Starts a service that was stopped, with additions to its environment that hold until its next start.
+/// Returns when it is ready. A service that was started with `restart = false` stays down when it ends.
 pub async fn start_service(
     stack: &Stack,
     name: &str,
@@ -80,7 +80,8 @@ pub async fn purge_queues(stack: &Stack) -> anyhow::Result<()> {
     post(&format!("{}/deps/rabbitmq/purge", stack.control), json!({})).await.map(drop)
 }
 
-/// Makes the pods of an instance fail on the local node: crash, hang, never_ready, pull_error, slow_start, oom, evict. The id of the fault.
+/// Makes the pods of an instance fail on the local node: crash, hang, never_ready, pull_error, slow_start,
+/// oom, evict. The id of the fault.
 pub async fn break_pods(stack: &Stack, instance: &str, fault: &str) -> anyhow::Result<String> {
     // Long enough for every container that comes meanwhile; a crash without it would fall once.
     let body =
@@ -89,9 +90,9 @@ pub async fn break_pods(stack: &Stack, instance: &str, fault: &str) -> anyhow::R
     Ok(answer["id"].as_str().map_or_else(|| answer["id"].to_string(), str::to_owned))
 }
 
-/// Takes all faults back.
-pub async fn heal_pods(stack: &Stack) -> anyhow::Result<()> {
+/// Takes a fault back.
+pub async fn heal_pods(stack: &Stack, fault: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
-    client.delete(format!("{}/faults", stack.devnode)).send().await?.error_for_status()?;
+    client.delete(format!("{}/faults/{fault}", stack.devnode)).send().await?.error_for_status()?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The worker dies after each step of each operation, after the effect and before the record. The last start must end the operation as wanted,
-//! with exactly one of each object and one mail of each kind.
+//! The worker dies after each step of each operation, after the effect and before the record. The last start
+//! must end the operation as wanted, with exactly one of each object and one mail about it.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use e2e::{Customer, Stack, kubectl, mail};
 use serde_json::json;
 use test_kit::eventually;
 
-use crate::deaths;
+use crate::deaths::{self, Next};
 
-/// Runs one operation while a worker dies after each of its steps, then checks what the last worker made of it.
-async fn die_after_each(kind: &str, steps: &[&str]) -> anyhow::Result<()> {
+/// Runs one operation while a worker dies after each of its steps, then checks what the last worker made of
+/// it.
+async fn die_after_each(kind: &str, next: Next, steps: &[&str]) -> anyhow::Result<()> {
     let stack = Stack::load()?;
     let ada = Customer::sign_up(&stack, &format!("kill-{kind}")).await?;
     let prepared = if kind == "create" { None } else { Some(ada.create_running("Killed").await?) };
@@ -35,6 +36,7 @@ async fn die_after_each(kind: &str, steps: &[&str]) -> anyhow::Result<()> {
 
     let id = deaths::after_each(
         &stack,
+        next,
         kind,
         steps,
         async || begin(&stack, &ada, kind, prepared.as_ref()).await,
@@ -106,39 +108,65 @@ async fn finish(stack: &Stack, ada: &Customer, kind: &str, id: &str) -> anyhow::
         .filter(|operation| operation["kind"] == kind)
         .collect();
     ensure!(of_kind.len() == 1 && of_kind[0]["state"] == "succeeded", "{of_kind:?}");
-    if kind == "create" {
-        let ready = eventually("the ready mail", Duration::from_mins(1), || async {
-            let subjects = mail::subjects(stack, &ada.email).await;
-            let ready = subjects.iter().filter(|subject| subject.to_lowercase().contains("ready")).count();
-            (ready > 0).then_some(ready)
-        })
-        .await;
-        ensure!(ready == 1, "{ready} ready mails");
+    if kind == "apply_resources" {
+        limits_are_applied(stack, id).await?;
     }
+    one_mail(stack, &ada.email, kind).await
+}
+
+/// INS-29: what the row says is what the one pod of the instance has.
+async fn limits_are_applied(stack: &Stack, id: &str) -> anyhow::Result<()> {
+    for object in ["deployments", "pods"] {
+        let found = kubectl::objects(stack, object, id).await?.remove(0);
+        let path = if object == "pods" { "/spec" } else { "/spec/template/spec" };
+        let limit = found.pointer(&format!("{path}/containers/0/resources/limits/cpu"));
+        ensure!(limit.is_some_and(|cpu| cpu == "500m"), "{object} have {limit:?}");
+    }
+    Ok(())
+}
+
+/// The customer is told once of what was done once.
+async fn one_mail(stack: &Stack, address: &str, kind: &str) -> anyhow::Result<()> {
+    let about = match kind {
+        "create" => "is ready",
+        "start" => "was started",
+        "stop" => "was stopped",
+        "suspend" => "was suspended",
+        "unsuspend" => "is back",
+        "terminate" => "was deleted",
+        _ => return Ok(()),
+    };
+    let count = eventually(&format!("the mail {about:?}"), Duration::from_mins(1), || async {
+        let subjects = mail::subjects(stack, address).await;
+        let count = subjects.iter().filter(|subject| subject.to_lowercase().contains(about)).count();
+        (count > 0).then_some(count)
+    })
+    .await;
+    ensure!(count == 1, "{count} mails with {about:?}");
     Ok(())
 }
 
 /// One test for each operation.
 macro_rules! dies_after {
-    ($($kind:ident: $($step:ident)+;)+) => {
+    ($($kind:ident, $next:ident: $($step:ident)+;)+) => {
         $(
             /// REL-01, K8S-18
             #[tokio::test]
             async fn $kind() -> anyhow::Result<()> {
-                die_after_each(stringify!($kind), &[$(stringify!($step)),+]).await
+                die_after_each(stringify!($kind), Next::$next, &[$(stringify!($step)),+]).await
             }
         )+
     };
 }
 
 dies_after! {
-    create: billing database secret volume workload route ready;
-    start: billing workload ready;
-    stop: workload gone;
-    restart: workload ready;
-    suspend: workload gone route;
-    unsuspend: route workload ready;
-    apply_resources: volume workload ready;
-    terminate: workload gone route database;
-    undelete: database secret volume workload route ready;
+    create, Another: billing database secret volume workload route ready;
+    start, Restarted: billing workload ready;
+    stop, Restarted: workload gone;
+    restart, Restarted: workload ready;
+    suspend, Restarted: workload gone route;
+    unsuspend, Restarted: route workload ready;
+    apply_resources, Restarted: volume workload ready;
+    terminate, Another: workload gone route database;
+    undelete, Restarted: database secret volume workload route ready;
 }

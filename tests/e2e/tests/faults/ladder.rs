@@ -1,5 +1,6 @@
-//! The money's way to an instance on the whole stack, with the test clock: trial, invoice, warning, suspension, payment, end, and back again
-//! (BIL-11 to BIL-16, BIL-24, BIL-25). It moves billing's clock for everybody, so nobody may be beside it.
+//! The money's way to an instance on the whole stack, with the test clock: trial, invoice, warning,
+//! suspension, payment, end, and back again (BIL-11 to BIL-16, BIL-24, BIL-25). It moves billing's clock for
+//! everybody, so nobody may be beside it.
 
 use std::time::{Duration, Instant};
 

@@ -25,7 +25,8 @@ async fn paid(customer: &Customer, payment: &str) -> Value {
     .await
 }
 
-/// BIL-27, BIL-29, BIL-30: begun, confirmed on the phone, told by the hook, seen by the customer, given back by an admin.
+/// BIL-27, BIL-29, BIL-30: begun, confirmed on the phone, told by the hook, seen by the customer, given back
+/// by an admin.
 #[tokio::test]
 async fn a_customer_pays_by_phone_and_an_admin_gives_it_back() -> anyhow::Result<()> {
     let stack = Stack::load()?;
