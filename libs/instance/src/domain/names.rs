@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 #[error("{0}")]
 pub struct Invalid(pub &'static str);
 
-/// A display name: 1 to 100 characters of any script, trimmed, without control characters. Never part of an object's name or label.
+/// A display name: 1 to 100 characters of any script, trimmed, at least one of which can be seen, without control and format characters.
+/// Never part of an object's name or label.
 pub fn display_name(text: &str) -> Result<String, Invalid> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > 100 {
@@ -16,16 +17,62 @@ pub fn display_name(text: &str) -> Result<String, Invalid> {
     if name.chars().any(char::is_control) {
         return Err(Invalid("must not contain control characters"));
     }
+    if has_format(name) {
+        return Err(Invalid("must not contain characters that cannot be seen or that turn the text around"));
+    }
+    if !name.chars().any(is_visible) {
+        return Err(Invalid("must have a character that can be seen"));
+    }
     Ok(name.to_owned())
 }
 
 /// A description: at most 500 characters.
-pub fn description(text: &str) -> Result<String, Invalid> {
-    let text = text.trim();
-    if text.chars().count() > 500 {
+pub fn description(description: &str) -> Result<String, Invalid> {
+    let description = description.trim();
+    if description.chars().count() > 500 {
         return Err(Invalid("must have at most 500 characters"));
     }
-    Ok(text.to_owned())
+    text(description)?;
+    Ok(description.to_owned())
+}
+
+/// Text of people in several lines: no control characters but the ends of lines and tabs, and none that turn the text around.
+pub fn text(text: &str) -> Result<(), Invalid> {
+    if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t')) {
+        return Err(Invalid("must not contain control characters"));
+    }
+    if has_format(text) {
+        return Err(Invalid("must not contain characters that cannot be seen or that turn the text around"));
+    }
+    Ok(())
+}
+
+/// Characters of Unicode's category Cf: nobody sees them, and some change how the others are shown. The two joiners are letters' own in many
+/// scripts, and so in the middle of a word only.
+fn has_format(text: &str) -> bool {
+    let joined = |index: usize| {
+        let around = (text[..index].chars().next_back(), text[index..].chars().nth(1));
+        matches!(around, (Some(before), Some(after)) if !before.is_ascii() && !after.is_ascii())
+    };
+    text.char_indices().any(|(index, character)| match character {
+        '\u{200c}' | '\u{200d}' => !joined(index),
+        other => is_format(other),
+    })
+}
+
+const fn is_format(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Ink on the screen: no space, and none of the letters that are blank by design.
+fn is_visible(character: char) -> bool {
+    let blank = matches!(character, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}' | '\u{200c}' | '\u{200d}');
+    !(character.is_whitespace() || character.is_control() || is_format(character) || blank)
 }
 
 /// The client's label for its database (INS-11): 1 to 50 of `[a-z0-9_-]`.
@@ -61,7 +108,8 @@ pub fn email(text: &str) -> Result<String, Invalid> {
 
 /// Labels of the customer: at most 20, keys and values at most 63 characters.
 pub fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Invalid> {
-    let fits = |text: &str| text.chars().count() <= 63 && !text.chars().any(char::is_control);
+    let fits =
+        |text: &str| text.chars().count() <= 63 && !text.chars().any(char::is_control) && !has_format(text);
     if labels.len() > 20 {
         return Err(Invalid("must have at most 20 entries"));
     }
@@ -72,47 +120,16 @@ pub fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, Strin
 }
 
 /// Hosts that are the platform's (INS-08).
-const RESERVED: &[&str] = &[
-    "api",
-    "app",
-    "www",
-    "admin",
-    "auth",
-    "billing",
-    "billing-admin",
-    "mail",
-    "smtp",
-    "imap",
-    "ftp",
-    "ns1",
-    "ns2",
-    "registry",
-    "traefik",
-    "notification",
-    "rabbitmq",
-    "pgadmin",
-    "grafana",
-    "prometheus",
-    "status",
-    "support",
-    "help",
-    "docs",
-    "static",
-    "cdn",
-    "dev",
-    "test",
-    "staging",
-    "root",
-    "postgres",
-    "redis",
-    "kubernetes",
-    "instance",
-    "database",
-    "user",
-    "gateway",
-    "localhost",
-    "saasodoo",
-];
+const RESERVED: &str = include_str!("reserved.txt");
+
+/// The words of the list, each with whether it is reserved with a number behind it too.
+fn reserved() -> impl Iterator<Item = (&'static str, bool)> {
+    RESERVED
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.strip_suffix('*').map_or((line, false), |word| (word, true)))
+}
 
 /// Why a host name cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +165,8 @@ impl std::fmt::Display for Subdomain {
 #[derive(Debug, Clone)]
 pub struct SubdomainRules {
     reserved: HashSet<String>,
+    /// With a number behind them too.
+    numbered: HashSet<&'static str>,
 }
 
 /// Longest slug, so that a suffix fits.
@@ -156,13 +175,20 @@ const SLUG_MAX: usize = 45;
 impl SubdomainRules {
     /// `extra`: the words of `RESERVED_SUBDOMAINS`.
     pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
-        let words = RESERVED.iter().copied().chain(extra);
+        let words = reserved().map(|(word, _)| word).chain(extra);
         Self {
             reserved: words
                 .map(|word| word.trim().to_ascii_lowercase())
                 .filter(|word| !word.is_empty())
                 .collect(),
+            numbered: reserved().filter(|(_, numbered)| *numbered).map(|(word, _)| word).collect(),
         }
+    }
+
+    fn is_reserved(&self, text: &str) -> bool {
+        let plain = text.trim_end_matches(|character: char| character.is_ascii_digit());
+        let plain = plain.strip_suffix('-').filter(|_| plain.len() < text.len()).unwrap_or(plain);
+        self.reserved.contains(text) || plain.len() < text.len() && self.numbered.contains(plain)
     }
 
     /// A host name that the customer chose.
@@ -178,7 +204,7 @@ impl SubdomainRules {
         {
             return Err(SubdomainFault::Invalid);
         }
-        if self.reserved.contains(text) {
+        if self.is_reserved(text) {
             return Err(SubdomainFault::Reserved);
         }
         Ok(Subdomain(text.to_owned()))
@@ -200,7 +226,7 @@ impl SubdomainRules {
 }
 
 /// Lower-case ASCII letters and digits with single dashes between; letters with marks of the Latin script lose them.
-fn slug(name: &str) -> String {
+pub fn slug(name: &str) -> String {
     let mut slug = String::with_capacity(name.len());
     for character in name.chars().flat_map(char::to_lowercase) {
         match plain(character) {
@@ -265,9 +291,24 @@ mod tests {
         assert_eq!(display_name("  Ünïcode / test ").unwrap(), "Ünïcode / test");
         assert_eq!(display_name("日本").unwrap(), "日本");
         assert!(display_name(&"é".repeat(100)).is_ok());
-        for bad in ["", "   ", "a\nb", &"x".repeat(101)] {
+        // A Persian word with its joiner, and a family of emoji.
+        assert!(display_name("می\u{200c}خواهم").is_ok());
+        assert!(display_name("👨\u{200d}👩").is_ok());
+        let hidden =
+            ["\u{200b}\u{200b}\u{200b}", "abc\u{202e}def", "abc\u{200d}", "\u{feff}a", "\u{3164}", "a\0b"];
+        for bad in ["", "   ", "a\nb", &"x".repeat(101)].into_iter().chain(hidden) {
             assert!(display_name(bad).is_err(), "{bad:?}");
         }
+    }
+
+    /// What SQL cannot hold is refused where it is typed.
+    #[test]
+    fn texts_hold_no_control_characters() {
+        assert_eq!(description(" two\nlines\t ").unwrap(), "two\nlines");
+        for bad in ["a\0b", "\u{1b}[2J", "abc\u{202e}def"] {
+            assert!(description(bad).is_err() && text(bad).is_err(), "{bad:?}");
+        }
+        assert!(labels([("k".to_owned(), "\u{202e}v".to_owned())].into()).is_err());
     }
 
     /// INS-07
@@ -285,10 +326,16 @@ mod tests {
     /// INS-08
     #[test]
     fn each_reserved_word_is_refused_also_those_of_the_installation() {
-        for word in RESERVED.iter().chain(&["shop", "intern"]) {
+        for word in reserved().map(|(word, _)| word).chain(["shop", "intern"]).filter(|word| word.len() > 2) {
             assert_eq!(rules().check(word), Err(SubdomainFault::Reserved), "{word}");
             assert_eq!(rules().from_name(word), None);
             assert_eq!(rules().from_name_with_suffix(word, "k3f9").unwrap().as_str(), format!("{word}-k3f9"));
+        }
+        for word in ["smtp2", "ns1", "mail-3", "api2", "www10", "mx1"] {
+            assert_eq!(rules().check(word), Err(SubdomainFault::Reserved), "{word}");
+        }
+        for word in ["shop2", "mailbox", "ns1a", "help-4"] {
+            assert!(rules().check(word).is_ok(), "{word}");
         }
     }
 
