@@ -69,6 +69,20 @@ pub struct Config {
     #[command(flatten)]
     /// What customers may have.
     pub catalogue: Catalogue,
+    #[command(flatten)]
+    /// Who may follow operations.
+    pub streams: Streams,
+}
+
+/// How many event streams are open at once.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Streams {
+    /// Event streams of one account at once, in each replica
+    #[arg(long, env = "MAX_STREAMS_PER_ACCOUNT", default_value_t = 20)]
+    pub max_streams_per_account: usize,
+    /// Event streams of all accounts at once, in each replica
+    #[arg(long, env = "MAX_STREAMS", default_value_t = 2000)]
+    pub max_streams: usize,
 }
 
 /// gRPC addresses of other services.
@@ -121,6 +135,9 @@ pub struct Catalogue {
     /// Live instances of a customer at most; an account may have its own number
     #[arg(long, env = "MAX_INSTANCES_PER_USER", default_value_t = 20)]
     pub max_instances_per_user: u32,
+    /// Terminated instances of a customer whose data is kept at most; then no new one is made until a retention ends
+    #[arg(long, env = "MAX_KEPT_INSTANCES_PER_USER", default_value_t = 50)]
+    pub max_kept_instances_per_user: u32,
     /// Host names that nobody may have, besides the built-in ones, with commas between
     #[arg(long, env = "RESERVED_SUBDOMAINS", default_value = "", value_delimiter = ',')]
     pub reserved_subdomains: Vec<String>,
@@ -170,6 +187,7 @@ impl Catalogue {
             default_plan: self.default_plan.clone(),
             fallback,
             max_instances: self.max_instances_per_user,
+            max_kept: self.max_kept_instances_per_user,
             subdomains: SubdomainRules::new(self.reserved_subdomains.iter().map(String::as_str)),
             retention: time::Duration::days(i64::from(self.retention_days)),
         })

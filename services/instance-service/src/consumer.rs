@@ -1,12 +1,9 @@
 //! Events of others: servers of database-service into the projection, subscriptions of billing-service into decisions.
 
 use contracts::events::{PoolFact, SubscriptionFact, topics};
-use instance::store::servers;
+use instance::store::{news, servers};
 use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
-
-use crate::app::{App, subscriptions};
-use crate::error::Error;
 
 /// Servers of database-service.
 pub const SERVERS: Consumer = Consumer { queue: "instance-service.servers", topics: &[topics::POOL_CHANGED] };
@@ -34,18 +31,14 @@ impl Handler for Servers {
     }
 }
 
-/// Decides on subscriptions.
-#[derive(Debug, Clone)]
-pub struct Subscriptions(pub App);
+/// Hears what became of subscriptions. Billing is asked afterwards, outside of the message's transaction ([`crate::app::news`]).
+#[derive(Debug, Clone, Copy)]
+pub struct Subscriptions;
 
 impl Handler for Subscriptions {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
         let fact: SubscriptionFact = message.payload()?;
-        match subscriptions::apply(connection, &self.0, &fact).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::Retry(anyhow::anyhow!("the instance changed at the same time"))),
-            Err(error @ Error::Unavailable(_)) => Err(Failure::Away(error.into())),
-            Err(error) => Err(Failure::of(error.into())),
-        }
+        news::hear(connection, fact.instance_id, fact.subscription_id, fact.reason.as_deref()).await?;
+        Ok(())
     }
 }

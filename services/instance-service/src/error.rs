@@ -31,6 +31,11 @@ pub enum Error {
     /// INS-13.
     #[error("{0} instances are the most that this account may have")]
     QuotaExceeded(u32),
+    /// What ended is kept for its retention, and is not endless.
+    #[error(
+        "the data of {0} terminated instances is kept, which is the most; wait until a retention ends, or ask us to purge one"
+    )]
+    TooMuchKept(u32),
     /// INS-12.
     #[error("this Idempotency-Key came with another request before")]
     IdempotencyMismatch,
@@ -79,6 +84,14 @@ pub enum Error {
     /// Comes later.
     #[error("not available yet")]
     NotImplemented,
+    /// Backups come later; nothing pretends that there are some.
+    #[error(
+        "backups are not available yet: leave final_backup out, the data is kept until the end of the retention"
+    )]
+    NoBackups,
+    /// Everybody has a share of the open streams.
+    #[error("too many event streams are open: close one first")]
+    TooManyStreams,
     /// The role is too low.
     #[error("not allowed for this account")]
     Forbidden,
@@ -115,7 +128,7 @@ impl Error {
             Self::PlanUnavailable(_) => "plan_unavailable",
             Self::SubdomainReserved => "subdomain_reserved",
             Self::SubdomainTaken => "subdomain_taken",
-            Self::QuotaExceeded(_) => "quota_exceeded",
+            Self::QuotaExceeded(_) | Self::TooMuchKept(_) => "quota_exceeded",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::PaymentRequired => "payment_required",
             Self::InvalidState(..) => "invalid_state",
@@ -131,7 +144,8 @@ impl Error {
             Self::RevealExpired => "expired",
             Self::ConfirmMismatch => "confirm_mismatch",
             Self::UnknownAction => "unknown_action",
-            Self::NotImplemented => "not_implemented",
+            Self::NotImplemented | Self::NoBackups => "not_implemented",
+            Self::TooManyStreams => "rate_limited",
             Self::Forbidden => "forbidden",
             Self::VersionMismatch => "version_mismatch",
             Self::Conflict => "conflict",
@@ -151,7 +165,10 @@ impl Error {
             | Self::SubdomainReserved
             | Self::ConfirmMismatch
             | Self::UnknownAction => Code::InvalidArgument,
-            Self::SubdomainTaken | Self::QuotaExceeded(_) | Self::IdempotencyMismatch => Code::AlreadyExists,
+            Self::SubdomainTaken
+            | Self::QuotaExceeded(_)
+            | Self::TooMuchKept(_)
+            | Self::IdempotencyMismatch => Code::AlreadyExists,
             Self::PaymentRequired
             | Self::InvalidState(..)
             | Self::OperationInProgress(_)
@@ -165,7 +182,8 @@ impl Error {
             | Self::AlreadyRevealed
             | Self::RevealExpired
             | Self::NoPod => Code::FailedPrecondition,
-            Self::NotImplemented => Code::Unimplemented,
+            Self::NotImplemented | Self::NoBackups => Code::Unimplemented,
+            Self::TooManyStreams => Code::ResourceExhausted,
             Self::Forbidden => Code::PermissionDenied,
             Self::VersionMismatch | Self::Conflict => Code::Aborted,
             Self::Unavailable(_) => Code::Unavailable,
@@ -271,7 +289,9 @@ impl From<Error> for Refusal {
                     .with_metadata("allowed", words.join(","));
             }
             Error::OperationInProgress(kind) => refusal = refusal.with_metadata("operation", kind.as_str()),
-            Error::Unavailable(_) => refusal = refusal.with_retry_after(std::time::Duration::from_secs(5)),
+            Error::Unavailable(_) | Error::TooManyStreams => {
+                refusal = refusal.with_retry_after(std::time::Duration::from_secs(5));
+            }
             _ => {}
         }
         refusal

@@ -11,8 +11,8 @@ use runtime::grpc::{Dialer, Server};
 use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
 use runtime::process::Process;
 
-use crate::app::App;
 use crate::app::follow::Wakeups;
+use crate::app::{App, news};
 use crate::clients::billing::Billing;
 use crate::clients::users::Customers;
 use crate::clients::worker::Worker;
@@ -42,7 +42,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let signer = ServiceSigner::try_new(INSTANCE, &config.identity)?;
     let dialer = Dialer::try_new(signer, &config.common.grpc_tls)?;
-    let wakeups = Wakeups::new(stop.clone());
+    let wakeups = Wakeups::new(&config.streams, stop.clone());
     let app = App {
         pool: pool.clone(),
         rules: Arc::new(rules),
@@ -53,14 +53,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     process.spawn("follow", wakeups.run(pool.clone()));
     process.spawn("sweep", sweep::run(app.clone(), stop.clone()));
+    process.spawn("rounds", sweep::rounds(app.clone(), stop.clone()));
+    process.spawn("news", news::run(app.clone(), stop.clone()));
     process.spawn("drains", sweep::drains(app.clone(), stop.clone()));
 
     let broker = Broker::new(&config.rabbit, INSTANCE);
     process.spawn("relay", Relay::new(&pool, &broker, &metrics).run(stop.clone()));
     let servers = SERVERS.run(broker.clone(), pool.clone(), Servers, metrics.clone(), stop.clone());
     process.spawn("servers", servers);
-    let decisions = Subscriptions(app.clone());
-    let subscriptions = SUBSCRIPTIONS.run(broker, pool, decisions, metrics.clone(), stop.clone());
+    let subscriptions = SUBSCRIPTIONS.run(broker, pool, Subscriptions, metrics.clone(), stop.clone());
     process.spawn("subscriptions", subscriptions);
 
     let keys = ServiceKeys::try_new(INSTANCE, &config.identity)?;

@@ -97,6 +97,7 @@ fn spawn_engine(process: &Process, config: &Config, worker: &Worker, wakes: &Wak
         concurrency: usize::from(config.engine.worker_concurrency),
         lease: Duration::from_secs(u64::from(config.engine.worker_lease_seconds)),
         sweep: Duration::from_secs(config.engine.worker_sweep_seconds.max(1)),
+        pauses: operations::Pauses::default(),
     };
     let metrics = operations::Metrics::new(process.metrics());
     let engine = Engine::new(worker.clone(), tuning, wakes.operations.clone(), metrics);

@@ -108,7 +108,7 @@ impl ActorKind {
             Action::Undelete => matches!(self, Self::Admin),
             Action::ApplyResources => matches!(self, Self::Admin | Self::Billing | Self::Platform),
             Action::Purge => matches!(self, Self::Admin | Self::Platform),
-            Action::Retry => matches!(self, Self::Operator | Self::Admin),
+            Action::Retry => matches!(self, Self::Operator | Self::Admin | Self::Platform),
         }
     }
 }

@@ -86,6 +86,8 @@ words! {
         Pool => "pool",
         /// The end of a job in the cluster.
         Job => "job",
+        /// A release of the worker that knows the operation's steps.
+        Release => "release",
     }
 }
 
@@ -137,11 +139,6 @@ impl OperationKind {
         }
     }
 
-    /// When an operation that is accepted now must have ended.
-    pub fn deadline(self, now: OffsetDateTime) -> OffsetDateTime {
-        now.saturating_add(self.time_limit())
-    }
-
     /// INS-32: may the customer cancel it after it began? The others are short, or half-done is worse than done.
     pub const fn cancellable_when_running(self) -> bool {
         matches!(self, Self::Create | Self::Start | Self::Undelete | Self::Backup)
@@ -190,6 +187,9 @@ pub struct Step {
     /// Safe text, such as why it was skipped.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// When it was begun to be taken back.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub undo_began_at: Option<OffsetDateTime>,
 }
 
 impl Step {
@@ -202,6 +202,7 @@ impl Step {
             finished_at: None,
             attempts: 0,
             detail: String::new(),
+            undo_began_at: None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Claiming operations, keeping and giving up leases, fenced saves (worker only).
 //!
-//! Every save names the operation, its lease owner and the state `running`: a worker that lost its lease, or whose operation was pre-empted,
-//! changes no row and learns so from `false`.
+//! Every claim has a token of its own. Every save names the operation, its lease and the state `running`: a worker that lost its lease,
+//! or whose operation was pre-empted, changes no row and learns so from `false`, also when it claimed the same operation again meanwhile.
+
+use std::sync::Arc;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -9,11 +11,24 @@ use uuid::Uuid;
 
 use crate::domain::{OperationKind, OperationState, ParkedFor, Step};
 
+/// One claim of one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The operation.
+    pub id: Uuid,
+    /// Name of the worker.
+    pub owner: Arc<str>,
+    /// This claim: a later one has another token, also one of the same worker.
+    pub token: Uuid,
+}
+
 /// An operation that this worker holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     /// Identifier.
     pub id: Uuid,
+    /// By which it is held.
+    pub lease: Lease,
     /// Its instance.
     pub instance_id: Uuid,
     /// What it does.
@@ -38,6 +53,26 @@ pub struct Claimed {
     pub first_claim: bool,
     /// The claim ended a wait.
     pub resumed: bool,
+    /// The database's time of the claim, by which the deadline is measured.
+    pub claimed_at: OffsetDateTime,
+}
+
+/// A claimed row that this release cannot read. It was parked: another release may know it, and no other operation waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The operation.
+    pub id: Uuid,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What a look at the queue gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claims {
+    /// These are held now.
+    pub operations: Vec<Claimed>,
+    /// These are not.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Why an operation gives its aim up.
@@ -69,13 +104,16 @@ struct Row {
     trace: serde_json::Value,
     first_claim: bool,
     resumed: bool,
+    token: Uuid,
+    claimed_at: OffsetDateTime,
 }
 
-impl TryFrom<Row> for Claimed {
-    type Error = sqlx::Error;
-    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
-        Ok(Self {
+impl Row {
+    fn claimed(self, lease: Lease) -> sqlx::Result<Claimed> {
+        let row = self;
+        Ok(Claimed {
             id: row.id,
+            lease,
             instance_id: row.instance_id,
             kind: row.kind.parse().map_err(|error| corrupt("kind", error))?,
             steps: serde_json::from_value(row.steps).map_err(|error| corrupt("steps", error))?,
@@ -90,21 +128,39 @@ impl TryFrom<Row> for Claimed {
             trace: row.trace,
             first_claim: row.first_claim,
             resumed: row.resumed,
+            claimed_at: row.claimed_at,
         })
     }
 }
 
+/// How long an operation rests that this release does not know: another one may run beside it.
+pub const FOR_RELEASE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Who looks at the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'a> {
+    /// Name of the worker.
+    pub owner: &'a Arc<str>,
+    /// Kinds that it can do: a newer release may have queued others.
+    pub kinds: &'a [String],
+    /// Operations that it still runs, whatever their leases say.
+    pub in_hand: &'a [Uuid],
+}
+
 /// Claims up to `limit` operations that are due and free. A customer with fewer running ones goes first, then age (REL-14). An operation
-/// waits while another one of its instance is still held by a worker.
+/// waits while another one of its instance is still held by a worker. What the claimant has in hand is left alone, and so is what it
+/// cannot do. A row that it cannot read is set aside and stops nobody else's.
 ///
-/// Each part is computed once and the rows to lock are found by their key, whatever the planner believes of the table's size: during a burst its
-/// statistics are those of an empty table. Four times the limit are looked at, for those that another worker locks at this moment.
+/// Each part is computed once and the rows to lock are found by their key, whatever the planner believes of the table's size: during a
+/// burst its statistics are those of an empty table. Four times the limit are looked at, for those that another worker locks at this
+/// moment.
 pub async fn claim(
     connection: &mut PgConnection,
-    owner: &str,
+    claimant: Claimant<'_>,
     lease_seconds: f64,
     limit: i64,
-) -> sqlx::Result<Vec<Claimed>> {
+) -> sqlx::Result<Claims> {
+    let Claimant { owner, kinds, in_hand } = claimant;
     let rows = sqlx::query_as!(
         Row,
         r#"WITH held AS MATERIALIZED (
@@ -116,6 +172,7 @@ pub async fn claim(
                SELECT o.id, i.customer_id, o.created_at
                FROM operations o JOIN instances i ON i.id = o.instance_id
                WHERE o.state IN ('queued', 'running') AND o.not_before <= now()
+                 AND o.kind = ANY($4) AND NOT (o.id = ANY($5))
                  AND (o.lease_until IS NULL OR o.lease_until < now())
                  AND NOT EXISTS (SELECT FROM held WHERE held.instance_id = o.instance_id)
            ), candidates AS MATERIALIZED (
@@ -136,25 +193,70 @@ pub async fn claim(
                FOR UPDATE OF o SKIP LOCKED
            )
            UPDATE operations o
-           SET state = 'running', lease_owner = $1, lease_until = now() + make_interval(secs => $2),
+           SET state = 'running', lease_owner = $1, lease_token = gen_random_uuid(),
+               lease_until = now() + make_interval(secs => $2),
                attempts = o.attempts + CASE WHEN chosen.resumed THEN 0 ELSE 1 END,
                parked_for = NULL, started_at = coalesce(o.started_at, now())
            FROM chosen WHERE o.id = chosen.id
-           RETURNING o.id, o.instance_id, o.kind, o.steps, o.attempts, o.deadline, o.cancel_requested, o.error_reason, o.error_message,
-                     o.parameters, o.request_id, o.trace, chosen.first_claim AS "first_claim!", chosen.resumed AS "resumed!""#,
-        owner,
+           RETURNING o.id, o.instance_id, o.kind, o.steps, o.attempts, o.deadline, o.cancel_requested,
+                     o.error_reason, o.error_message, o.parameters, o.request_id, o.trace,
+                     chosen.first_claim AS "first_claim!", chosen.resumed AS "resumed!",
+                     o.lease_token AS "token!", now() AS "claimed_at!""#,
+        owner.as_ref(),
         lease_seconds,
         limit,
+        kinds,
+        in_hand,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    rows.into_iter().map(Claimed::try_from).collect()
+    let mut claims = Claims::default();
+    for row in rows {
+        let lease = Lease { id: row.id, owner: Arc::clone(owner), token: row.token };
+        match row.claimed(lease.clone()) {
+            Ok(operation) => claims.operations.push(operation),
+            Err(error) => {
+                let why = error.to_string();
+                set_aside(connection, &lease, &why).await?;
+                claims.unreadable.push(Unreadable { id: lease.id, why });
+            }
+        }
+    }
+    Ok(claims)
 }
 
-/// When the next operation is due that nobody holds; `None`: there is none.
-pub async fn next_due(connection: &mut PgConnection) -> sqlx::Result<Option<OffsetDateTime>> {
+/// Is it the row that cannot be read, and not the database that is away?
+pub fn is_unreadable(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
+}
+
+/// Gives a lease up for a release that can read the rows of the operation.
+pub async fn set_aside(connection: &mut PgConnection, lease: &Lease, why: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE operations SET lease_owner = NULL, lease_until = NULL, lease_token = NULL,
+                parked_for = 'release', not_before = now() + make_interval(secs => $3), internal_error = $4
+         WHERE id = $1 AND lease_token = $2",
+        lease.id,
+        lease.token,
+        FOR_RELEASE.as_secs_f64(),
+        why,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Seconds until the next operation is due that the claimant can do and nobody holds; `None`: there is none. One whose instance is held by
+/// the worker of another operation is due when that lease ends, at the latest.
+pub async fn next_due(connection: &mut PgConnection, claimant: Claimant<'_>) -> sqlx::Result<Option<f64>> {
     sqlx::query_scalar!(
-        r#"SELECT min(greatest(not_before, coalesce(lease_until, not_before))) FROM operations WHERE state IN ('queued', 'running')"#
+        r#"SELECT extract(epoch FROM min(greatest(o.not_before, o.lease_until, (
+                      SELECT max(held.lease_until) FROM operations held
+                      WHERE held.instance_id = o.instance_id AND held.lease_owner IS NOT NULL))) - now())::float8
+           FROM operations o
+           WHERE o.state IN ('queued', 'running') AND o.kind = ANY($1) AND NOT (o.id = ANY($2))"#,
+        claimant.kinds,
+        claimant.in_hand,
     )
     .fetch_one(connection)
     .await
@@ -165,27 +267,29 @@ pub async fn next_due(connection: &mut PgConnection) -> sqlx::Result<Option<Offs
 pub struct Renewed {
     /// The operation.
     pub id: Uuid,
+    /// The claim.
+    pub token: Uuid,
     /// False: it ended meanwhile (pre-empted); its worker lets go as soon as it can.
     pub active: bool,
     /// The customer wants it to end.
     pub cancel_requested: bool,
 }
 
-/// Renews the leases of `owner`. What does not come back is lost. An operation that was pre-empted keeps its lease until its worker lets go,
-/// so that the next one of the instance waits for it.
+/// Renews leases by their tokens. What does not come back is lost. An operation that was pre-empted keeps its lease until its worker lets
+/// go, so that the next one of the instance waits for it.
 pub async fn renew(
     connection: &mut PgConnection,
     owner: &str,
-    ids: &[Uuid],
+    tokens: &[Uuid],
     lease_seconds: f64,
 ) -> sqlx::Result<Vec<Renewed>> {
     sqlx::query_as!(
         Renewed,
         r#"UPDATE operations SET lease_until = now() + make_interval(secs => $3)
-           WHERE id = ANY($2) AND lease_owner = $1
-           RETURNING id, state = 'running' AS "active!", cancel_requested"#,
+           WHERE lease_token = ANY($2) AND lease_owner = $1
+           RETURNING id, lease_token AS "token!", state = 'running' AS "active!", cancel_requested"#,
         owner,
-        ids,
+        tokens,
         lease_seconds,
     )
     .fetch_all(connection)
@@ -193,22 +297,26 @@ pub async fn renew(
 }
 
 /// Gives a lease up without any other change: the operation may be claimed at once.
-pub async fn release(connection: &mut PgConnection, owner: &str, id: Uuid) -> sqlx::Result<bool> {
+pub async fn release(connection: &mut PgConnection, lease: &Lease) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET lease_owner = NULL, lease_until = NULL WHERE id = $2 AND lease_owner = $1",
-        owner,
-        id,
+        "UPDATE operations SET lease_owner = NULL, lease_until = NULL, lease_token = NULL
+         WHERE id = $2 AND lease_owner = $1 AND lease_token = $3",
+        lease.owner.as_ref(),
+        lease.id,
+        lease.token,
     )
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Gives all leases of a worker up: it stops, or it starts again under the same name.
-pub async fn release_all(connection: &mut PgConnection, owner: &str) -> sqlx::Result<u64> {
+/// Gives leases up by their tokens: their worker stops.
+pub async fn release_all(connection: &mut PgConnection, owner: &str, tokens: &[Uuid]) -> sqlx::Result<u64> {
     let done = sqlx::query!(
-        "UPDATE operations SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = $1",
+        "UPDATE operations SET lease_owner = NULL, lease_until = NULL, lease_token = NULL
+         WHERE lease_owner = $1 AND lease_token = ANY($2)",
         owner,
+        tokens,
     )
     .execute(connection)
     .await?;
@@ -237,17 +345,18 @@ impl Progress<'_> {
 /// Stores where the operation is. `false`: the lease is lost.
 pub async fn save(
     connection: &mut PgConnection,
-    owner: &str,
-    id: Uuid,
+    lease: &Lease,
     progress: Progress<'_>,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET steps = $3, step = $4, progress = $5 WHERE id = $2 AND lease_owner = $1 AND state = 'running'",
-        owner,
-        id,
+        "UPDATE operations SET steps = $3, step = $4, progress = $5
+         WHERE id = $2 AND lease_owner = $1 AND lease_token = $6 AND state = 'running'",
+        lease.owner.as_ref(),
+        lease.id,
         progress.json()?,
         progress.step,
         progress.percent(),
+        lease.token,
     )
     .execute(connection)
     .await?;
@@ -257,25 +366,27 @@ pub async fn save(
 /// Stores where it is and gives the lease up until `seconds` from now: a wait (`parked_for`), or the pause before another try.
 pub async fn park(
     connection: &mut PgConnection,
-    owner: &str,
-    id: Uuid,
+    lease: &Lease,
     progress: Progress<'_>,
     parked_for: Option<ParkedFor>,
     seconds: f64,
     internal_error: Option<&str>,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET steps = $3, step = $4, progress = $5, parked_for = $6, not_before = now() + make_interval(secs => $7),
-                lease_owner = NULL, lease_until = NULL, internal_error = coalesce($8, internal_error)
-         WHERE id = $2 AND lease_owner = $1 AND state = 'running'",
-        owner,
-        id,
+        "UPDATE operations SET steps = $3, step = $4, progress = $5, parked_for = $6,
+                not_before = now() + make_interval(secs => $7),
+                lease_owner = NULL, lease_until = NULL, lease_token = NULL,
+                internal_error = coalesce($8, internal_error)
+         WHERE id = $2 AND lease_owner = $1 AND lease_token = $9 AND state = 'running'",
+        lease.owner.as_ref(),
+        lease.id,
         progress.json()?,
         progress.step,
         progress.percent(),
         parked_for.map(ParkedFor::as_str),
         seconds,
         internal_error,
+        lease.token,
     )
     .execute(connection)
     .await?;
@@ -285,22 +396,22 @@ pub async fn park(
 /// The operation gives its aim up; from now on what it made is taken back. Durable, so that another worker goes on with it.
 pub async fn give_up(
     connection: &mut PgConnection,
-    owner: &str,
-    id: Uuid,
+    lease: &Lease,
     progress: Progress<'_>,
     why: &GivingUp,
     internal_error: &str,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE operations SET steps = $3, step = $4, error_reason = $5, error_message = $6, internal_error = $7
-         WHERE id = $2 AND lease_owner = $1 AND state = 'running'",
-        owner,
-        id,
+         WHERE id = $2 AND lease_owner = $1 AND lease_token = $8 AND state = 'running'",
+        lease.owner.as_ref(),
+        lease.id,
         progress.json()?,
         progress.step,
         why.reason,
         why.message,
         internal_error,
+        lease.token,
     )
     .execute(connection)
     .await?;
@@ -310,21 +421,21 @@ pub async fn give_up(
 /// Ends the operation. The caller changes the instance in the same transaction (INS-20).
 pub async fn finish(
     connection: &mut PgConnection,
-    owner: &str,
-    id: Uuid,
+    lease: &Lease,
     progress: Progress<'_>,
     state: OperationState,
 ) -> sqlx::Result<bool> {
     let percent = if state == OperationState::Succeeded { 100 } else { progress.percent() };
     let done = sqlx::query!(
         "UPDATE operations SET steps = $3, step = '', progress = $4, state = $5, finished_at = now(), parked_for = NULL,
-                lease_owner = NULL, lease_until = NULL
-         WHERE id = $2 AND lease_owner = $1 AND state = 'running'",
-        owner,
-        id,
+                lease_owner = NULL, lease_until = NULL, lease_token = NULL
+         WHERE id = $2 AND lease_owner = $1 AND lease_token = $6 AND state = 'running'",
+        lease.owner.as_ref(),
+        lease.id,
         progress.json()?,
         percent,
         state.as_str(),
+        lease.token,
     )
     .execute(connection)
     .await?;
@@ -358,11 +469,13 @@ pub async fn wake_waiting_for_pool(connection: &mut PgConnection) -> sqlx::Resul
     Ok(done.rows_affected())
 }
 
-/// The reaper (INS-33): what is past its deadline and not held becomes due, so that whoever claims it ends it. Returns how many.
+/// The reaper (INS-33): what is past its deadline and not held becomes due, so that whoever claims it ends it. One that this
+/// release does not know is left alone. Returns how many.
 pub async fn wake_overdue(connection: &mut PgConnection) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE operations SET not_before = now()
          WHERE state IN ('queued', 'running') AND deadline <= now() AND error_reason IS NULL AND not_before > now()
+           AND parked_for IS DISTINCT FROM 'release'
            AND (lease_until IS NULL OR lease_until < now())",
     )
     .execute(connection)

@@ -1,12 +1,15 @@
 //! All SQL of database `instance`. Functions take a connection, so that a use case is one transaction; none of them commits.
 
 pub mod audit;
+pub mod claims;
+pub mod closed;
 pub mod drains;
 pub mod events;
 pub mod idempotency;
 pub mod instances;
 pub mod lease;
 pub mod monitoring;
+pub mod news;
 pub mod observe;
 pub mod operations;
 pub mod reports;

@@ -95,10 +95,13 @@ pub async fn insert(
     connection: &mut PgConnection,
     before: &Instance,
     new: NewOperation,
-    now: OffsetDateTime,
 ) -> sqlx::Result<Operation> {
     let NewOperation { kind, requested_by, parameters, request_id, can_be_taken_back } = new;
     let steps: Vec<Step> = kind.fresh_steps();
+    let limit = kind.time_limit();
+    // Workers measure deadlines by the database's time, so that no process's clock ends an operation early.
+    let now =
+        sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *connection).await?;
     let operation = Operation {
         id: Uuid::now_v7(),
         instance_id: before.id,
@@ -108,7 +111,7 @@ pub async fn insert(
         steps,
         progress: 0,
         attempts: 0,
-        deadline: kind.deadline(now),
+        deadline: now.saturating_add(limit),
         cancel_requested: false,
         status_before: can_be_taken_back.then_some(before.status),
         desired_before: can_be_taken_back.then_some(before.desired_state),
@@ -162,18 +165,12 @@ pub async fn active(connection: &mut PgConnection, instance: Uuid) -> sqlx::Resu
 }
 
 /// Ends an active operation because another takes its place. Its lease stays: the next one waits until its worker has let go.
-pub async fn preempt(
-    connection: &mut PgConnection,
-    id: Uuid,
-    by: OperationKind,
-    now: OffsetDateTime,
-) -> sqlx::Result<bool> {
+pub async fn preempt(connection: &mut PgConnection, id: Uuid, by: OperationKind) -> sqlx::Result<bool> {
     let ended = sqlx::query!(
-        r#"UPDATE operations SET state = 'cancelled', finished_at = $2, parked_for = NULL, error_reason = 'superseded',
-               error_message = 'ended because ' || $3::text || ' was asked for'
+        r#"UPDATE operations SET state = 'cancelled', finished_at = now(), parked_for = NULL,
+               error_reason = 'superseded', error_message = 'ended because ' || $2::text || ' was asked for'
            WHERE id = $1 AND state IN ('queued', 'running')"#,
         id,
-        now,
         by.as_str(),
     )
     .execute(connection)
@@ -269,16 +266,11 @@ pub async fn first(connection: &mut PgConnection, instance: Uuid) -> sqlx::Resul
 }
 
 /// Asks the worker to end an operation at its next step border and to undo it. False: it has ended, or somebody was faster.
-pub async fn request_cancel(
-    connection: &mut PgConnection,
-    id: Uuid,
-    now: OffsetDateTime,
-) -> sqlx::Result<bool> {
+pub async fn request_cancel(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let asked = sqlx::query!(
-        r#"UPDATE operations SET cancel_requested = true, not_before = $2
+        r#"UPDATE operations SET cancel_requested = true, not_before = now()
            WHERE id = $1 AND state IN ('queued', 'running') AND NOT cancel_requested"#,
         id,
-        now,
     )
     .execute(connection)
     .await?;
@@ -286,12 +278,11 @@ pub async fn request_cancel(
 }
 
 /// Ends a queued operation that no worker has touched. False: a worker was faster.
-pub async fn take_back(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn take_back(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let ended = sqlx::query!(
-        r#"UPDATE operations SET state = 'cancelled', cancel_requested = true, finished_at = $2
+        r#"UPDATE operations SET state = 'cancelled', cancel_requested = true, finished_at = now()
            WHERE id = $1 AND state = 'queued' AND attempts = 0"#,
         id,
-        now,
     )
     .execute(connection)
     .await?;

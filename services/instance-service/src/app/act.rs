@@ -1,7 +1,8 @@
 //! An action on an instance (INS-18…27): decide, and begin the operation in the same transaction.
 
 use instance::domain::{
-    Action, Active, ActorKind, Ask, BillingStatus, Change, Decision, Instance, OperationKind, Status, decide,
+    Action, Active, ActorKind, Ask, BillingStatus, Change, Decision, DesiredState, Instance, OperationKind,
+    Status, decide, names,
 };
 use instance::store::instances::{Current, Extra, Found};
 use instance::store::operations::NewOperation;
@@ -22,7 +23,7 @@ pub struct Wish {
     pub reason: Option<String>,
     /// The host name, typed by the owner who terminates.
     pub confirm: Option<String>,
-    /// A last backup before the data is let go; true when absent.
+    /// A last backup before the data is let go. There are none yet: who asks for one is refused, instead of believing that there is one.
     pub final_backup: Option<bool>,
     /// Unsuspend although billing holds it.
     pub force: bool,
@@ -86,11 +87,11 @@ pub(super) fn active(found: &Found) -> Option<Active> {
 /// A reason of operators and admins: 5 to 500 characters (SEC-17).
 pub(crate) fn check_reason(reason: Option<&str>) -> Result<&str, Error> {
     let reason = reason.unwrap_or_default().trim();
-    if (5..=500).contains(&reason.chars().count()) {
-        Ok(reason)
-    } else {
-        Err(Error::invalid("reason", "must have 5 to 500 characters"))
+    if !(5..=500).contains(&reason.chars().count()) {
+        return Err(Error::invalid("reason", "must have 5 to 500 characters"));
     }
+    names::text(reason).map_err(|error| Error::invalid("reason", error.to_string()))?;
+    Ok(reason)
 }
 
 fn check_wish(who: &Who, instance: &Instance, action: Action, wish: &Wish) -> Result<(), Error> {
@@ -98,8 +99,13 @@ fn check_wish(who: &Who, instance: &Instance, action: Action, wish: &Wish) -> Re
     if matches!(action, Action::Suspend | Action::Undelete) && kind == ActorKind::Admin {
         check_reason(wish.reason.as_deref())?;
     }
-    if wish.reason.as_deref().is_some_and(|reason| reason.chars().count() > 500) {
+    let reason = wish.reason.as_deref().unwrap_or_default();
+    if reason.chars().count() > 500 {
         return Err(Error::invalid("reason", "must have at most 500 characters"));
+    }
+    names::text(reason).map_err(|error| Error::invalid("reason", error.to_string()))?;
+    if action == Action::Terminate && wish.final_backup == Some(true) {
+        return Err(Error::NoBackups);
     }
     // Repeating a reached state needs no second confirmation of what is gone; the first does.
     let confirmed = wish.confirm.as_deref() == Some(instance.subdomain.as_str());
@@ -159,7 +165,7 @@ pub(super) async fn carry_out(
             acted.operation_id = Some(operation);
             acted.status = change.status;
             acted.changed = true;
-            acted.message = format!("{action} requested");
+            acted.message = requested(action, before);
             acted.purge_after = extra.purge_after;
         }
     }
@@ -170,6 +176,17 @@ pub(super) async fn carry_out(
     Ok(Some(acted))
 }
 
+/// What the caller reads. An end is told as it is: nobody shall believe that there is a copy.
+fn requested(action: Action, before: &Instance) -> String {
+    if action == Action::Terminate && before.is_provisioned() {
+        format!(
+            "{action} requested; no backup is made: the data itself is kept until purge_after, and then removed"
+        )
+    } else {
+        format!("{action} requested")
+    }
+}
+
 /// What the decision writes besides the status.
 fn extra(app: &App, before: &Instance, action: Action, wish: &Wish, now: OffsetDateTime) -> Extra {
     let purge_after = match action {
@@ -177,8 +194,12 @@ fn extra(app: &App, before: &Instance, action: Action, wish: &Wish, now: OffsetD
         Action::Terminate if before.status == Status::PendingPayment && before.is_provisioned() => {
             Some(before.purge_after.unwrap_or(now))
         }
-        // Nothing was made for an order that nobody paid: its name is free at once (BIL-13).
-        Action::Terminate if before.status == Status::PendingPayment => Some(now),
+        // Nothing was made for an order that nobody paid (BIL-13), or whose creation failed: its name is free at once.
+        Action::Terminate if !before.is_provisioned() => Some(now),
+        // The same wish, tried again.
+        Action::Terminate | Action::Retry if before.desired_state == DesiredState::Terminated => {
+            Some(before.purge_after.unwrap_or_else(|| now.saturating_add(app.rules.retention)))
+        }
         Action::Terminate => Some(now.saturating_add(app.rules.retention)),
         Action::Purge => before.purge_after,
         _ => None,
@@ -207,7 +228,7 @@ async fn begin(
     now: OffsetDateTime,
 ) -> Result<Option<Uuid>, Error> {
     if let Some(preempted) = change.preempts
-        && !operations::preempt(connection, preempted, change.kind, now).await?
+        && !operations::preempt(connection, preempted, change.kind).await?
     {
         return Ok(None);
     }
@@ -221,7 +242,7 @@ async fn begin(
         request_id: who.request_id.clone(),
         can_be_taken_back: change.preempts.is_none(),
     };
-    let operation = operations::insert(connection, before, new, now).await?;
+    let operation = operations::insert(connection, before, new).await?;
     let text = match wish.reason.as_deref().filter(|_| action == Action::Suspend) {
         Some(reason) => format!("{action} requested: {reason}"),
         None => format!("{action} requested"),
@@ -238,7 +259,7 @@ fn parameters(kind: OperationKind, action: Action, wish: &Wish) -> serde_json::V
         parameters.insert("reason".to_owned(), json!(reason));
     }
     if kind == OperationKind::Terminate {
-        parameters.insert("final_backup".to_owned(), json!(wish.final_backup.unwrap_or(true)));
+        parameters.insert("final_backup".to_owned(), json!(false));
     }
     if action == Action::Retry {
         parameters.insert("retry".to_owned(), json!(true));

@@ -1,11 +1,14 @@
-//! Create an instance (INS-01…14): check, order, then everything that belongs to it in one transaction.
+//! Create an instance (INS-01…14): check, claim, order, then everything that belongs to it in one transaction. Host name and key are claimed
+//! before the order, so that whoever loses a race for them leaves no order behind.
 
 mod checked;
+mod claimed;
 mod stored;
 
 use std::collections::BTreeMap;
 
 use instance::domain::{AskedLimits, Operation};
+use instance::store::claims::Claim;
 use instance::store::idempotency::Remembered;
 use instance::store::instances::Found;
 use instance::store::{Scope, idempotency, instances, operations};
@@ -13,6 +16,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use self::claimed::Taken;
+use self::stored::Unstored;
 use super::App;
 use super::who::Who;
 use crate::clients::billing::Order;
@@ -79,10 +84,10 @@ pub struct Created {
     pub operation: Option<Operation>,
 }
 
-/// A key and the hash of the request that it came with.
+/// A request as it is told from others: its key, and the hash of what came with it.
 #[derive(Debug, Clone)]
-struct Key {
-    text: String,
+struct Asked {
+    key: Option<String>,
     hash: Vec<u8>,
 }
 
@@ -90,22 +95,19 @@ struct Key {
 pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Result<Created, Error> {
     let customer = customer_of(who, &input)?;
     let (settings_json, coupon) = (input.json()?, input.coupon.clone());
-    let key = key_of(key, &settings_json)?;
-    if let Some(key) = &key
-        && let Some(created) = repeated(app, customer, key).await?
-    {
+    let request = request_of(key, &settings_json)?;
+    if let Some(created) = repeated(app, customer, &request).await? {
         return Ok(created);
     }
     let plan_name = input.plan.clone().unwrap_or_else(|| app.rules.default_plan.clone());
     let (account, plan) = tokio::try_join!(app.customers.find(customer), app.billing.plan(&plan_name))?;
     let account = account.ok_or_else(|| Error::invalid("customer_id", "is no account"))?;
     let draft = checked::check(&app.rules, customer, &account, &plan, input)?;
-    // Cheap refusals come before the order; the transaction checks again.
-    let mut connection = app.pool.acquire().await?;
-    stored::check_room(&mut connection, &draft).await?;
-    drop(connection);
-
-    let id = Uuid::now_v7();
+    let claim = match claimed::take(app, &draft, &request).await? {
+        Taken::Claim(claim) => claim,
+        Taken::Again(created) => return Ok(*created),
+    };
+    let id = claim.instance_id;
     let order = Order {
         instance_id: id,
         customer_id: customer,
@@ -118,20 +120,37 @@ pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Resu
         Ok(placed) => placed,
         Err(error) => {
             // Without an answer nobody knows whether billing took it.
-            if !matches!(error, Error::PlanUnavailable(_) | Error::PaymentRequired | Error::Invalid(_)) {
+            let refused =
+                matches!(error, Error::PlanUnavailable(_) | Error::PaymentRequired | Error::Invalid(_));
+            if claimed::give_up(app, &claim).await && !refused {
                 app.billing.cancel(id, "the order was not confirmed").await;
             }
             return Err(error);
         }
     };
-    let outcome = stored::store(app, who, &draft, id, &placed, key.as_ref()).await;
-    match outcome {
+    match stored::store(app, who, &draft, &claim, &placed).await {
         Ok(created) if created.found.instance.id == id => Ok(created),
-        other => {
-            let reason = other.as_ref().err().map_or("idempotent repetition", Error::reason);
-            app.billing.cancel(id, reason).await;
-            other
+        // Another call with the same key was served by a release that claims nothing.
+        Ok(other) => {
+            take_back(app, &claim, "idempotent repetition").await;
+            Ok(other)
         }
+        Err(Unstored::Refused(error)) => {
+            take_back(app, &claim, error.reason()).await;
+            Err(error)
+        }
+        // It may be there: nothing is taken back. The same request goes on with it, and billing asks for the instance of each order.
+        Err(Unstored::Unknown(error)) => {
+            claimed::leave(app, &claim).await;
+            Err(error)
+        }
+    }
+}
+
+/// The order of a call that made no row. Only while the claim is ours: else another call goes on with the same order.
+async fn take_back(app: &App, claim: &Claim, reason: &str) {
+    if claimed::give_up(app, claim).await {
+        app.billing.cancel(claim.instance_id, reason).await;
     }
 }
 
@@ -146,22 +165,26 @@ fn customer_of(who: &Who, input: &CreateInput) -> Result<Uuid, Error> {
     }
 }
 
-fn key_of(text: &str, settings_json: &str) -> Result<Option<Key>, Error> {
-    if text.is_empty() {
-        return Ok(None);
+fn request_of(key: &str, settings_json: &str) -> Result<Asked, Error> {
+    if key.chars().count() > 200 || key.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            "Idempotency-Key",
+            "must have at most 200 characters, and no control characters",
+        ));
     }
-    if text.chars().count() > 200 {
-        return Err(Error::invalid("Idempotency-Key", "must have at most 200 characters"));
-    }
-    Ok(Some(Key { text: text.to_owned(), hash: Sha256::digest(settings_json.as_bytes()).to_vec() }))
+    let key = (!key.is_empty()).then(|| key.to_owned());
+    Ok(Asked { key, hash: Sha256::digest(settings_json.as_bytes()).to_vec() })
 }
 
 /// The answer to a key that was seen before.
-async fn repeated(app: &App, customer: Uuid, key: &Key) -> Result<Option<Created>, Error> {
+async fn repeated(app: &App, customer: Uuid, request: &Asked) -> Result<Option<Created>, Error> {
+    let Some(key) = &request.key else { return Ok(None) };
     let mut connection = app.pool.acquire().await?;
     let now = runtime::clock::now();
-    match idempotency::find(&mut connection, customer, &key.text, now).await? {
-        Some(remembered) => answer_again(&mut connection, customer, key, &remembered).await.map(Some),
+    match idempotency::find(&mut connection, customer, key, now).await? {
+        Some(remembered) => {
+            answer_again(&mut connection, customer, &request.hash, &remembered).await.map(Some)
+        }
         None => Ok(None),
     }
 }
@@ -169,10 +192,10 @@ async fn repeated(app: &App, customer: Uuid, key: &Key) -> Result<Option<Created
 async fn answer_again(
     connection: &mut sqlx::PgConnection,
     customer: Uuid,
-    key: &Key,
+    hash: &[u8],
     remembered: &Remembered,
 ) -> Result<Created, Error> {
-    if remembered.request_hash != key.hash {
+    if remembered.request_hash != hash {
         return Err(Error::IdempotencyMismatch);
     }
     let found = instances::find(connection, remembered.instance_id, Scope::Owner(customer)).await?;

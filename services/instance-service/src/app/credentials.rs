@@ -1,22 +1,34 @@
 //! The first credentials of the tenant, shown once to the owner (INS-37).
 
 use contracts::worker::v1::GetAdminPasswordResponse;
-use instance::domain::Status;
+use instance::domain::{Instance, Status};
 use instance::store::events::Cause;
 use instance::store::{events, instances};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
 use super::who::Who;
 use crate::error::Error;
 
-/// Marks them as shown, fetches them, commits: in this order, so that two calls at once never both get them, and a failed fetch costs nothing.
+/// Fetches them, then marks them as shown, then gives them out: in this order, so that a failed fetch costs nothing, no row is held while the
+/// cluster is asked, and of two calls at once only the one that marked them gets them.
 pub async fn reveal(app: &App, who: &Who, id: Uuid) -> Result<GetAdminPasswordResponse, Error> {
-    let now = runtime::clock::now();
-    let mut tx = app.pool.begin().await?;
+    let mut connection = app.pool.acquire().await?;
     // Not even an operator sees those of others.
-    let found = instances::find(&mut tx, id, who.own()).await?.ok_or(Error::NotFound("instance"))?;
+    let found = instances::find(&mut connection, id, who.own()).await?.ok_or(Error::NotFound("instance"))?;
+    drop(connection);
     let instance = found.instance;
+    may_reveal(&instance, runtime::clock::now())?;
+    let mut credentials = app.worker.admin_password(id).await?;
+    if credentials.admin_email.is_empty() {
+        credentials.admin_email.clone_from(&instance.admin_email);
+    }
+    mark(app, who, id).await?;
+    Ok(credentials)
+}
+
+fn may_reveal(instance: &Instance, now: OffsetDateTime) -> Result<(), Error> {
     if !instance.is_provisioned() || !instance.status.is_live() || instance.status == Status::Terminating {
         return Err(Error::InvalidState(instance.status, Vec::new()));
     }
@@ -26,23 +38,19 @@ pub async fn reveal(app: &App, who: &Who, id: Uuid) -> Result<GetAdminPasswordRe
     if instance.credentials_until <= now {
         return Err(Error::RevealExpired);
     }
+    Ok(())
+}
+
+async fn mark(app: &App, who: &Who, id: Uuid) -> Result<(), Error> {
+    let now = runtime::clock::now();
+    let mut tx = app.pool.begin().await?;
+    let found = instances::find(&mut tx, id, who.own()).await?.ok_or(Error::NotFound("instance"))?;
+    may_reveal(&found.instance, now)?;
     if !instances::mark_revealed(&mut tx, id, now).await? {
         return Err(Error::AlreadyRevealed);
     }
-    events::add(
-        &mut tx,
-        id,
-        "credentials_revealed",
-        Cause::Customer,
-        "the first credentials were shown",
-        None,
-        now,
-    )
-    .await?;
-    let mut credentials = app.worker.admin_password(id).await?;
-    if credentials.admin_email.is_empty() {
-        credentials.admin_email = instance.admin_email;
-    }
+    let text = "the first credentials were shown";
+    events::add(&mut tx, id, "credentials_revealed", Cause::Customer, text, None, now).await?;
     tx.commit().await?;
-    Ok(credentials)
+    Ok(())
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use instance::domain::{Action, ActorKind, Status};
-use instance::store::{Scope, instances};
+use instance::domain::{Action, ActorKind, Instance, Status};
+use instance::store::{Scope, closed, instances};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
@@ -30,6 +31,11 @@ pub async fn terminate_all(
     customer: Uuid,
     reason: &str,
 ) -> Result<u32, Error> {
+    // After this a create that asked for the account before it was closed is refused; one before is among the live ones.
+    let mut tx = app.pool.begin().await?;
+    instances::lock_customer(&mut tx, customer).await?;
+    closed::note(&mut tx, customer).await?;
+    tx.commit().await?;
     let mut connection = app.pool.acquire().await?;
     let live = instances::live_of(&mut connection, customer).await?;
     drop(connection);
@@ -45,11 +51,17 @@ pub async fn terminate_all(
     Ok(count)
 }
 
-/// The instance of a subscription and how it stands, for billing.
-pub async fn find_by_subscription(app: &App, subscription: Uuid) -> Result<Option<(Uuid, Status)>, Error> {
+/// The instance of a subscription, for billing.
+pub async fn find_by_subscription(app: &App, subscription: Uuid) -> Result<Option<Instance>, Error> {
     let mut connection = app.pool.acquire().await?;
     let found = instances::find_by_subscription(&mut connection, subscription, Scope::All).await?;
-    Ok(found.map(|found| (found.instance.id, found.instance.status)))
+    Ok(found.map(|found| found.instance))
+}
+
+/// Since when it has failed, so that billing can tell a try that may be repeated from one that was given up.
+pub fn error_since(instance: &Instance) -> Option<OffsetDateTime> {
+    let failure = instance.error.as_ref().filter(|_| instance.status == Status::Error)?;
+    failure.at
 }
 
 /// Live instances after an id, for billing's audit (BIL-37).

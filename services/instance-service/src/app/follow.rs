@@ -1,37 +1,73 @@
 //! Following an operation (design part 9): its present state, then each change by revision, until it has ended.
 //!
-//! One task listens for NOTIFY and wakes all readers; each reader also polls, so that a lost notification costs two seconds.
+//! One task listens for NOTIFY and wakes the readers. An operation has one reader, however many follow it: it also polls, so that a lost
+//! notification costs two seconds. Each account has a share of the open streams, and no stream lives for ever.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
 use instance::domain::Operation;
+use instance::store::{Scope, news, operations};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::who::Who;
 use super::{App, look};
+use crate::config::Streams;
 use crate::error::Error;
 
 /// Poll behind the notification.
 const POLL: Duration = Duration::from_secs(2);
 /// Notifications that a slow reader may lag behind; it then looks at once.
 const BACKLOG: usize = 1024;
+/// Longest life of a stream; whoever still wants it opens it again, and is checked again.
+const LIFE: Duration = Duration::from_mins(15);
 
-/// Ids of operations that changed.
+/// What followers of an operation have seen of it last.
+#[derive(Debug, Clone)]
+enum Seen {
+    Nothing,
+    Operation(Box<Operation>),
+    /// It could not be read.
+    Failed,
+}
+
+/// Ids of operations that changed, their readers, and the seats of those who follow.
 #[derive(Debug, Clone)]
 pub struct Wakeups {
     changes: broadcast::Sender<Uuid>,
+    news: Arc<Notify>,
+    followed: Arc<Mutex<HashMap<Uuid, Arc<watch::Sender<Seen>>>>>,
+    seats: Seats,
     stop: CancellationToken,
 }
 
 impl Wakeups {
     /// Readers end with `stop`, so that an open stream does not hold up the shutdown.
-    pub fn new(stop: CancellationToken) -> Self {
-        Self { changes: broadcast::Sender::new(BACKLOG), stop }
+    pub fn new(limits: &Streams, stop: CancellationToken) -> Self {
+        Self {
+            changes: broadcast::Sender::new(BACKLOG),
+            news: Arc::default(),
+            followed: Arc::default(),
+            seats: Seats { limits: *limits, taken: Arc::default() },
+            stop,
+        }
+    }
+
+    /// Returns when there may be news of billing.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Operations that are read at this moment.
+    pub fn readers(&self) -> usize {
+        lock(&self.followed).len()
     }
 
     /// Listens until the process stops; a lost connection is made anew.
@@ -53,10 +89,12 @@ impl Wakeups {
 
     async fn listen(&self, pool: &PgPool) -> sqlx::Result<std::convert::Infallible> {
         let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen("operations").await?;
+        listener.listen_all(["operations", news::CHANNEL]).await?;
         loop {
             let notification = listener.recv().await?;
-            if let Ok(id) = notification.payload().parse() {
+            if notification.channel() == news::CHANNEL {
+                self.news.notify_one();
+            } else if let Ok(id) = notification.payload().parse() {
                 // Nobody follows: then nobody needs to know.
                 let _ = self.changes.send(id);
             }
@@ -64,16 +102,57 @@ impl Wakeups {
     }
 }
 
-/// State of one reader.
-struct Reader {
-    app: App,
-    who: Who,
-    instance: Uuid,
-    id: Uuid,
-    changes: broadcast::Receiver<Uuid>,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Open streams by account.
+#[derive(Debug, Clone)]
+struct Seats {
+    limits: Streams,
+    taken: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// One open stream; it counts until it is dropped.
+#[derive(Debug)]
+struct Seat {
+    taken: Arc<Mutex<HashMap<String, usize>>>,
+    account: String,
+}
+
+impl Seats {
+    fn take(&self, account: &str) -> Result<Seat, Error> {
+        let mut taken = lock(&self.taken);
+        let own = taken.get(account).copied().unwrap_or(0);
+        if own >= self.limits.max_streams_per_account
+            || taken.values().sum::<usize>() >= self.limits.max_streams
+        {
+            return Err(Error::TooManyStreams);
+        }
+        taken.insert(account.to_owned(), own + 1);
+        Ok(Seat { taken: Arc::clone(&self.taken), account: account.to_owned() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.taken);
+        match taken.get_mut(&self.account) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(taken.remove(&self.account)),
+        }
+    }
+}
+
+/// State of one follower.
+struct Follower {
+    stop: CancellationToken,
+    until: Instant,
+    changes: watch::Receiver<Seen>,
     seen: i64,
     next: Option<Operation>,
     ended: bool,
+    _seat: Seat,
 }
 
 /// The changes of an operation above `after` (`Last-Event-ID`). Fails at once when there is no such operation.
@@ -84,26 +163,25 @@ pub async fn follow(
     id: Uuid,
     after: i64,
 ) -> Result<impl Stream<Item = Result<Operation, Error>> + Send + use<>, Error> {
-    // Listen first, look then: nothing is missed between.
-    let changes = app.wakeups.changes.subscribe();
+    let seat = app.wakeups.seats.take(&who.actor)?;
+    // Whose it is, is asked for each follower; what becomes of it is read once for all of them.
     let operation = look::operation(app, who, instance, id).await?;
-    let reader = Reader {
-        app: app.clone(),
-        who: who.clone(),
-        instance,
-        id,
-        changes,
+    let follower = Follower {
+        stop: app.wakeups.stop.clone(),
+        until: Instant::now() + LIFE,
+        changes: subscribe(app, instance, id),
         seen: after,
         ended: operation.revision <= after && !operation.state.is_active(),
         next: Some(operation).filter(|operation| operation.revision > after),
+        _seat: seat,
     };
-    Ok(futures::stream::unfold(reader, |mut reader| async move {
-        let item = reader.step().await?;
-        Some((item, reader))
+    Ok(futures::stream::unfold(follower, |mut follower| async move {
+        let item = follower.step().await?;
+        Some((item, follower))
     }))
 }
 
-impl Reader {
+impl Follower {
     async fn step(&mut self) -> Option<Result<Operation, Error>> {
         loop {
             if let Some(operation) = self.next.take() {
@@ -114,34 +192,100 @@ impl Reader {
             if self.ended {
                 return None;
             }
-            let stop = self.app.wakeups.stop.clone();
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = self.changed() => {}
-            }
-            match look::operation(&self.app, &self.who, self.instance, self.id).await {
-                Ok(operation) if operation.revision > self.seen => self.next = Some(operation),
-                Ok(_) => {}
-                Err(error) => {
+            let changed = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep_until(self.until) => return None,
+                changed = self.changes.changed() => changed,
+            };
+            let seen = self.changes.borrow_and_update().clone();
+            match seen {
+                Seen::Operation(operation) if operation.revision > self.seen => self.next = Some(*operation),
+                Seen::Failed => {
                     self.ended = true;
-                    return Some(Err(error));
+                    return Some(Err(Error::Unavailable("the database")));
                 }
+                // The reader has ended, and this was its last word.
+                _ if changed.is_err() => return None,
+                Seen::Operation(_) | Seen::Nothing => {}
             }
         }
     }
+}
 
-    /// Returns when this operation may have changed.
-    async fn changed(&mut self) {
-        let wait = async {
-            loop {
-                match self.changes.recv().await {
-                    Ok(id) if id != self.id => {}
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                    // The hub lives as long as the service; the poll goes on.
-                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-                }
-            }
-        };
-        let _ = tokio::time::timeout(POLL, wait).await;
+/// Follows the reader of an operation; begins it when nobody followed.
+fn subscribe(app: &App, instance: Uuid, id: Uuid) -> watch::Receiver<Seen> {
+    let mut followed = lock(&app.wakeups.followed);
+    if let Some(reader) = followed.get(&id) {
+        let mut receiver = reader.subscribe();
+        // What was read before this follower came is news to it.
+        receiver.mark_changed();
+        return receiver;
     }
+    let (sender, receiver) = watch::channel(Seen::Nothing);
+    let sender = Arc::new(sender);
+    followed.insert(id, Arc::clone(&sender));
+    tokio::spawn(read(app.clone(), instance, id, sender));
+    receiver
+}
+
+/// Reads an operation while somebody follows it.
+async fn read(app: App, instance: Uuid, id: Uuid, sender: Arc<watch::Sender<Seen>>) {
+    // Listen first, look then: nothing is missed between.
+    let mut changes = app.wakeups.changes.subscribe();
+    loop {
+        let over = look_once(&app, instance, id, &sender).await;
+        if !over {
+            tokio::select! {
+                () = app.wakeups.stop.cancelled() => {}
+                () = sender.closed() => {}
+                () = changed(&mut changes, id) => continue,
+            }
+        }
+        let mut followed = lock(&app.wakeups.followed);
+        // Somebody may have come at this moment.
+        if over || app.wakeups.stop.is_cancelled() || sender.receiver_count() == 0 {
+            followed.remove(&id);
+            return;
+        }
+    }
+}
+
+/// True: there is nothing more to see.
+async fn look_once(app: &App, instance: Uuid, id: Uuid, sender: &watch::Sender<Seen>) -> bool {
+    let found = async {
+        let mut connection = app.pool.acquire().await?;
+        operations::find(&mut connection, instance, id, Scope::All).await
+    };
+    let found: sqlx::Result<Option<Operation>> = found.await;
+    let Ok(Some(operation)) = found else {
+        if let Err(error) = found {
+            tracing::warn!(operation.id = %id, error = %error, "a followed operation could not be read");
+        }
+        sender.send_replace(Seen::Failed);
+        return true;
+    };
+    let over = !operation.state.is_active();
+    sender.send_if_modified(|seen| {
+        if matches!(seen, Seen::Operation(known) if known.revision >= operation.revision) {
+            return false;
+        }
+        *seen = Seen::Operation(Box::new(operation));
+        true
+    });
+    over
+}
+
+/// Returns when this operation may have changed.
+async fn changed(changes: &mut broadcast::Receiver<Uuid>, id: Uuid) {
+    let wait = async {
+        loop {
+            match changes.recv().await {
+                Ok(changed) if changed != id => {}
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                // The hub lives as long as the service; the poll goes on.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(POLL, wait).await;
 }

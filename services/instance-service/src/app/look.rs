@@ -1,7 +1,7 @@
 //! Reads: one instance, lists, status, logs, timeline, operations, host names.
 
 use contracts::worker::v1::{PodLogLine, ProbeInstanceResponse};
-use instance::domain::{ActorKind, Operation, Status, SubdomainFault};
+use instance::domain::{ActorKind, Operation, Status, SubdomainFault, names};
 use instance::store::events::TimelineEvent;
 use instance::store::instances::{Filter, Found, Sort};
 use instance::store::{Scope, events, instances, operations};
@@ -65,6 +65,7 @@ pub async fn list(app: &App, who: &Who, wish: ListWish) -> Result<(Vec<Found>, u
         limit: wish.page.limit(),
         offset: wish.page.offset(),
     };
+    names::text(&filter.query).map_err(|error| Error::invalid("query", error.to_string()))?;
     let mut connection = app.pool.acquire().await?;
     Ok(instances::list(&mut connection, &filter).await?)
 }
@@ -133,10 +134,9 @@ pub struct Availability {
     pub suggestion: String,
 }
 
-/// Tells about a host name.
+/// Tells about a host name, by the rule of a create.
 pub async fn check_subdomain(app: &App, text: &str) -> Result<Availability, Error> {
-    let text = text.trim().to_ascii_lowercase();
-    let (reason, message) = match app.rules.subdomains.check(&text) {
+    let (reason, message) = match app.rules.subdomains.check(text) {
         Err(SubdomainFault::Reserved) => ("reserved", "is reserved".to_owned()),
         Err(fault @ SubdomainFault::Invalid) => ("invalid", fault.to_string()),
         Ok(subdomain) => {
@@ -147,13 +147,21 @@ pub async fn check_subdomain(app: &App, text: &str) -> Result<Availability, Erro
             ("taken", "is taken".to_owned())
         }
     };
+    Ok(Availability { available: false, reason, message, suggestion: suggestion(app, text).await? })
+}
+
+/// What comes nearest and can be had: the text as a host name would be written, else with a number.
+async fn suggestion(app: &App, text: &str) -> Result<String, Error> {
+    if let Some(plain) = app.rules.subdomains.from_name(text)
+        && !is_taken(app, plain.as_str()).await?
+    {
+        return Ok(plain.to_string());
+    }
     let suffix = format!("{:04}", rand::random::<u16>() % 10_000);
-    let suggestion = app.rules.subdomains.from_name_with_suffix(&text, &suffix)?.to_string();
-    Ok(Availability { available: false, reason, message, suggestion })
+    Ok(app.rules.subdomains.from_name_with_suffix(text, &suffix)?.to_string())
 }
 
 async fn is_taken(app: &App, subdomain: &str) -> Result<bool, Error> {
     let mut connection = app.pool.acquire().await?;
-    let (_, taken) = instances::room(&mut connection, Uuid::nil(), subdomain).await?;
-    Ok(taken)
+    Ok(instances::room(&mut connection, Uuid::nil(), subdomain, Uuid::nil()).await?.taken)
 }

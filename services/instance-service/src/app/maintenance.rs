@@ -51,7 +51,7 @@ pub(super) async fn queue(
         request_id: who.request_id.clone(),
         can_be_taken_back: true,
     };
-    let operation = operations::insert(connection, before, new, now).await?.id;
+    let operation = operations::insert(connection, before, new).await?.id;
     events::add(connection, before.id, "operation_requested", who.cause(), work.text, Some(operation), now)
         .await?;
     if who.is_audited_for(before.customer_id) {

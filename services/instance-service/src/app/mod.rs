@@ -11,6 +11,7 @@ pub mod look;
 mod maintenance;
 pub mod monitor;
 pub mod move_database;
+pub mod news;
 pub mod operate;
 pub mod reactivate;
 pub mod rotate_password;
@@ -47,6 +48,8 @@ pub struct Rules {
     pub fallback: Limits,
     /// Quota of an account without its own.
     pub max_instances: u32,
+    /// Terminated instances whose data is kept, at most.
+    pub max_kept: u32,
     /// Host names.
     pub subdomains: SubdomainRules,
     /// How long the data of a terminated instance is kept.

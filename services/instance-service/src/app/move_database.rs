@@ -4,6 +4,7 @@
 use instance::domain::{ActorKind, OperationKind, decide_move};
 use instance::store::{Scope, instances, wishes};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::maintenance::{Work, queue};
@@ -75,25 +76,37 @@ pub async fn begin_wished(app: &App, limit: i64) -> Result<(), Error> {
 /// Queues the operation; its id.
 pub async fn begin(app: &App, who: &Who, id: Uuid, target: &Target) -> Result<Uuid, Error> {
     for _ in 0..RACES {
-        let now = runtime::clock::now();
         let mut tx = app.pool.begin().await?;
-        let found = instances::find(&mut tx, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
-        let change = decide_move(&found.instance, act::active(&found), who.kind)?;
-        let work = Work {
-            kind: OperationKind::MoveDatabase,
-            parameters: target.parameters(),
-            text: "the database moves to another server",
-            reason: &target.reason,
-        };
-        let Some(operation) = queue(&mut tx, who, &found, &change, work, now).await? else { continue };
-        if who.kind == ActorKind::Admin {
-            // An operator decides on the place: what the plan wished is settled with it.
-            wishes::clear(&mut tx, id).await?;
-        } else {
-            wishes::begun(&mut tx, id, now).await?;
+        if let Some(operation) = begin_within(&mut tx, who, id, target).await? {
+            tx.commit().await?;
+            return Ok(operation);
         }
-        tx.commit().await?;
-        return Ok(operation);
     }
     Err(Error::Conflict)
+}
+
+/// The same in the caller's transaction. `None`: somebody else has changed the instance; nothing was written.
+pub(super) async fn begin_within(
+    connection: &mut PgConnection,
+    who: &Who,
+    id: Uuid,
+    target: &Target,
+) -> Result<Option<Uuid>, Error> {
+    let now = runtime::clock::now();
+    let found = instances::find(connection, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
+    let change = decide_move(&found.instance, act::active(&found), who.kind)?;
+    let work = Work {
+        kind: OperationKind::MoveDatabase,
+        parameters: target.parameters(),
+        text: "the database moves to another server",
+        reason: &target.reason,
+    };
+    let Some(operation) = queue(connection, who, &found, &change, work, now).await? else { return Ok(None) };
+    if who.kind == ActorKind::Admin {
+        // An operator decides on the place: what the plan wished is settled with it.
+        wishes::clear(connection, id).await?;
+    } else {
+        wishes::begun(connection, id, now).await?;
+    }
+    Ok(Some(operation))
 }

@@ -27,10 +27,10 @@ pub async fn cancel(app: &App, who: &Who, instance: Uuid, id: Uuid) -> Result<Op
         let back = (operation.status_before, operation.desired_before);
         let done = match back {
             (Some(status), Some(desired)) if operation.can_be_taken_back() => {
-                operations::take_back(&mut tx, id, now).await?
+                operations::take_back(&mut tx, id).await?
                     && instances::take_back(&mut tx, &found.instance, status, desired, now).await?
             }
-            _ => operations::request_cancel(&mut tx, id, now).await?,
+            _ => operations::request_cancel(&mut tx, id).await?,
         };
         if !done {
             continue;

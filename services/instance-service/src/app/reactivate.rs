@@ -6,7 +6,7 @@
 use instance::domain::{Limits, Operation, may_reactivate, reactivate};
 use instance::store::instances::{Current, Extra, Found};
 use instance::store::operations::NewOperation;
-use instance::store::{Scope, audit, events, instances, operations, wishes};
+use instance::store::{Scope, audit, closed, events, instances, operations, wishes};
 use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -59,10 +59,36 @@ pub async fn bring_back(
     match store(app, who, id, &plan, limits, &placed, quota).await {
         Ok(reactivated) => Ok(reactivated),
         Err(error) => {
-            app.billing.cancel(id, error.reason()).await;
+            if is_refusal(&error) && !is_taken(app, id, placed.subscription_id).await {
+                app.billing.cancel(id, error.reason()).await;
+            }
             Err(error)
         }
     }
+}
+
+/// Every call with this order is refused so. Whatever else went wrong says nothing about the order: another call, or the commit whose answer
+/// was lost, may have taken it. Billing asks for the instance of each order, and takes back what nobody has.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::QuotaExceeded(_)
+            | Error::Purged
+            | Error::NotTerminated(_)
+            | Error::Forbidden
+            | Error::NotFound(_)
+    )
+}
+
+/// Has another call put the instance under this subscription? Where nobody can say, it is left to billing.
+async fn is_taken(app: &App, id: Uuid, subscription: Uuid) -> bool {
+    let found = async {
+        let mut connection = app.pool.acquire().await?;
+        instances::find(&mut connection, id, Scope::All).await
+    };
+    let found: sqlx::Result<Option<Found>> = found.await;
+    found
+        .map_or(true, |found| found.is_some_and(|found| found.instance.subscription_id == Some(subscription)))
 }
 
 /// What it gets: the plan's limits, less where the customer had chosen less. Its volume must fit, since none gets smaller.
@@ -101,8 +127,11 @@ async fn store(
         return Ok(Reactivated { found, operation });
     }
     may_reactivate(before, act::active(&found), now)?;
-    let (live, _) = instances::room(&mut tx, before.customer_id, "").await?;
-    if live >= i64::from(quota) {
+    if closed::is_closing(&mut tx, before.customer_id).await? {
+        return Err(Error::Forbidden);
+    }
+    let room = instances::room(&mut tx, before.customer_id, "", Uuid::nil()).await?;
+    if room.live >= i64::from(quota) {
         return Err(Error::QuotaExceeded(quota));
     }
     let mut after = before.clone();
@@ -158,5 +187,5 @@ async fn begin(
         request_id: who.request_id.clone(),
         can_be_taken_back: false,
     };
-    Ok(operations::insert(connection, &found.instance, new, now).await?)
+    Ok(operations::insert(connection, &found.instance, new).await?)
 }

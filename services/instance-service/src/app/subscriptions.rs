@@ -1,10 +1,10 @@
-//! What billing's facts mean for instances (BIL-13…16, BIL-21, BIL-24): begin, suspend, resume, terminate, another plan. A fact is a hint: the
-//! entitlement is read before anything is decided, so that repeated, late and reordered facts change nothing.
+//! What billing's word means for instances (BIL-13…16, BIL-21, BIL-24): begin, suspend, resume, terminate, another plan. A fact is a hint: the
+//! entitlement is read before anything is decided, so that repeated, late and reordered facts change nothing. Billing is asked before the
+//! transaction, and the row is read again in it.
 
-use contracts::events::SubscriptionFact;
 use contracts::services::BILLING;
 use instance::domain::{
-    Action, ActorKind, Ask, BillingStatus, Event, Instance, OperationKind, Status, decide, transition,
+    Action, ActorKind, Ask, BillingStatus, Event, Instance, Limits, OperationKind, Status, decide, transition,
 };
 use instance::store::events::Cause;
 use instance::store::instances::{Extra, Found};
@@ -21,42 +21,51 @@ use super::{App, RACES};
 use crate::clients::billing::{Entitlement, Plan, Standing};
 use crate::error::Error;
 
-/// Follows a fact on the connection of its inbox row. False: a race was lost, try again.
-pub async fn apply(connection: &mut PgConnection, app: &App, fact: &SubscriptionFact) -> Result<bool, Error> {
-    let Some(found) = instances::find(connection, fact.instance_id, Scope::All).await? else {
-        tracing::info!(instance.id = %fact.instance_id, "a fact on an instance that is not here");
-        return Ok(true);
-    };
-    if found.instance.subscription_id != Some(fact.subscription_id) {
-        // An older subscription of a reactivated instance decides nothing.
-        return Ok(true);
+/// What does billing say of this subscription now? For a fact, with its reason, and for the sweep behind it (REL-04). An answer that does not
+/// come changes nothing (BIL-35).
+pub async fn look_after(
+    app: &App,
+    instance: Uuid,
+    subscription: Uuid,
+    reason: Option<&str>,
+) -> Result<(), Error> {
+    if current(app, instance, subscription).await?.is_none() {
+        // It is not here, or an older subscription of a reactivated instance: that decides nothing.
+        return Ok(());
     }
-    let Some(entitlement) = app.billing.entitlement(fact.subscription_id).await? else {
-        tracing::warn!(subscription.id = %fact.subscription_id, "a fact on a subscription that billing does not know");
-        return Ok(true);
-    };
-    follow(connection, app, &found, &entitlement, fact.reason.as_deref()).await
-}
-
-/// The sweep behind the message (REL-04): what does billing say now? An answer that does not come changes nothing (BIL-35).
-pub async fn look_after(app: &App, instance: Uuid, subscription: Uuid) -> Result<(), Error> {
     let Some(entitlement) = app.billing.entitlement(subscription).await? else {
         // Billing's audit reports it (BIL-37); a missing row over there stops nobody's service.
         tracing::warn!(instance.id = %instance, subscription.id = %subscription, "billing does not know this subscription");
         return Ok(());
     };
     for _ in 0..RACES {
+        let Some(before) = current(app, instance, subscription).await? else { return Ok(()) };
+        let former = former_limits(app, &before.instance, &entitlement).await;
         let mut tx = app.pool.begin().await?;
-        let found = instances::find(&mut tx, instance, Scope::All).await?;
-        let Some(found) = found.filter(|found| found.instance.subscription_id == Some(subscription)) else {
-            return Ok(());
-        };
-        if follow(&mut tx, app, &found, &entitlement, None).await? {
+        let Some(found) = instances::find(&mut tx, instance, Scope::All).await? else { return Ok(()) };
+        if found.instance.version != before.instance.version {
+            continue;
+        }
+        if follow(&mut tx, app, &found, &entitlement, former, reason).await? {
             tx.commit().await?;
             return Ok(());
         }
     }
     Err(Error::Conflict)
+}
+
+/// The row, while this is its subscription.
+async fn current(app: &App, instance: Uuid, subscription: Uuid) -> Result<Option<Found>, Error> {
+    let mut connection = app.pool.acquire().await?;
+    let found = instances::find(&mut connection, instance, Scope::All).await?;
+    Ok(found.filter(|found| found.instance.subscription_id == Some(subscription)))
+}
+
+/// What the plan of the row gave, when it is to be another one.
+async fn former_limits(app: &App, before: &Instance, entitlement: &Entitlement) -> Option<Limits> {
+    let plan = entitlement.plan.as_ref().filter(|plan| plan.name != before.plan);
+    plan?;
+    app.billing.former_limits(&before.plan, app.rules.fallback).await
 }
 
 /// Makes the row what the entitlement says: run or not, then the plan. False: a race was lost.
@@ -65,6 +74,7 @@ async fn follow(
     app: &App,
     found: &Found,
     entitlement: &Entitlement,
+    former: Option<Limits>,
     reason: Option<&str>,
 ) -> Result<bool, Error> {
     let now = runtime::clock::now();
@@ -81,7 +91,7 @@ async fn follow(
         return Ok(true);
     }
     match instances::find(connection, before.id, Scope::All).await? {
-        Some(found) => change_plan(connection, app, &found, plan, now).await,
+        Some(found) => change_plan(connection, app, &found, plan, former, now).await,
         None => Ok(true),
     }
 }
@@ -169,13 +179,13 @@ async fn change_plan(
     app: &App,
     found: &Found,
     plan: &Plan,
+    former: Option<Limits>,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let before = &found.instance;
     if !before.status.is_live() || before.status == Status::Terminating {
         return Ok(true);
     }
-    let former = app.billing.former_limits(&before.plan, app.rules.fallback).await;
     let mut after = before.clone();
     after.plan.clone_from(&plan.name);
     after.plan_tier.clone_from(&plan.tier);
@@ -202,7 +212,7 @@ async fn change_plan(
             request_id: String::new(),
             can_be_taken_back: false,
         };
-        operation = Some(operations::insert(connection, before, new, now).await?.id);
+        operation = Some(operations::insert(connection, before, new).await?.id);
         if kind == OperationKind::MoveDatabase {
             wishes::begun(connection, before.id, now).await?;
         }

@@ -1,6 +1,7 @@
 //! Editing an instance (INS-17): texts at once, limits within the plan and by an operation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use instance::domain::{AskedLimits, Event, Instance, OperationKind, Status, names, transition};
 use instance::store::instances::{Current, Found};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::who::Who;
 use super::{App, RACES};
+use crate::clients::billing::Plan;
 use crate::error::{Error, violation};
 
 /// What shall be different; absent stays.
@@ -35,6 +37,7 @@ pub struct Edit {
 pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Found, Option<Uuid>), Error> {
     for _ in 0..RACES {
         let now = runtime::clock::now();
+        let plan = plan(app, who, id, edit).await?;
         let mut tx = app.pool.begin().await?;
         let found = instances::find(&mut tx, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
         if who.kind_towards(found.instance.customer_id) == instance::domain::ActorKind::Operator {
@@ -43,7 +46,11 @@ pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Foun
         if edit.expected_version.is_some_and(|version| version != found.instance.version) {
             return Err(Error::VersionMismatch);
         }
-        let edited = edited(app, &found, edit).await?;
+        // Asked for before the transaction: nobody else's answer is waited for within one.
+        if plan.as_ref().is_some_and(|plan| plan.name != found.instance.plan) {
+            continue;
+        }
+        let edited = edited(app, &found, edit, plan.as_deref())?;
         let Some(operation) = save(&mut tx, who, &found.instance, &edited, now).await? else {
             if edit.expected_version.is_some() {
                 return Err(Error::VersionMismatch);
@@ -57,8 +64,20 @@ pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Foun
     Err(Error::Conflict)
 }
 
+/// What the plan gives, when limits are asked for.
+async fn plan(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<Option<Arc<Plan>>, Error> {
+    if edit.limits.is_empty() {
+        return Ok(None);
+    }
+    let mut connection = app.pool.acquire().await?;
+    let found =
+        instances::find(&mut connection, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
+    drop(connection);
+    app.billing.plan(&found.instance.plan).await.map(Some)
+}
+
 /// The row as it shall be.
-async fn edited(app: &App, found: &Found, edit: &Edit) -> Result<Instance, Error> {
+fn edited(app: &App, found: &Found, edit: &Edit, plan: Option<&Plan>) -> Result<Instance, Error> {
     let mut edited = found.instance.clone();
     if edited.status == Status::Purged {
         return Err(Error::InvalidState(edited.status, Vec::new()));
@@ -81,8 +100,7 @@ async fn edited(app: &App, found: &Found, edit: &Edit) -> Result<Instance, Error
     if !faults.is_empty() {
         return Err(Error::Invalid(faults));
     }
-    if !edit.limits.is_empty() {
-        let plan = app.billing.plan(&edited.plan).await?;
+    if let Some(plan) = plan {
         edited.limits = plan.limits.or(app.rules.fallback).regrant(edited.limits, edit.limits)?;
     }
     if edited.limits != found.instance.limits {
@@ -130,7 +148,7 @@ async fn save(
                 request_id: who.request_id.clone(),
                 can_be_taken_back: false,
             };
-            operation = Some(operations::insert(connection, before, new, now).await?.id);
+            operation = Some(operations::insert(connection, before, new).await?.id);
         }
     }
     events::add(connection, before.id, "updated", who.cause(), text, operation, now).await?;

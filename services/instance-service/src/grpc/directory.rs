@@ -54,8 +54,10 @@ impl InstanceDirectoryService for Api {
         let found = directory::find_by_subscription(&self.0, subscription).await?;
         Ok(Response::new(wire::FindBySubscriptionResponse {
             found: found.is_some(),
-            instance_id: found.map(|(id, _)| id.to_string()).unwrap_or_default(),
-            status: found.map(|(_, status)| status.to_string()).unwrap_or_default(),
+            instance_id: found.as_ref().map(|found| found.id.to_string()).unwrap_or_default(),
+            status: found.as_ref().map(|found| found.status.to_string()).unwrap_or_default(),
+            provisioned: found.as_ref().is_some_and(|found| found.is_provisioned()),
+            error_since: found.as_ref().and_then(directory::error_since).map(contracts::scalars::timestamp),
         }))
     }
 

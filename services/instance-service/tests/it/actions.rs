@@ -197,7 +197,15 @@ async fn terminating_needs_the_host_name_and_keeps_the_data(pool: PgPool) {
         confirm: Some(instance.subdomain.clone()),
         ..wish(&instance.id, "terminate")
     };
-    world.try_act(&owner, request.clone()).await.unwrap();
+    let with_backup = wire::ActOnInstanceRequest { final_backup: Some(true), ..request.clone() };
+    let outcome = refused(world.try_act(&owner, with_backup).await);
+    assert_eq!(
+        outcome,
+        (Code::Unimplemented, "not_implemented".into()),
+        "nobody believes in a copy that is not made"
+    );
+    let answer = world.try_act(&owner, request.clone()).await.unwrap();
+    assert!(answer.message.contains("no backup is made"), "{}", answer.message);
     world.finish(&instance.id).await;
     let days: f64 = world
         .scalar(
@@ -214,7 +222,7 @@ async fn terminating_needs_the_host_name_and_keeps_the_data(pool: PgPool) {
             &instance.id,
         )
         .await;
-    assert_eq!(parameters["final_backup"], true);
+    assert_eq!(parameters["final_backup"], false);
 }
 
 /// INS-27

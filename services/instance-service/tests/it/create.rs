@@ -1,6 +1,8 @@
 //! Creating instances (INS-01…14, INS-42).
 
 use contracts::instance::v1 as wire;
+use contracts::services::USER;
+use instance_service::app::create::{CreateInput, create};
 use runtime::identity::Role;
 use sqlx::PgPool;
 use tonic::Code;
@@ -168,9 +170,13 @@ async fn a_host_name_can_be_asked_for_without_reserving_it(pool: PgPool) {
         assert_eq!((answer.available, answer.reason.as_str()), (reason.is_empty(), reason), "{text}");
         assert_eq!(answer.suggestion.is_empty(), answer.available);
     }
+    // What a create would refuse is not called available; what comes nearest is offered.
+    let request = wire::CheckSubdomainRequest { subdomain: "ABCx".into() };
+    let answer = world.client().check_subdomain(owner.ask(request)).await.unwrap().into_inner();
+    assert_eq!((answer.reason.as_str(), answer.suggestion.as_str()), ("invalid", "abcx"));
 }
 
-/// INS-10: twenty parallel creates with the same host name: one wins, the others' orders are taken back.
+/// INS-10: twenty parallel creates with the same host name: one wins, the others have ordered nothing.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn one_of_twenty_parallel_creates_gets_the_host_name(pool: PgPool) {
     let world = World::start(pool).await;
@@ -190,8 +196,8 @@ async fn one_of_twenty_parallel_creates_gets_the_host_name(pool: PgPool) {
     }
     let winner = won.into_iter().next().unwrap().unwrap().instance.unwrap().id;
     let state = world.fakes.state();
-    assert_eq!(state.cancelled.len(), state.placed.len() - 1);
-    assert!(!state.cancelled.contains(&winner));
+    let placed: Vec<&str> = state.placed.iter().map(|order| order.instance_id.as_str()).collect();
+    assert_eq!((placed, state.cancelled.len()), (vec![winner.as_str()], 0));
 }
 
 /// INS-11
@@ -238,7 +244,107 @@ async fn parallel_repetitions_make_one_instance(pool: PgPool) {
         outcomes.into_iter().map(|outcome| outcome.unwrap().instance.unwrap().id).collect();
     assert_eq!(ids.len(), 1);
     let state = world.fakes.state();
-    assert_eq!(state.cancelled.len(), state.placed.len() - 1);
+    assert_eq!(
+        (state.placed.len(), state.cancelled.len()),
+        (1, 0),
+        "no order, no invoice, no mail of a loser"
+    );
+}
+
+/// INS-12: a call that died between its order and its row is made again, and finds its order.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_request_that_was_cut_off_goes_on_with_its_order(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let keyed = |name: &str| wire::CreateInstanceRequest { idempotency_key: "key-1".into(), ..order(name) };
+    // The row cannot be written, and the answer to the commit is lost with it.
+    sqlx::raw_sql(
+        "CREATE FUNCTION lost() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END$$;
+         CREATE CONSTRAINT TRIGGER lost AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION lost();",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    refused(world.try_create(&owner, keyed("once")).await);
+    sqlx::raw_sql("DROP TRIGGER lost ON instances").execute(&world.pool).await.unwrap();
+    assert!(world.fakes.state().cancelled.is_empty(), "nobody knows that it is not there");
+    let other = wire::CreateInstanceRequest { subdomain: Some("once".into()), ..order("x") };
+
+    let made = world.try_create(&owner, keyed("once")).await.unwrap().instance.unwrap();
+
+    let placed: Vec<String> =
+        world.fakes.state().placed.iter().map(|order| order.instance_id.clone()).collect();
+    assert_eq!(placed, [made.id.clone(), made.id], "the same order, placed again");
+    assert_eq!(refused(world.try_create(&owner, other).await).1, "subdomain_taken");
+}
+
+/// INS-10: a claim that a dead process left behind ends by itself, and its name is free.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_claim_that_nobody_ends_ends_by_itself(pool: PgPool) {
+    let world = World::start(pool).await;
+    let chosen = wire::CreateInstanceRequest { subdomain: Some("acme".into()), ..order("x") };
+    let claim =
+        "INSERT INTO create_claims (instance_id, token, customer_id, subdomain, request_hash, expires_at)
+                 VALUES ($1, $1, $1, 'acme', '', now() + interval '1 minute')";
+    world.sql(claim, &Uuid::now_v7().to_string()).await;
+    let outcome = refused(world.try_create(&world.customer(), chosen.clone()).await);
+    assert_eq!(outcome.1, "subdomain_taken");
+    assert!(world.fakes.state().placed.is_empty());
+    sqlx::query("UPDATE create_claims SET expires_at = now()").execute(&world.pool).await.unwrap();
+    world.try_create(&world.customer(), chosen).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM create_claims").fetch_one(&world.pool).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+/// What ended keeps its volume and its name for the retention, and so has a limit of its own.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn what_is_kept_of_ended_instances_has_a_limit(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let rules = instance_service::app::Rules { max_kept: 1, ..crate::support::rules() };
+    world.app.rules = std::sync::Arc::new(rules);
+    let owner = world.customer();
+    let first = world.running(&owner, "first").await;
+    world.act(&world.person(Role::Admin), &first.id, "terminate").await;
+    world.finish(&first.id).await;
+    let who = instance_service::app::who::Who {
+        user: Some(owner.id),
+        kind: instance::domain::ActorKind::Customer,
+        ..instance_service::app::who::Who::platform()
+    };
+    let input = || CreateInput { name: "second".into(), ..CreateInput::default() };
+    let refused = create(&world.app, &who, input(), "").await.unwrap_err();
+    assert_eq!(refused.reason(), "quota_exceeded");
+    assert!(refused.to_string().contains("retention"), "{refused}");
+    world.sql("UPDATE instances SET status = 'purged' WHERE id = $1", &first.id).await;
+    create(&world.app, &who, input(), "").await.unwrap();
+}
+
+/// USR-20: a create that asked for the account just before it was closed makes nothing.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_closed_account_gets_nothing_more(pool: PgPool) {
+    let world = World::start(pool).await;
+    let owner = world.customer();
+    let ended = world.running(&owner, "before").await;
+    let close = wire::TerminateAllRequest { customer_id: owner.id.to_string(), reason: String::new() };
+    let count = world.directory_as(USER).terminate_all(close).await.unwrap().into_inner().count;
+    assert_eq!(count, 1);
+    world.finish(&ended.id).await;
+    assert_eq!(refused(world.try_create(&owner, order("after")).await).1, "forbidden");
+    let back = wire::ReactivateInstanceRequest {
+        instance_id: ended.id,
+        plan_name: "basic-monthly".into(),
+        coupon: String::new(),
+    };
+    assert_eq!(refused(world.client().reactivate_instance(owner.ask(back)).await).1, "forbidden");
+    // Opened again long after.
+    sqlx::query("UPDATE closed_customers SET closed_at = now() - interval '1 hour'")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    world.try_create(&owner, order("later")).await.unwrap();
 }
 
 /// INS-13

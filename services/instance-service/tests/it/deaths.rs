@@ -9,6 +9,7 @@ use std::task::Poll;
 use contracts::events::{SubscriptionFact, topics};
 use contracts::instance::v1 as wire;
 use instance::domain::ActorKind;
+use instance_service::app::news;
 use instance_service::app::reactivate::{Reactivated, bring_back};
 use instance_service::app::who::Who;
 use instance_service::consumer::Subscriptions;
@@ -68,8 +69,17 @@ async fn hear(world: &World, topic: &str, fact: &SubscriptionFact) {
     let message =
         Message { id: Uuid::now_v7(), topic: topic.into(), body: serde_json::to_vec(fact).unwrap() };
     let mut tx = world.pool.begin().await.unwrap();
-    Subscriptions(world.app.clone()).handle(&mut tx, &message).await.unwrap();
+    Subscriptions.handle(&mut tx, &message).await.unwrap();
     tx.commit().await.unwrap();
+    // What a dead process has taken is due again after some seconds.
+    loop {
+        news::round(&world.app).await.unwrap();
+        let left =
+            sqlx::query("UPDATE billing_news SET not_before = now()").execute(&world.pool).await.unwrap();
+        if left.rows_affected() == 0 {
+            return;
+        }
+    }
 }
 
 /// All that SQL says of an instance, without ids and times.

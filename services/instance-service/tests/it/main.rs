@@ -16,3 +16,4 @@ mod reactivate;
 mod support;
 mod tenancy;
 mod update;
+mod wishes;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contracts::events::{PoolFact, SubscriptionFact, topics};
-use instance_service::app::subscriptions;
+use instance_service::app::news;
 use instance_service::consumer::{SUBSCRIPTIONS, Servers, Subscriptions};
 use instance_service::sweep;
 use messaging::{Broker, Consumer, Handler as _, Message, Relay};
@@ -42,8 +42,9 @@ pub(crate) async fn repeat(world: &World, topic: &str, fact: &SubscriptionFact) 
     let message =
         Message { id: Uuid::now_v7(), topic: topic.into(), body: serde_json::to_vec(fact).unwrap() };
     let mut tx = world.pool.begin().await.unwrap();
-    Subscriptions(world.app.clone()).handle(&mut tx, &message).await.unwrap();
+    Subscriptions.handle(&mut tx, &message).await.unwrap();
     tx.commit().await.unwrap();
+    news::round(&world.app).await.unwrap();
 }
 
 pub(crate) async fn status(world: &World, person: &Person, id: &str) -> String {
@@ -240,14 +241,15 @@ async fn events_arrive_through_the_broker(pool: PgPool) {
     // Its own queue: a stack that runs beside the tests must not take the message away.
     let queue: &'static str = Box::leak(format!("instance-service.test-{}", Uuid::now_v7()).into_boxed_str());
     let consumer = Consumer { queue, topics: SUBSCRIPTIONS.topics };
-    let subscriptions = Subscriptions(world.app.clone());
     tokio::spawn(consumer.run(
         broker.clone(),
         world.pool.clone(),
-        subscriptions,
+        Subscriptions,
         metrics.clone(),
         stop.clone(),
     ));
+    tokio::spawn(news::run(world.app.clone(), stop.clone()));
+    tokio::spawn(world.app.wakeups.clone().run(world.pool.clone()));
     tokio::spawn(Relay::new(&world.pool, &broker, &metrics).run(stop.clone()));
     let connection =
         lapin::Connection::connect(&environment::amqp_url(), lapin::ConnectionProperties::default())
@@ -352,9 +354,15 @@ async fn a_billing_that_is_away_stops_nothing(pool: PgPool) {
     let instance = world.running(&owner, "Acme").await;
     world.fakes.state().billing_away = true;
     sweep::follow_billing(&world.app, Uuid::nil()).await.unwrap();
-    let mut tx = world.pool.begin().await.unwrap();
-    let told = subscriptions::apply(&mut tx, &world.app, &fact(&instance, "payment_required")).await;
-    assert!(told.is_err(), "the message stays in its queue");
-    drop(tx);
+    repeat(&world, topics::SUBSCRIPTION_SUSPENDED, &fact(&instance, "payment_required")).await;
     assert_eq!(status(&world, &owner, &instance.id).await, "running");
+
+    // The fact was kept, and is followed when billing is back.
+    world.fakes.state().billing_away = false;
+    world.sql("UPDATE billing_news SET not_before = now() WHERE instance_id = $1", &instance.id).await;
+    news::round(&world.app).await.unwrap();
+    assert_eq!(status(&world, &owner, &instance.id).await, "stopping");
+    let left: i64 =
+        world.scalar("SELECT count(*) FROM billing_news WHERE instance_id = $1", &instance.id).await;
+    assert_eq!(left, 0);
 }

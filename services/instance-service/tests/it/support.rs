@@ -15,6 +15,7 @@ use instance_service::app::{App, Rules};
 use instance_service::clients::billing::Billing;
 use instance_service::clients::users::Customers;
 use instance_service::clients::worker::Worker;
+use instance_service::config::Streams;
 use instance_service::grpc;
 use runtime::grpc::{Authenticated, Refusal, on_behalf_of, relayed_for};
 use runtime::identity::Role;
@@ -74,6 +75,7 @@ pub fn rules() -> Rules {
         default_plan: "basic-monthly".into(),
         fallback: Limits { cpu_millis: 1000, memory_mib: 2048, storage_mib: 10240 },
         max_instances: 20,
+        max_kept: 50,
         subdomains: SubdomainRules::new(["shop"]),
         retention: time::Duration::days(30),
     }
@@ -85,7 +87,8 @@ impl World {
         let fakes = Fakes::start(&keys).await;
         let dialer = keys.dialer(INSTANCE);
         let stop = CancellationToken::new();
-        let wakeups = Wakeups::new(stop.clone());
+        let streams = Streams { max_streams_per_account: 3, max_streams: 5 };
+        let wakeups = Wakeups::new(&streams, stop.clone());
         let app = App {
             pool: pool.clone(),
             rules: Arc::new(rules()),

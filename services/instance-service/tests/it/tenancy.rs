@@ -138,13 +138,23 @@ async fn lists_show_ones_own_and_operators_may_ask_for_more(pool: PgPool) {
 async fn hostile_text_is_text(pool: PgPool) {
     let world = World::start(pool).await;
     let owner = world.customer();
-    for text in ["'; DROP TABLE instances; --", "\\", "%", "_", "a' OR '1'='1", "$1", "\u{202e}x"] {
+    for text in ["'; DROP TABLE instances; --", "\\", "%", "_", "a' OR '1'='1", "$1", "x\u{301}"] {
         let instance = world.create(&owner, text).await;
         assert_eq!(instance.name, text);
         let request = wire::ListInstancesRequest { query: text.to_owned(), ..Default::default() };
         let answer = world.client().list_instances(owner.ask(request)).await.unwrap().into_inner();
         assert_eq!(answer.instances.iter().filter(|found| found.name == text).count(), 1, "{text:?}");
         assert!(answer.instances.iter().all(|found| found.name.contains(text)), "{text:?} is no wildcard");
+    }
+    // What PostgreSQL cannot hold, and what nobody sees, is refused by name.
+    for bad in ["a\0b", "\u{202e}x"] {
+        let order = wire::CreateInstanceRequest { description: bad.into(), ..crate::support::order("fine") };
+        assert_eq!(
+            crate::support::refusal(world.try_create(&owner, order).await).fields[0].field,
+            "description"
+        );
+        let request = wire::ListInstancesRequest { query: bad.into(), ..Default::default() };
+        assert_eq!(refused(world.client().list_instances(owner.ask(request)).await).1, "validation_failed");
     }
 }
 

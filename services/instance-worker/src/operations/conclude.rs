@@ -79,7 +79,7 @@ async fn attempt(
         Ending::Cancelled => OperationState::Cancelled,
     };
     let progress = Progress { steps: &operation.steps, step: "" };
-    if !lease::finish(&mut tx, &runner.owner, operation.id, progress, state).await? {
+    if !lease::finish(&mut tx, &operation.lease, progress, state).await? {
         return Ok(Attempt::Lost);
     }
     let conclusion = conclusion(runner, operation, &instance, ending, now);
@@ -275,18 +275,6 @@ pub(super) async fn began(connection: &mut PgConnection, operation: &Claimed) ->
         now,
     )
     .await
-}
-
-/// A kind without steps: it comes with a later release, and none is accepted by the API today.
-pub(super) async fn unsupported(runner: &Runner, operation: &Claimed) -> anyhow::Result<Ended> {
-    let why =
-        GivingUp { reason: "not_implemented".into(), message: "this operation is not available yet".into() };
-    let mut connection = runner.worker.database.acquire().await?;
-    let progress = Progress { steps: &operation.steps, step: "" };
-    lease::give_up(&mut connection, &runner.owner, operation.id, progress, &why, "no definition").await?;
-    let ended =
-        lease::finish(&mut connection, &runner.owner, operation.id, progress, OperationState::Failed).await?;
-    Ok(if ended { Ended::Finished("failed") } else { Ended::Lost })
 }
 
 async fn note(runner: &Runner, definition: &Definition, operation: &Claimed, ending: Ending<'_>) {

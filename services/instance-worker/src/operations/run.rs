@@ -8,23 +8,23 @@ use instance::domain::{ParkedFor, Step, StepState};
 use instance::store::instances;
 use instance::store::lease::{self, Claimed, GivingUp, Progress};
 use instance::store::{Scope, lease::release};
-use rand::RngExt as _;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::conclude::{self, Ending};
 use super::context::Context;
 use super::kinds::{Definition, StepDefinition, TakeBack, definition};
 use super::metrics::Metrics;
+use super::pauses::Pauses;
 use super::step::{Failure, Outcome};
 use super::steps::{self, Undo};
 use crate::worker::Worker;
 
-/// K8S-20
-const TRIES: u32 = 5;
-/// Pauses between tries grow by four: together longer than an API server needs to come back.
-const FIRST_PAUSE: f64 = 2.0;
-const LONGEST_PAUSE: f64 = 60.0;
+/// What an undo may take, from the first of them: then the operation ends, and what is left is reported as an orphan.
+const UNDO: time::Duration = time::Duration::minutes(30);
+/// Between two tries of an undo.
+const UNDO_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a worker knows of an operation that it holds.
 #[derive(Debug, Clone, Default)]
@@ -54,8 +54,8 @@ pub(super) enum Ended {
 #[derive(Debug, Clone)]
 pub(super) struct Runner {
     pub(super) worker: Worker,
-    pub(super) owner: Arc<str>,
     pub(super) metrics: Metrics,
+    pub(super) pauses: Pauses,
 }
 
 /// One run of one operation.
@@ -64,6 +64,7 @@ struct Run<'a> {
     definition: &'static Definition,
     operation: Claimed,
     hold: Hold,
+    clock: Clock,
     /// The next step continues a wait: not another try.
     resumed: bool,
 }
@@ -76,21 +77,21 @@ enum Next {
 impl Runner {
     /// Runs until an end. An error is the platform's database: the lease ends by itself and the operation is taken up again.
     pub(super) async fn run(&self, operation: Claimed, hold: Hold) -> anyhow::Result<Ended> {
-        let id = operation.id;
-        let Some(definition) = definition(operation.kind) else {
-            return conclude::unsupported(self, &operation).await;
-        };
-        let resumed = operation.resumed;
+        let lease = operation.lease.clone();
+        let definition = definition(operation.kind)
+            .ok_or_else(|| anyhow::anyhow!("{} is claimed although nobody can do it", operation.kind))?;
+        let (resumed, clock) = (operation.resumed, Clock::new(operation.claimed_at));
         let lost = hold.lost.clone();
-        let mut run = Run { runner: self, definition, operation, hold, resumed };
+        let mut run = Run { runner: self, definition, operation, hold, clock, resumed };
         let ended = tokio::select! {
-            ended = run.drive() => ended?,
+            biased;
             () = lost.cancelled() => Ended::Lost,
+            ended = run.drive() => ended?,
         };
         if ended == Ended::Lost {
             // Pre-empted: the next operation of the instance waits for this. Lost for good: no row is ours, nothing happens.
             let mut connection = self.worker.database.acquire().await?;
-            release(&mut connection, &self.owner, id).await?;
+            release(&mut connection, &lease).await?;
         }
         Ok(ended)
     }
@@ -98,14 +99,25 @@ impl Runner {
 
 impl Run<'_> {
     async fn drive(&mut self) -> anyhow::Result<Ended> {
+        if let Some(name) = self.unknown_step() {
+            tracing::error!(
+                step = name,
+                "this release does not know a step; the operation is left to one that does"
+            );
+            let why = format!("a release that does not know the step {name} left it");
+            return self.park(Some(ParkedFor::Release), lease::FOR_RELEASE, Some(&why)).await;
+        }
         loop {
             if self.hold.hand_over.is_cancelled() {
                 let mut connection = self.runner.worker.database.acquire().await?;
-                release(&mut connection, &self.runner.owner, self.operation.id).await?;
+                release(&mut connection, &self.operation.lease).await?;
                 return Ok(Ended::HandedOver);
             }
             let next = if self.operation.giving_up.is_some() {
                 self.backward().await?
+            } else if self.current().is_none() {
+                // All is done: whatever was wished or ran out since, there is nothing left to give up.
+                self.succeed().await?
             } else if let Some(why) = self.given_up_by_others() {
                 let begun = |index: &usize| self.operation.steps[*index].state == StepState::Running;
                 let failed = self.current().filter(|index| why.reason != "cancelled" && begun(index));
@@ -119,10 +131,16 @@ impl Run<'_> {
         }
     }
 
+    /// A step of the row that comes from another release.
+    fn unknown_step(&self) -> Option<String> {
+        let unknown = self.operation.steps.iter().find(|step| self.definition.step(&step.name).is_none());
+        unknown.map(|step| step.name.clone())
+    }
+
     /// A wish of the customer, or the deadline.
     fn given_up_by_others(&self) -> Option<GivingUp> {
         let why = |reason: &str, message: &str| GivingUp { reason: reason.into(), message: message.into() };
-        if self.operation.deadline <= runtime::clock::now() {
+        if self.operation.deadline <= self.clock.now() {
             return Some(why("deadline_exceeded", "the operation did not end in time"));
         }
         let cancel = self.operation.cancel_requested || self.hold.cancel.load(Ordering::SeqCst);
@@ -148,7 +166,7 @@ impl Run<'_> {
         let worker = &self.runner.worker;
         let mut connection = worker.database.acquire().await?;
         let found = instances::find(&mut connection, self.operation.instance_id, Scope::All).await?;
-        let now = runtime::clock::now();
+        let now = self.clock.now();
         Ok(found.map(|found| Context {
             worker,
             operation: &self.operation,
@@ -158,15 +176,14 @@ impl Run<'_> {
         }))
     }
 
+    async fn succeed(&self) -> anyhow::Result<Next> {
+        conclude::end(self.runner, self.definition, &self.operation, Ending::Success).await.map(Next::End)
+    }
+
     async fn forward(&mut self) -> anyhow::Result<Next> {
-        let Some(index) = self.current() else {
-            let ended = conclude::end(self.runner, self.definition, &self.operation, Ending::Success).await?;
-            return Ok(Next::End(ended));
-        };
-        let name = self.operation.steps[index].name.clone();
-        let Some(step) = self.definition.step(&name) else {
-            return self.give_up(unknown_step(), &name, Some(index)).await;
-        };
+        let step =
+            |index: usize| self.definition.step(&self.operation.steps[index].name).map(|step| (index, step));
+        let Some((index, step)) = self.current().and_then(step) else { return self.succeed().await };
         self.begin(index);
         // One write for the end of the step before and the beginning of this one.
         if !self.save().await? {
@@ -184,10 +201,11 @@ impl Run<'_> {
     }
 
     fn begin(&mut self, index: usize) {
+        let now = self.clock.now();
         let step = &mut self.operation.steps[index];
         let resumed = std::mem::take(&mut self.resumed);
         step.state = StepState::Running;
-        step.started_at.get_or_insert_with(runtime::clock::now);
+        step.started_at.get_or_insert(now);
         if !resumed || step.attempts == 0 {
             step.attempts += 1;
         }
@@ -197,12 +215,12 @@ impl Run<'_> {
         let name = self.operation.steps[index].name.clone();
         match outcome {
             Ok(Outcome::Done) => {
-                finish(&mut self.operation.steps[index], StepState::Succeeded, "");
+                self.finish(index, StepState::Succeeded, "");
                 tracing::info!(step = name, "step done");
                 Ok(Next::Go)
             }
             Ok(Outcome::Skipped(why)) => {
-                finish(&mut self.operation.steps[index], StepState::Skipped, why);
+                self.finish(index, StepState::Skipped, why);
                 tracing::info!(step = name, why, "step not needed");
                 Ok(Next::Go)
             }
@@ -217,11 +235,13 @@ impl Run<'_> {
         let (name, tries) = (self.operation.steps[index].name.clone(), self.operation.steps[index].attempts);
         let internal = failure.internal().to_owned();
         tracing::warn!(step = name, tries, error = internal, "step failed");
+        let pause = self.runner.pauses.after(tries);
         match failure {
-            Failure::Retry { .. } if tries < TRIES => {
+            Failure::Retry { .. } if self.clock.now() + pause < self.operation.deadline => {
                 self.runner.metrics.retried(self.operation.kind, &name);
-                self.park(None, pause(tries), Some(&internal)).await.map(Next::End)
+                self.park(None, pause, Some(&internal)).await.map(Next::End)
             }
+            // The deadline comes before the next try: what hindered it is the better reason.
             Failure::Retry { reason, message, .. } => {
                 let why = GivingUp { reason: reason.to_owned(), message: message.to_owned() };
                 self.give_up(why, &internal, Some(index)).await
@@ -241,11 +261,11 @@ impl Run<'_> {
     ) -> anyhow::Result<Next> {
         tracing::warn!(reason = why.reason, "operation gives its aim up");
         if let Some(index) = failed {
-            finish(&mut self.operation.steps[index], StepState::Failed, "");
+            self.finish(index, StepState::Failed, "");
         }
         let mut connection = self.runner.worker.database.acquire().await?;
-        let (owner, id) = (&self.runner.owner, self.operation.id);
-        if !lease::give_up(&mut connection, owner, id, self.progress(), &why, internal).await? {
+        let lease = &self.operation.lease;
+        if !lease::give_up(&mut connection, lease, self.progress(), &why, internal).await? {
             return Ok(Next::End(Ended::Lost));
         }
         self.operation.giving_up = Some(why);
@@ -272,7 +292,9 @@ impl Run<'_> {
         };
         let undo =
             self.definition.step(&self.operation.steps[index].name).map_or(Undo::Nothing, |step| step.undo);
-        let Some(mut context) = self.context(None).await? else {
+        let now = self.clock.now();
+        let began = *self.operation.steps[index].undo_began_at.get_or_insert(now);
+        let Some(mut context) = self.context(Some(began)).await? else {
             return Ok(Next::End(Ended::Lost));
         };
         let outcome = steps::undo(undo, &mut context).await;
@@ -281,20 +303,23 @@ impl Run<'_> {
     }
 
     async fn settle_undo(&mut self, index: usize, outcome: Result<Outcome, Failure>) -> anyhow::Result<Next> {
-        let now = runtime::clock::now();
-        let overdue = now - self.operation.deadline > time::Duration::minutes(10);
+        let began = self.operation.steps.iter().filter_map(|step| step.undo_began_at).min();
+        let overdue = began.is_some_and(|began| self.clock.now() - began > UNDO);
         let step = &mut self.operation.steps[index];
         match outcome {
-            Ok(Outcome::Wait(parked_for, pause)) => {
+            Ok(Outcome::Wait(parked_for, pause)) if !overdue => {
                 return self.park(Some(parked_for), pause, None).await.map(Next::End);
+            }
+            Ok(Outcome::Wait(..)) => {
+                tracing::error!(step = step.name, "undo waited for too long");
+                step.detail = format!("{NOT_REMOVED}: it did not come to an end in time");
             }
             Ok(_) if step.state == StepState::Failed => NOT_UNDONE.clone_into(&mut step.detail),
             Ok(_) => step.state = StepState::Undone,
-            // What cannot be taken back now is tried for ten minutes after the deadline; then the operation ends and the orphan is reported.
             Err(failure @ Failure::Retry { .. }) if !overdue => {
                 let internal = failure.internal().to_owned();
                 tracing::warn!(step = step.name, error = internal, "undo failed, trying again");
-                return self.park(None, Duration::from_secs(5), Some(&internal)).await.map(Next::End);
+                return self.park(None, UNDO_AGAIN, Some(&internal)).await.map(Next::End);
             }
             Err(failure) => {
                 tracing::error!(step = step.name, error = failure.internal(), "undo failed for good");
@@ -304,9 +329,17 @@ impl Run<'_> {
         Ok(if self.save().await? { Next::Go } else { Next::End(Ended::Lost) })
     }
 
+    fn finish(&mut self, index: usize, state: StepState, detail: &str) {
+        let now = self.clock.now();
+        let step: &mut Step = &mut self.operation.steps[index];
+        step.state = state;
+        step.finished_at = Some(now);
+        detail.clone_into(&mut step.detail);
+    }
+
     async fn save(&self) -> anyhow::Result<bool> {
         let mut connection = self.runner.worker.database.acquire().await?;
-        Ok(lease::save(&mut connection, &self.runner.owner, self.operation.id, self.progress()).await?)
+        Ok(lease::save(&mut connection, &self.operation.lease, self.progress()).await?)
     }
 
     async fn park(
@@ -316,10 +349,9 @@ impl Run<'_> {
         internal: Option<&str>,
     ) -> anyhow::Result<Ended> {
         let mut connection = self.runner.worker.database.acquire().await?;
-        let (owner, id) = (&self.runner.owner, self.operation.id);
-        let seconds = pause.as_secs_f64();
+        let (lease, seconds) = (&self.operation.lease, pause.as_secs_f64());
         let kept =
-            lease::park(&mut connection, owner, id, self.progress(), parked_for, seconds, internal).await?;
+            lease::park(&mut connection, lease, self.progress(), parked_for, seconds, internal).await?;
         Ok(if kept { Ended::Parked } else { Ended::Lost })
     }
 
@@ -338,44 +370,4 @@ pub(super) const NOT_REMOVED: &str = "failed to undo";
 
 fn gone() -> GivingUp {
     GivingUp { reason: "not_found".into(), message: "the instance does not exist".into() }
-}
-
-fn unknown_step() -> GivingUp {
-    GivingUp {
-        reason: "internal".into(),
-        message: "the operation has a step that this release does not know".into(),
-    }
-}
-
-fn finish(step: &mut Step, state: StepState, detail: &str) {
-    step.state = state;
-    step.finished_at = Some(runtime::clock::now());
-    detail.clone_into(&mut step.detail);
-}
-
-/// Exponential, with a fifth of jitter either way.
-fn pause(tries: u32) -> Duration {
-    let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
-    let plain = (FIRST_PAUSE * 4_f64.powi(exponent)).min(LONGEST_PAUSE);
-    Duration::from_secs_f64(plain * rand::rng().random_range(0.8..1.2))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// K8S-20
-    #[test]
-    fn pauses_grow_and_stay_bounded() {
-        for tries in 1..=TRIES {
-            let wanted = (FIRST_PAUSE * 4_f64.powi(i32::try_from(tries).unwrap() - 1)).min(LONGEST_PAUSE);
-            let got = pause(tries).as_secs_f64();
-            assert!(got >= wanted * 0.8 && got <= wanted * 1.2, "{tries}: {got}");
-        }
-        let outage: f64 = (1..TRIES).map(|tries| pause(tries).as_secs_f64()).sum();
-        assert!(
-            outage > 70.0,
-            "an API server that is away for a minute must not fail an operation: {outage}"
-        );
-    }
 }

@@ -11,6 +11,7 @@ mod lifecycle;
 mod mock_api;
 mod moves;
 mod outage;
+mod outages;
 mod pool_crashes;
 mod questions;
 mod queue;

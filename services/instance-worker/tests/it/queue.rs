@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use instance::domain::{DesiredState, OperationKind, OperationState, Status, StepState};
-use instance::store::lease::{self, Progress};
+use instance::domain::{DesiredState, OperationKind, OperationState, ParkedFor, Status, StepState};
+use instance::store::lease::{self, Claimant, Claimed, Progress};
 use instance::store::{instances, operations};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
@@ -13,6 +13,25 @@ use test_kit::eventually;
 use uuid::Uuid;
 
 use crate::stack::{SOON, Stack, instance_row};
+
+pub fn kinds() -> Vec<String> {
+    OperationKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect()
+}
+
+/// A look at the queue of a worker with nothing in hand.
+pub async fn claim(connection: &mut sqlx::PgConnection, owner: &str, limit: i64) -> Vec<Claimed> {
+    claim_beside(connection, owner, &[], limit).await
+}
+
+pub async fn claim_beside(
+    connection: &mut sqlx::PgConnection,
+    owner: &str,
+    in_hand: &[Uuid],
+    limit: i64,
+) -> Vec<Claimed> {
+    let claimant = Claimant { owner: &owner.into(), kinds: &kinds(), in_hand };
+    lease::claim(connection, claimant, 30.0, limit).await.unwrap().operations
+}
 
 /// REL-14: one customer's many operations do not go before another's one.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
@@ -25,7 +44,7 @@ async fn customers_take_turns(database: PgPool) {
         queued(&mut connection, &row).await;
     }
 
-    let claimed = lease::claim(&mut connection, "w", 30.0, 2).await.unwrap();
+    let claimed = claim(&mut connection, "w", 2).await;
 
     let mut customers = Vec::new();
     for operation in &claimed {
@@ -62,7 +81,7 @@ async fn a_claim_reads_each_waiting_operation_once(database: PgPool) {
     .await
     .unwrap();
 
-    let claimed = lease::claim(&mut tx, "w", 30.0, 8).await.unwrap();
+    let claimed = claim(&mut tx, "w", 8).await;
 
     assert_eq!(claimed.len(), 8);
     let read: i64 = sqlx::query_scalar(
@@ -74,7 +93,7 @@ async fn a_claim_reads_each_waiting_operation_once(database: PgPool) {
     assert!(read <= 8 * WAITING, "{read} rows read for {WAITING} operations");
 }
 
-async fn queued(connection: &mut sqlx::PgConnection, row: &instance::domain::Instance) -> Uuid {
+pub async fn queued(connection: &mut sqlx::PgConnection, row: &instance::domain::Instance) -> Uuid {
     let new = operations::NewOperation {
         kind: OperationKind::Create,
         requested_by: "t".into(),
@@ -82,7 +101,7 @@ async fn queued(connection: &mut sqlx::PgConnection, row: &instance::domain::Ins
         request_id: String::new(),
         can_be_taken_back: true,
     };
-    operations::insert(connection, row, new, runtime::clock::now()).await.unwrap().id
+    operations::insert(connection, row, new).await.unwrap().id
 }
 
 /// K8S-20, REL-01: two workers never hold one operation; who lost the lease writes nothing.
@@ -92,37 +111,41 @@ async fn a_lost_lease_fences_its_former_owner(database: PgPool) {
     let row = instance_row("t");
     instances::insert(&mut connection, &row).await.unwrap();
     let id = queued(&mut connection, &row).await;
-    let first = lease::claim(&mut connection, "a", 30.0, 8).await.unwrap().remove(0);
+    let first = claim(&mut connection, "a", 8).await.remove(0);
     assert_eq!((first.id, first.attempts, first.first_claim), (id, 1, true));
-    assert!(lease::claim(&mut connection, "b", 30.0, 8).await.unwrap().is_empty(), "it is held");
+    assert!(claim(&mut connection, "b", 8).await.is_empty(), "it is held");
 
     sqlx::query("UPDATE operations SET lease_until = now() - interval '1 second'")
         .execute(&mut *connection)
         .await
         .unwrap();
-    let second = lease::claim(&mut connection, "b", 30.0, 8).await.unwrap().remove(0);
+    let second = claim(&mut connection, "b", 8).await.remove(0);
     assert_eq!((second.attempts, second.first_claim), (2, false));
 
     let progress = Progress { steps: &first.steps, step: "billing" };
-    assert!(!lease::save(&mut connection, "a", id, progress).await.unwrap());
-    assert!(!lease::finish(&mut connection, "a", id, progress, OperationState::Succeeded).await.unwrap());
-    assert!(lease::renew(&mut connection, "a", &[id], 30.0).await.unwrap().is_empty());
-    assert!(lease::save(&mut connection, "b", id, progress).await.unwrap());
+    assert!(!lease::save(&mut connection, &first.lease, progress).await.unwrap());
+    assert!(
+        !lease::finish(&mut connection, &first.lease, progress, OperationState::Succeeded).await.unwrap()
+    );
+    assert!(lease::renew(&mut connection, "a", &[first.lease.token], 30.0).await.unwrap().is_empty());
+    assert!(lease::save(&mut connection, &second.lease, progress).await.unwrap());
 
     // An end of a wait is no new attempt; a pre-empted operation keeps the next one waiting until its worker lets go.
     assert!(
-        lease::park(&mut connection, "b", id, progress, Some(instance::domain::ParkedFor::Ready), 0.0, None)
+        lease::park(&mut connection, &second.lease, progress, Some(ParkedFor::Ready), 0.0, None)
             .await
             .unwrap()
     );
-    let third = lease::claim(&mut connection, "b", 30.0, 8).await.unwrap().remove(0);
+    let third = claim(&mut connection, "b", 8).await.remove(0);
     assert_eq!((third.attempts, third.resumed), (2, true));
-    operations::preempt(&mut connection, id, OperationKind::Terminate, runtime::clock::now()).await.unwrap();
+    operations::preempt(&mut connection, id, OperationKind::Terminate).await.unwrap();
     let next = queued(&mut connection, &row).await;
-    assert!(lease::claim(&mut connection, "c", 30.0, 8).await.unwrap().is_empty());
-    assert!(!lease::save(&mut connection, "b", id, progress).await.unwrap());
-    assert!(lease::release(&mut connection, "b", id).await.unwrap());
-    assert_eq!(lease::claim(&mut connection, "c", 30.0, 8).await.unwrap().remove(0).id, next);
+    assert!(claim(&mut connection, "c", 8).await.is_empty());
+    assert!(!lease::save(&mut connection, &third.lease, progress).await.unwrap());
+    // The same worker, and an older claim of it: nothing is given up.
+    assert!(!lease::release(&mut connection, &second.lease).await.unwrap());
+    assert!(lease::release(&mut connection, &third.lease).await.unwrap());
+    assert_eq!(claim(&mut connection, "c", 8).await.remove(0).id, next);
 }
 
 /// K8S-19, K8S-16: a foreign volume fails the create with its reason; what it made is gone, the foreign object stays.
@@ -168,6 +191,7 @@ async fn an_outage_is_survived_and_a_refusal_ends_the_operation(database: PgPool
     // More than the client's own repeats: the step itself fails once.
     stack.doubles.with(|known| known.unavailable = 5);
     stack.engine("engine-1", 4);
+    // Nobody watches the pods here: the slow poll behind the watch ends the wait.
     let (id, operation) = stack.create().await;
     let ended = stack.ends(operation, OperationState::Succeeded).await;
     assert_eq!(ended.steps[0].attempts, 2);
@@ -218,6 +242,7 @@ async fn a_create_waits_for_a_pool_without_a_slot_and_ends_at_its_deadline(datab
     let mut connection = stack.database.acquire().await.unwrap();
     lease::wake_waiting_for_pool(&mut connection).await.unwrap();
     drop(connection);
+    stack.lead("leader-1");
     stack.ends(second, OperationState::Succeeded).await;
     stack.end().await;
 }
@@ -234,7 +259,7 @@ async fn a_cancelled_create_is_undone_and_a_terminate_goes_before(database: PgPo
     })
     .await;
     let mut connection = stack.database.acquire().await.unwrap();
-    assert!(operations::request_cancel(&mut connection, operation, runtime::clock::now()).await.unwrap());
+    assert!(operations::request_cancel(&mut connection, operation).await.unwrap());
     drop(connection);
     stack.ends(operation, OperationState::Cancelled).await;
     let row = stack.row(id).await;
@@ -242,9 +267,7 @@ async fn a_cancelled_create_is_undone_and_a_terminate_goes_before(database: PgPo
 
     let (id, create) = stack.create().await;
     let mut connection = stack.database.acquire().await.unwrap();
-    operations::preempt(&mut connection, create, OperationKind::Terminate, runtime::clock::now())
-        .await
-        .unwrap();
+    operations::preempt(&mut connection, create, OperationKind::Terminate).await.unwrap();
     drop(connection);
     let terminate =
         stack.ask(id, OperationKind::Terminate, Status::Terminating, DesiredState::Terminated).await;
@@ -258,6 +281,7 @@ async fn a_cancelled_create_is_undone_and_a_terminate_goes_before(database: PgPo
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_stopping_worker_hands_over(database: PgPool) {
     let mut stack = Stack::start(database).await;
+    stack.lead("leader-1");
     let first = stack.engine("engine-1", 16);
     let mut operations = Vec::new();
     for _ in 0..10 {
@@ -290,6 +314,7 @@ async fn a_stopping_worker_hands_over(database: PgPool) {
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn two_workers_share_the_queue_without_double_effects(database: PgPool) {
     let mut stack = Stack::start(database).await;
+    stack.lead("leader-1");
     stack.engine("engine-1", 2);
     stack.engine("engine-2", 2);
     let mut operations = Vec::new();

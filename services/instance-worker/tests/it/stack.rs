@@ -16,7 +16,7 @@ use instance_worker::config::Addressing;
 use instance_worker::failpoint::FailPoint;
 use instance_worker::objects::Settings;
 use instance_worker::objects::catalogue::{Catalogue, Flavour};
-use instance_worker::operations::{Engine, Metrics, Tuning, Wake, listen};
+use instance_worker::operations::{Engine, Metrics, Pauses, Tuning, Wake, listen};
 use instance_worker::reconcile::Repairs;
 use instance_worker::watch::lead::Lead;
 use instance_worker::watch::{Election, Status as WatchStatus};
@@ -47,6 +47,8 @@ pub struct Stack {
     pub tenants: String,
     pub platform: String,
     run: String,
+    /// Life of the leases of engines that are started from here on.
+    pub lease: Duration,
     stops: Vec<CancellationToken>,
     handles: Vec<tokio::task::JoinHandle<()>>,
     metrics: telemetry::metrics::Metrics,
@@ -125,6 +127,7 @@ impl Stack {
             doubles,
             tenants,
             platform,
+            lease: Duration::from_secs(6),
             stops: Vec::new(),
             handles: Vec::new(),
             metrics: telemetry::metrics::Metrics::new(),
@@ -141,13 +144,19 @@ impl Stack {
 
     /// Starts an engine; the token stops it.
     pub fn engine(&mut self, owner: &str, concurrency: usize) -> CancellationToken {
+        self.engine_with(owner, concurrency, Pauses::default())
+    }
+
+    /// Starts an engine whose pauses are of another scale of time.
+    pub fn engine_with(&mut self, owner: &str, concurrency: usize, pauses: Pauses) -> CancellationToken {
         let stop = CancellationToken::new();
         let wake = Wake::default();
         let tuning = Tuning {
             owner: owner.to_owned(),
             concurrency,
-            lease: Duration::from_secs(6),
+            lease: self.lease,
             sweep: Duration::from_secs(5),
+            pauses,
         };
         let engine = Engine::new(self.worker.clone(), tuning, wake.clone(), Metrics::new(&self.metrics));
         self.task(engine.run(stop.clone()));
@@ -341,7 +350,7 @@ async fn operation(connection: &mut sqlx::PgConnection, before: &Instance, kind:
         request_id: "r-1".into(),
         can_be_taken_back: true,
     };
-    operations::insert(connection, before, new, runtime::clock::now()).await.unwrap().id
+    operations::insert(connection, before, new).await.unwrap().id
 }
 
 /// A row as the API inserts it.

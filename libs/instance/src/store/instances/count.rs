@@ -4,6 +4,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::Action;
+use crate::store::word;
+
 /// Lets one create of a customer decide at a time, until the transaction ends (INS-13).
 pub async fn lock_customer(connection: &mut PgConnection, customer: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
@@ -15,21 +18,40 @@ pub async fn lock_customer(connection: &mut PgConnection, customer: Uuid) -> sql
     Ok(())
 }
 
-/// Live instances of a customer, and whether a host name is taken.
+/// What a new instance of a customer must fit into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Live instances, and those that other calls are just ordering.
+    pub live: i64,
+    /// Terminated ones whose data is still kept.
+    pub kept: i64,
+    /// The host name has an owner, or another call has claimed it.
+    pub taken: bool,
+}
+
+/// Looks whether there is room. The claim of `own` is no hindrance to itself; it is nil where there is none.
 pub async fn room(
     connection: &mut PgConnection,
     customer: Uuid,
     subdomain: &str,
-) -> sqlx::Result<(i64, bool)> {
-    let room = sqlx::query!(
-        r#"SELECT (SELECT count(*) FROM instances WHERE customer_id = $1 AND status NOT IN ('terminated', 'purged')) AS "live!",
-               EXISTS (SELECT 1 FROM instances WHERE subdomain = $2 AND status <> 'purged') AS "taken!""#,
+    own: Uuid,
+) -> sqlx::Result<Room> {
+    sqlx::query_as!(
+        Room,
+        r#"SELECT (SELECT count(*) FROM instances WHERE customer_id = $1 AND status NOT IN ('terminated', 'purged'))
+                  + (SELECT count(*) FROM create_claims
+                     WHERE customer_id = $1 AND instance_id <> $3 AND expires_at > now()) AS "live!",
+               (SELECT count(*) FROM instances WHERE customer_id = $1 AND status = 'terminated'
+                   AND provisioning_status = 'completed') AS "kept!",
+               EXISTS (SELECT 1 FROM instances WHERE subdomain = $2 AND status <> 'purged')
+                   OR EXISTS (SELECT 1 FROM create_claims
+                              WHERE subdomain = $2 AND instance_id <> $3 AND expires_at > now()) AS "taken!""#,
         customer,
         subdomain,
+        own,
     )
     .fetch_one(connection)
-    .await?;
-    Ok((room.live, room.taken))
+    .await
 }
 
 /// Live instances by customer; customers without any are missing.
@@ -54,46 +76,66 @@ pub async fn live_of(connection: &mut PgConnection, customer: Uuid) -> sqlx::Res
     .await
 }
 
-/// Work of the sweeps: which action is due for which instance, without anybody asking.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Work of the sweeps: an action that is due for an instance, without anybody asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// Terminated, and the retention has passed. After a failure it rests for an hour.
-    pub purge: Vec<Uuid>,
-    /// Held, but not suspended, and at rest.
-    pub suspend: Vec<Uuid>,
-    /// Suspended, but nobody holds it any more, and at rest.
-    pub unsuspend: Vec<Uuid>,
+    /// The instance.
+    pub id: Uuid,
+    /// What its row asks for.
+    pub action: Action,
 }
 
-/// What is due now, at most `limit` of each.
-pub async fn due(connection: &mut PgConnection, now: OffsetDateTime, limit: i64) -> sqlx::Result<Due> {
+/// What is due after an id, in the order of the ids, at most `limit`. Every state that is wanted stays wanted: what failed is due again, after
+/// a rest that doubles from a minute to an hour with each failure of the last day.
+///
+/// - purge: terminated, and the retention has passed;
+/// - terminate: shall be terminated, and is not;
+/// - suspend: held, but not suspended;
+/// - unsuspend: suspended, but nobody holds it any more;
+/// - retry: the way back from a termination failed.
+pub async fn due(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Due>> {
     let rows = sqlx::query!(
-        r#"WITH resting AS (
-               SELECT i.* FROM instances i
-               WHERE NOT EXISTS (SELECT 1 FROM operations o WHERE o.instance_id = i.id AND o.state IN ('queued', 'running')))
-           (SELECT id AS "id!", 'purge' AS "what!" FROM resting WHERE status = 'terminated' AND purge_after <= $1
-               AND NOT EXISTS (SELECT 1 FROM operations f WHERE f.instance_id = resting.id AND f.kind = 'purge' AND f.state = 'failed'
-                   AND f.finished_at > $1::timestamptz - interval '1 hour')
-               ORDER BY purge_after LIMIT $2)
-           UNION ALL
-           (SELECT id, 'suspend' FROM resting WHERE (billing_hold OR operator_hold) AND desired_state <> 'suspended'
-               AND status IN ('running', 'stopped', 'error') AND provisioning_status = 'completed' LIMIT $2)
-           UNION ALL
-           (SELECT id, 'unsuspend' FROM resting WHERE NOT billing_hold AND NOT operator_hold AND status = 'suspended' LIMIT $2)"#,
+        r#"SELECT i.id, wanted.action AS "action!" FROM instances i
+           CROSS JOIN LATERAL (SELECT CASE
+               WHEN i.status = 'terminated' AND i.purge_after <= $1 THEN 'purge'
+               WHEN i.status = 'suspended' AND NOT i.billing_hold AND NOT i.operator_hold THEN 'unsuspend'
+               WHEN i.status = 'error' AND i.desired_state = 'terminated' THEN 'terminate'
+               WHEN i.provisioning_status = 'completed' AND (i.billing_hold OR i.operator_hold)
+                   AND (i.status = 'error' OR i.status IN ('running', 'stopped') AND i.desired_state <> 'suspended')
+                   THEN 'suspend'
+               WHEN i.status = 'error' AND i.desired_state = 'running' AND 'undelete' = (
+                   SELECT o.kind FROM operations o WHERE o.instance_id = i.id
+                   ORDER BY o.created_at DESC, o.id DESC LIMIT 1) THEN 'retry' END AS action) wanted
+           CROSS JOIN LATERAL (
+               SELECT count(*) AS failures, max(f.finished_at) AS last_at FROM operations f
+               WHERE f.instance_id = i.id AND f.state = 'failed' AND f.finished_at > $1::timestamptz - interval '1 day'
+                 AND f.kind = CASE wanted.action WHEN 'retry' THEN 'undelete' ELSE wanted.action END) failed
+           WHERE i.id > $2 AND wanted.action IS NOT NULL
+             AND (failed.last_at IS NULL OR failed.last_at + least(
+                     interval '1 hour', interval '1 minute' * power(2, least(failed.failures, 10) - 1)) <= $1)
+             AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.instance_id = i.id AND o.state IN ('queued', 'running'))
+           ORDER BY i.id LIMIT $3"#,
         now,
+        after,
         limit,
     )
     .fetch_all(connection)
     .await?;
-    let of = |what: &str| rows.iter().filter(|row| row.what == what).map(|row| row.id).collect();
-    Ok(Due { purge: of("purge"), suspend: of("suspend"), unsuspend: of("unsuspend") })
+    rows.into_iter()
+        .map(|row| Ok(Due { id: row.id, action: word("instances", "action", row.id, &row.action)? }))
+        .collect()
 }
 
-/// Instances that wait for a payment, with their subscriptions, oldest first.
+/// Instances that wait for a payment, with their subscriptions, the newest first: the round over all live ones comes to the others.
 pub async fn unpaid(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     let rows = sqlx::query!(
         r#"SELECT id, subscription_id AS "subscription_id!" FROM instances
-           WHERE status = 'pending_payment' AND subscription_id IS NOT NULL ORDER BY created_at LIMIT $1"#,
+           WHERE status = 'pending_payment' AND subscription_id IS NOT NULL ORDER BY created_at DESC LIMIT $1"#,
         limit,
     )
     .fetch_all(connection)

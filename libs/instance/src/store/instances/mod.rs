@@ -13,7 +13,7 @@ use crate::domain::{
 };
 
 pub use count::{
-    Due, Live, count_live, due, expired, live_after, live_of, live_page, lock_customer, room, unpaid,
+    Due, Live, Room, count_live, due, expired, live_after, live_of, live_page, lock_customer, room, unpaid,
 };
 pub use save::{
     Extra, insert, mark_revealed, save_change, save_edit, save_holds, save_plan, save_reactivation, take_back,

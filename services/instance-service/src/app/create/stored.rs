@@ -3,18 +3,19 @@
 use contracts::events::{InstanceFact, topics};
 use instance::domain::{
     BillingStatus, DesiredState, Holds, Instance, Observed, Operation, OperationKind, ProvisioningStatus,
-    Status, workload_name,
+    Status, names, workload_name,
 };
+use instance::store::claims::Claim;
 use instance::store::idempotency::Remembered;
 use instance::store::instances::{Current, Found};
 use instance::store::operations::NewOperation;
-use instance::store::{audit, events, idempotency, instances, operations};
+use instance::store::{audit, claims, closed, events, idempotency, instances, operations};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::checked::{Draft, HostName};
-use super::{Created, Key, answer_again};
+use super::{Created, answer_again};
 use crate::app::who::Who;
 use crate::app::{App, Rules};
 use crate::clients::billing::Placed;
@@ -22,20 +23,46 @@ use crate::error::Error;
 
 /// The first credentials can be revealed for so long (INS-37).
 const CREDENTIALS_LIFE: Duration = Duration::days(7);
-/// Host names that are tried before we give up; a suffix has 1.6 million values.
-const SUFFIXES: usize = 8;
 
-/// Is there room for one more, and is the chosen host name free?
-pub(super) async fn check_room(connection: &mut PgConnection, draft: &Draft) -> Result<(), Error> {
+/// Why there is no answer.
+pub(super) enum Unstored {
+    /// Nothing was written, for certain.
+    Refused(Error),
+    /// The answer to the commit was lost.
+    Unknown(Error),
+}
+
+impl From<Error> for Unstored {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<sqlx::Error> for Unstored {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// Is there room for one more, and is the chosen host name free? The claim `own` is no hindrance.
+pub(super) async fn check_room(
+    connection: &mut PgConnection,
+    rules: &Rules,
+    draft: &Draft,
+    own: Uuid,
+) -> Result<(), Error> {
     let chosen = match &draft.subdomain {
         HostName::Chosen(subdomain) => subdomain.as_str(),
         HostName::Made => "",
     };
-    let (live, taken) = instances::room(connection, draft.customer, chosen).await?;
-    if live >= i64::from(draft.quota) {
+    let room = instances::room(connection, draft.customer, chosen, own).await?;
+    if room.live >= i64::from(draft.quota) {
         return Err(Error::QuotaExceeded(draft.quota));
     }
-    if taken {
+    if room.kept >= i64::from(rules.max_kept) {
+        return Err(Error::TooMuchKept(rules.max_kept));
+    }
+    if room.taken {
         return Err(Error::SubdomainTaken);
     }
     Ok(())
@@ -45,74 +72,75 @@ pub(super) async fn store(
     app: &App,
     who: &Who,
     draft: &Draft,
-    id: Uuid,
+    claim: &Claim,
     placed: &Placed,
-    key: Option<&Key>,
-) -> Result<Created, Error> {
+) -> Result<Created, Unstored> {
     let now = runtime::clock::now();
     let mut tx = app.pool.begin().await?;
-    instances::lock_customer(&mut tx, draft.customer).await?;
-    if let Some(key) = key {
-        if let Some(remembered) = idempotency::find(&mut tx, draft.customer, &key.text, now).await? {
-            return answer_again(&mut tx, draft.customer, key, &remembered).await;
+    let stored = within(&mut tx, app, who, draft, claim, placed, now).await?;
+    tx.commit().await.map_err(|error| Unstored::Unknown(error.into()))?;
+    Ok(stored)
+}
+
+async fn within(
+    connection: &mut PgConnection,
+    app: &App,
+    who: &Who,
+    draft: &Draft,
+    claim: &Claim,
+    placed: &Placed,
+    now: OffsetDateTime,
+) -> Result<Created, Error> {
+    let id = claim.instance_id;
+    instances::lock_customer(connection, draft.customer).await?;
+    if let Some(key) = &claim.key {
+        if let Some(remembered) = idempotency::find(connection, draft.customer, key, now).await? {
+            return answer_again(connection, draft.customer, &claim.request_hash, &remembered).await;
         }
-        let remembered = Remembered { request_hash: key.hash.clone(), instance_id: id };
-        idempotency::remember(&mut tx, draft.customer, &key.text, &remembered, now).await?;
+        let remembered = Remembered { request_hash: claim.request_hash.clone(), instance_id: id };
+        idempotency::remember(connection, draft.customer, key, &remembered, now).await?;
     }
-    check_room(&mut tx, draft).await?;
-    let instance = insert(&mut tx, &app.rules, draft, id, placed, now).await?;
-    let operation =
-        if placed.provision_now { Some(begin(&mut tx, who, &instance, now).await?) } else { None };
-    let message =
-        if operation.is_some() { "ordered; it is being made" } else { "ordered; it waits for a payment" };
+    if closed::is_closing(connection, draft.customer).await? {
+        return Err(Error::Forbidden);
+    }
+    if !claims::release(connection, id, claim.token).await? {
+        // It took longer than a claim lasts, and somebody else has the name.
+        return Err(Error::SubdomainTaken);
+    }
+    check_room(connection, &app.rules, draft, id).await?;
+    let instance = row(&app.rules, draft, id, placed, &claim.subdomain, now);
+    if !instances::insert(connection, &instance).await? {
+        return Err(Error::SubdomainTaken);
+    }
+    let operation = if placed.provision_now { Some(begin(connection, who, &instance).await?) } else { None };
     let operation_id = operation.as_ref().map(|operation| operation.id);
-    events::add(&mut tx, id, "created", who.cause(), message, operation_id, now).await?;
+    let message = message(draft, &instance, operation.is_some());
+    events::add(connection, id, "created", who.cause(), &message, operation_id, now).await?;
     if who.is_audited_for(draft.customer) {
-        audit::add(&mut tx, &who.entry("create", Some(id), "ordered for a customer")).await?;
+        audit::add(connection, &who.entry("create", Some(id), "ordered for a customer")).await?;
     }
-    messaging::outbox::enqueue(&mut tx, topics::INSTANCE_CREATED, id, &fact(&instance, operation_id, now))
-        .await?;
-    tx.commit().await?;
+    let fact = fact(&instance, operation_id, now);
+    messaging::outbox::enqueue(connection, topics::INSTANCE_CREATED, id, &fact).await?;
     let current =
         operation.as_ref().map(|operation| Current { id: operation.id, kind: operation.kind, progress: 0 });
     Ok(Created { found: Found { instance, current }, operation })
 }
 
-/// Inserts the row under the first host name that is free.
-async fn insert(
-    connection: &mut PgConnection,
-    rules: &Rules,
-    draft: &Draft,
-    id: Uuid,
-    placed: &Placed,
-    now: OffsetDateTime,
-) -> Result<Instance, Error> {
-    if let HostName::Chosen(subdomain) = &draft.subdomain {
-        let instance = row(rules, draft, id, placed, subdomain.as_str(), now);
-        let free = instances::insert(connection, &instance).await?;
-        return if free { Ok(instance) } else { Err(Error::SubdomainTaken) };
+/// What the timeline says. A host name that is not the display name's is told: nobody chose it.
+fn message(draft: &Draft, instance: &Instance, begins: bool) -> String {
+    let next = if begins { "it is being made" } else { "it waits for a payment" };
+    if is_altered(draft, instance) {
+        format!(
+            "ordered; {next}; its host name is {}, because the one of its name cannot be had",
+            instance.subdomain
+        )
+    } else {
+        format!("ordered; {next}")
     }
-    if let Some(plain) = rules.subdomains.from_name(&draft.name) {
-        let instance = row(rules, draft, id, placed, plain.as_str(), now);
-        if instances::insert(connection, &instance).await? {
-            return Ok(instance);
-        }
-    }
-    for _ in 0..SUFFIXES {
-        let subdomain = rules.subdomains.from_name_with_suffix(&draft.name, &suffix())?;
-        let instance = row(rules, draft, id, placed, subdomain.as_str(), now);
-        if instances::insert(connection, &instance).await? {
-            return Ok(instance);
-        }
-    }
-    Err(Error::SubdomainTaken)
 }
 
-/// Four random characters of a-z and 0-9.
-fn suffix() -> String {
-    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    let random: [u8; 4] = rand::random();
-    random.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+fn is_altered(draft: &Draft, instance: &Instance) -> bool {
+    matches!(draft.subdomain, HostName::Made) && names::slug(&draft.name) != instance.subdomain
 }
 
 fn row(
@@ -180,12 +208,7 @@ fn row(
     }
 }
 
-async fn begin(
-    connection: &mut PgConnection,
-    who: &Who,
-    instance: &Instance,
-    now: OffsetDateTime,
-) -> Result<Operation, Error> {
+async fn begin(connection: &mut PgConnection, who: &Who, instance: &Instance) -> Result<Operation, Error> {
     let new = NewOperation {
         kind: OperationKind::Create,
         requested_by: who.actor.clone(),
@@ -193,7 +216,7 @@ async fn begin(
         request_id: who.request_id.clone(),
         can_be_taken_back: false,
     };
-    Ok(operations::insert(connection, instance, new, now).await?)
+    Ok(operations::insert(connection, instance, new).await?)
 }
 
 fn fact(instance: &Instance, operation_id: Option<Uuid>, now: OffsetDateTime) -> InstanceFact {

@@ -105,6 +105,12 @@ pub fn definition(kind: OperationKind) -> Option<&'static Definition> {
     }
 }
 
+/// Words of the kinds that this release can do.
+pub fn known() -> Vec<String> {
+    let known = OperationKind::ALL.iter().filter(|kind| definition(**kind).is_some());
+    known.map(|kind| kind.as_str().to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,8 +20,8 @@ use crate::objects::{InvalidName, Name, Wish};
 /// A server of its own has to be made first.
 const TARGET_DEADLINE: Duration = Duration::from_mins(20);
 const TARGET_POLL: Duration = Duration::from_secs(5);
-/// Jobs are not watched: a small database is copied within this.
-const JOB_POLL: Duration = Duration::from_millis(500);
+/// Jobs are not watched: a small database is copied within the first of these, and a large one is not asked for all the time.
+const JOB_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(15);
 /// Tries of a copy.
 const COPIES: u32 = 3;
 /// An instance that was started again after a move that failed must be ready within this.
@@ -29,6 +29,12 @@ const BACK_DEADLINE: time::Duration = time::Duration::minutes(12);
 
 fn text(context: &Context<'_>, name: &str) -> String {
     context.operation.parameters.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+}
+
+/// The next look at what goes on elsewhere: after an eighth of the time that it took so far.
+fn wait_for_job(context: &Context<'_>) -> Outcome {
+    let waited = Duration::try_from(context.now - context.step_began).unwrap_or_default();
+    Outcome::Wait(ParkedFor::Job, (waited / 8).clamp(*JOB_POLL.start(), *JOB_POLL.end()))
 }
 
 pub(super) async fn reserve(context: &mut Context<'_>) -> Result<Outcome, Failure> {
@@ -75,7 +81,7 @@ pub(super) async fn copy(context: &mut Context<'_>) -> Result<Outcome, Failure> 
     let name = named(copy_job::name(context.operation.id))?;
     match job(context, &name).await?.as_ref().map(copy_job::progress) {
         None => begin(context, &name, Processes::BesideWork).await,
-        Some(Progress::Running) => Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+        Some(Progress::Running) => Ok(wait_for_job(context)),
         Some(Progress::Complete) => {
             // The job itself goes by its time to live.
             delete_credentials(context, &name).await?;
@@ -88,7 +94,7 @@ pub(super) async fn copy(context: &mut Context<'_>) -> Result<Outcome, Failure> 
 /// Which tables need not be read again when the instance is off.
 pub(super) async fn compare(context: &mut Context<'_>) -> Result<Outcome, Failure> {
     let compared = context.worker.peers.compare_copy(context.operation.id).await?;
-    Ok(if compared { Outcome::Done } else { Outcome::Wait(ParkedFor::Job, JOB_POLL) })
+    Ok(if compared { Outcome::Done } else { wait_for_job(context) })
 }
 
 /// With the instance off: what was written since, or all of it, by another job, when that cannot be told.
@@ -96,7 +102,7 @@ pub(super) async fn sync(context: &mut Context<'_>) -> Result<Outcome, Failure> 
     let name = named(copy_job::name_when_off(context.operation.id))?;
     let anew = job(context, &name).await?;
     match anew.as_ref().map(copy_job::progress) {
-        Some(Progress::Running) => return Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+        Some(Progress::Running) => return Ok(wait_for_job(context)),
         Some(Progress::Failed(why)) => return again(context, "sync", &name, why).await,
         None | Some(Progress::Complete) => {}
     }
@@ -107,7 +113,7 @@ pub(super) async fn sync(context: &mut Context<'_>) -> Result<Outcome, Failure> 
         }
         "copy_again" if anew.is_none() => begin(context, &name, Processes::All).await,
         "copy_again" => again(context, "sync", &name, "it changed while the instance was off".into()).await,
-        _ => Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL)),
+        _ => Ok(wait_for_job(context)),
     }
 }
 
@@ -155,7 +161,7 @@ async fn begin(context: &Context<'_>, name: &Name, processes: Processes) -> Resu
     let uid = Some(made.uid());
     cluster.apply(&copy_job::secret(&copy, name, settings, uid), owner, LookAt::Server).await?;
     cluster.apply(&copy_job::policy(&copy, name, settings, uid), owner, LookAt::Server).await?;
-    Ok(Outcome::Wait(ParkedFor::Job, JOB_POLL))
+    Ok(wait_for_job(context))
 }
 
 fn end(end: CopyEnd) -> Result<End, Failure> {
@@ -201,7 +207,7 @@ pub(super) async fn delete_jobs(context: &mut Context<'_>) -> Result<Outcome, Fa
 
 pub(super) async fn verify(context: &mut Context<'_>) -> Result<Outcome, Failure> {
     let verified = context.worker.peers.verify_copy(context.operation.id).await?;
-    Ok(if verified { Outcome::Done } else { Outcome::Wait(ParkedFor::Job, JOB_POLL) })
+    Ok(if verified { Outcome::Done } else { wait_for_job(context) })
 }
 
 /// The decision is database-service's; row and Secret follow it, and are written again until they do.
