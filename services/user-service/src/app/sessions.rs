@@ -12,8 +12,8 @@ use crate::store::sessions::{self, End, Listed};
 const TOUCH: Duration = Duration::minutes(1);
 
 impl App {
-    /// The role of now, when the session is live; one indexed read, and a write at most once a minute.
-    pub async fn check_session(&self, id: Uuid) -> Result<Option<Role>, Error> {
+    /// Whose session it is and the role of now, when it is live; one indexed read, and a write at most once a minute.
+    pub async fn check_session(&self, id: Uuid) -> Result<Option<(Uuid, Role)>, Error> {
         let now = runtime::clock::now();
         let mut db = self.pool.acquire().await?;
         let Some(found) = sessions::find(&mut db, id).await? else { return Ok(None) };
@@ -23,7 +23,7 @@ impl App {
         if now - found.state.last_used_at >= TOUCH {
             sessions::touch(&mut db, id, now).await?;
         }
-        Ok(Some(found.role))
+        Ok(Some((found.user_id, found.role)))
     }
 
     /// Ends the present session.

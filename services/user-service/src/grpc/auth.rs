@@ -117,10 +117,13 @@ impl AuthService for Api {
         let Ok(id) = Uuid::parse_str(&request.get_ref().session_id) else {
             return Ok(Response::new(CheckSessionResponse::default()));
         };
-        let role = self.app.check_session(id).await?;
+        let Some((owner, role)) = self.app.check_session(id).await? else {
+            return Ok(Response::new(CheckSessionResponse::default()));
+        };
         Ok(Response::new(CheckSessionResponse {
-            live: role.is_some(),
-            role: role.map(|role| role.to_string()).unwrap_or_default(),
+            live: true,
+            role: role.to_string(),
+            customer_id: owner.to_string(),
         }))
     }
 }
