@@ -12,6 +12,7 @@ use runtime::identity::Role;
 
 use crate::app::App;
 use crate::context::{CallingService, Ctx, SignedIn};
+use crate::inputs::Inputs;
 use crate::problem::Problem;
 use crate::rate_limit::Counted;
 
@@ -71,8 +72,10 @@ impl Access {
 /// Which counters a route takes from, besides the one of the account or address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// Health pages.
+    /// Is the gateway itself alive?
     Exempt,
+    /// Health pages that ask a service: a counter of their own.
+    Health,
     /// The account, or without a token the address.
     Usual,
     /// Routes of `/user/auth` that take a secret.
@@ -87,24 +90,29 @@ pub struct Guard {
     pub app: App,
     pub access: Access,
     pub limit: Limit,
+    pub inputs: Arc<Inputs>,
 }
 
 /// The layer of each route.
 pub async fn enforce(
     State(guard): State<Guard>,
     mut context: Ctx,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    guard.check(&mut context, request.headers()).await?;
-    request.extensions_mut().insert(context);
-    Ok(next.run(request).await)
+    let (mut parts, body) = request.into_parts();
+    guard.check(&mut context, &parts.headers).await?;
+    guard.inputs.check(&mut parts).await?;
+    parts.extensions.insert(context);
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 impl Guard {
     async fn check(&self, context: &mut Ctx, headers: &HeaderMap) -> Result<(), Problem> {
-        if self.limit == Limit::Exempt {
-            return Ok(());
+        match self.limit {
+            Limit::Exempt => return Ok(()),
+            Limit::Health => return self.app.limiter.take(&Counted::Health(context.client_ip)).await,
+            _ => {}
         }
         let token = bearer(headers);
         let user = token.and_then(|token| self.app.verifier.verify(token));
@@ -122,9 +130,12 @@ impl Guard {
             context.service = Some(service);
             return Ok(());
         }
-        let (Some(token), Some(user)) = (token, user) else { return Err(Problem::unauthenticated()) };
-        let role = self.app.sessions.role(context, user.session).await?;
-        let role = role.ok_or_else(Problem::unauthenticated)?;
+        let (Some(token), Some(user)) = (token, user) else { return Err(no_token(headers, token)) };
+        let session = self.app.sessions.live(context, user.session).await?;
+        // A token whose account is not its session's was not made by user-service, whoever signed it.
+        let session = session.filter(|session| session.owner.is_none_or(|owner| owner == user.id));
+        let role =
+            session.ok_or_else(|| Problem::unauthenticated("the session has ended: sign in again"))?.role;
         context.user = Some(SignedIn { id: user.id, session: user.session, role, token: Arc::from(token) });
         context.require(minimum)
     }
@@ -140,12 +151,12 @@ impl Guard {
     async fn count(&self, context: &Ctx, account: Option<uuid::Uuid>) -> Result<(), Problem> {
         let limiter = &self.app.limiter;
         match self.limit {
-            Limit::Exempt => return Ok(()),
+            Limit::Exempt | Limit::Health => return Ok(()),
             Limit::Webhook => return limiter.take(&Counted::Webhook(context.client_ip)).await,
             Limit::Auth => {
                 limiter.take(&Counted::AuthAddress(context.client_ip)).await?;
                 if let Some(account) = account {
-                    limiter.take(&Counted::AuthAccount(account.to_string())).await?;
+                    limiter.take(&Counted::AuthAccount(account.to_string(), context.client_ip)).await?;
                 }
             }
             Limit::Usual => {}
@@ -155,6 +166,15 @@ impl Guard {
             None => limiter.take(&Counted::Anonymous(context.client_ip)).await,
         }
     }
+}
+
+/// Why there is no user: each kind of mistake has its own way out.
+fn no_token(headers: &HeaderMap, token: Option<&str>) -> Problem {
+    Problem::unauthenticated(match (headers.contains_key(AUTHORIZATION), token) {
+        (false, _) => "no access token was sent: sign in and send `Authorization: Bearer <access token>`",
+        (true, None) => "the header Authorization must be `Bearer <access token>`",
+        (true, Some(_)) => "the access token is not valid or has expired: refresh it or sign in again",
+    })
 }
 
 /// The bearer token of a request.

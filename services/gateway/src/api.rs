@@ -1,6 +1,8 @@
 //! The one way to add a route: with its access, its limit and its place in the OpenAPI document (GTW-04, GTW-05). What is not added here is
 //! not reachable.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -10,6 +12,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use crate::access::{Access, Guard, Limit, enforce};
 use crate::app::{App, RouteInfo};
+use crate::inputs::{self, Inputs};
 use crate::openapi;
 use crate::problem::Problem;
 
@@ -59,7 +62,14 @@ impl Api {
             self.document["components"]["schemas"][name] = json!(schema);
         }
         for (path, item) in paths.paths {
-            self = self.insert(access, limit, &path, &json!(item), &handlers);
+            let mut item = json!(item);
+            for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
+                inputs::document(operation, &path);
+            }
+            // Payment providers add parameters of their own to the addresses that they call or send people to.
+            let lenient = limit == Limit::Webhook || path == "/billing/payment-status";
+            let inputs = item.as_object().filter(|_| !lenient).map(Inputs::of).unwrap_or_default();
+            self = self.insert((access, limit), &path, &item, &handlers, inputs);
         }
         self
     }
@@ -85,23 +95,24 @@ impl Api {
             _ => MethodFilter::GET,
         };
         let handlers = on(filter, || async { Problem::not_implemented() });
-        self.insert(access, limit, path, &json!({ method: operation }), &handlers)
+        self.insert((access, limit), path, &json!({ method: operation }), &handlers, Inputs::default())
     }
 
     /// A public GET route that documents itself: health, documents, pages.
     pub fn page(self, limit: Limit, path: &str, operation: &Value, handlers: &MethodRouter<App>) -> Self {
-        self.insert(Access::Public, limit, path, &json!({ "get": operation }), handlers)
+        let access = (Access::Public, limit);
+        self.insert(access, path, &json!({ "get": operation }), handlers, Inputs::default())
     }
 
     fn insert(
         mut self,
-        access: Access,
-        limit: Limit,
+        (access, limit): (Access, Limit),
         path: &str,
         item: &Value,
         handlers: &MethodRouter<App>,
+        inputs: Inputs,
     ) -> Self {
-        let guard = Guard { app: self.app.clone(), access, limit };
+        let guard = Guard { app: self.app.clone(), access, limit, inputs: Arc::new(inputs) };
         let guarded = handlers.clone().route_layer(from_fn_with_state(guard, enforce));
         for (spelling, is_alias) in spellings(path) {
             for (method, operation) in item.as_object().into_iter().flatten() {

@@ -1,5 +1,6 @@
 //! What the handlers share, and the assembly of routes and layers.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, State};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::serve::ListenerExt as _;
 use contracts::services::GATEWAY;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 use runtime::config::{Redis, require_strong};
 use runtime::grpc::Dialer;
+use runtime::http::Limits;
 use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
 use secrecy::ExposeSecret as _;
 use telemetry::metrics::Metrics;
@@ -24,12 +25,19 @@ use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::context::Ctx;
+use crate::inputs::one_of;
 use crate::layers::{bounds, headers, observe};
 use crate::network::Network;
 use crate::problem::Problem;
-use crate::rate_limit::Limiter;
+use crate::rate_limit::{Counted, Limiter};
 use crate::routes;
+use crate::routes::health::{HealthCache, health_cache};
 use crate::session::Sessions;
+use crate::streams::Streams;
+
+/// Longest time for the head of a request, and for an idle connection.
+const HEAD: Duration = Duration::from_secs(20);
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -51,6 +59,9 @@ pub struct Parts {
     pub(crate) public_url: String,
     pub(crate) frontend_url: String,
     pub(crate) stop: CancellationToken,
+    pub(crate) streams: Streams,
+    pub(crate) health: HealthCache,
+    pub(crate) max_connections: usize,
 }
 
 impl Deref for App {
@@ -97,13 +108,16 @@ impl App {
             clients,
             limiter: Limiter::try_new(redis, &config.limits)?,
             metrics: observe::HttpMetrics::new(metrics),
-            trusted_proxies: config.edge.trusted_proxies.clone(),
+            trusted_proxies: config.edge.trusted(config.common.environment)?,
             origins: config.edge.origins(),
             tls: config.edge.tls_enabled,
             docs: config.docs_enabled(),
             frontend_url: config.edge.frontend_url.clone(),
             public_url: format!("{scheme}://api.{}", config.edge.base_domain),
             stop,
+            streams: Streams::default(),
+            health: health_cache(),
+            max_connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
         })))
     }
 }
@@ -119,14 +133,17 @@ fn redis_address(settings: &Redis) -> anyhow::Result<ConnectionInfo> {
 
 /// All routes with all layers.
 pub fn router(app: &App) -> anyhow::Result<Router> {
-    let routes = routes::all(app)
+    let finished = routes::all(app);
+    let methods = methods(&finished.table);
+    let routes = finished
         .router
-        .fallback(|| async { Problem::not_found("path") })
-        .method_not_allowed_fallback(|| async {
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(async move |path: MatchedPath| {
+            let known = methods.get(path.as_str()).map(|known| one_of(known)).unwrap_or_default();
             Problem::new(
                 http::StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "the path has no such method",
+                format!("the path has no such method: use {known}"),
             )
         })
         .layer(DefaultBodyLimit::max(bounds::BODY))
@@ -137,6 +154,23 @@ pub fn router(app: &App) -> anyhow::Result<Router> {
         .with_state(app.clone());
     // The slash must go before the routes are looked at, so this layer stands around the router and not in it.
     Ok(Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(routes)))
+}
+
+/// The methods of each path.
+fn methods(table: &[RouteInfo]) -> Arc<HashMap<String, Vec<String>>> {
+    let mut methods: HashMap<String, Vec<String>> = HashMap::new();
+    for route in table {
+        methods.entry(route.path.clone()).or_default().push(route.method.clone());
+    }
+    Arc::new(methods)
+}
+
+/// Whoever tries paths out is counted like whoever uses them.
+async fn unknown_path(State(app): State<App>, context: Ctx) -> Problem {
+    match app.limiter.take(&Counted::Anonymous(context.client_ip)).await {
+        Ok(()) => Problem::not_found("path"),
+        Err(problem) => problem,
+    }
 }
 
 /// The route table, for tests and tools.
@@ -169,20 +203,14 @@ pub async fn serve_on(
 ) -> anyhow::Result<()> {
     let router = router(&app)?;
     tracing::info!(address = %listener.local_addr()?, "public API listening");
-    let listener = listener.tap_io(|stream| {
-        // Small answers must not wait for the acknowledgement of earlier ones.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error = %error, "no nodelay");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let limits = Limits { connections: app.max_connections, head: HEAD };
+    let server = runtime::http::serve(listener, router, limits, stop.clone());
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
-        ended = async { server.await } => ended.context("the HTTP server failed"),
+        ended = server => ended,
         () = late => {
             tracing::warn!("requests were open at the end of the drain");
             Ok(())

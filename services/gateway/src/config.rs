@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use contracts::services::GATEWAY;
-use runtime::config::{Common, Redis, ServiceIdentity, UserTokens};
+use runtime::config::{Common, Environment, Redis, ServiceIdentity, UserTokens};
 use secrecy::SecretString;
 
 use crate::network::Network;
 
 /// Networks whose `X-Forwarded-For` is believed: RFC 1918 and unique local addresses.
-const PRIVATE_RANGES: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7";
+const PRIVATE_RANGES: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
 /// The only public HTTP API of the platform.
 #[derive(Debug, Parser)]
@@ -89,6 +89,9 @@ pub struct Config {
     /// Port of /health, /health/ready and /metrics; never public
     #[arg(long, env = "ADMIN_PORT", default_value_t = 9080)]
     pub admin_port: u16,
+    /// Open connections of the public API at most; more wait
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
     /// Seconds that open requests have to end after SIGTERM, the grace included
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=25))]
     pub drain_seconds: u64,
@@ -169,8 +172,8 @@ pub struct Edge {
     /// Exact origins that browsers may call from, with commas between; default: the origin of FRONTEND_URL
     #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub cors_allowed_origins: Vec<String>,
-    /// Networks whose X-Forwarded-For is believed, with commas between
-    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', default_value = PRIVATE_RANGES)]
+    /// Networks whose X-Forwarded-For is believed, with commas between; default: the private ranges, none in production, where it must be set
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
     /// Serve /openapi.json and /{prefix}/docs; default: true, false in production
     #[arg(long, env = "DOCS_ENABLED")]
@@ -181,6 +184,20 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// Whose `X-Forwarded-For` is believed. In production an administrator must say it: behind a Service that translates addresses every peer
+    /// is private, and clients could choose the address that limits count.
+    pub fn trusted(&self, environment: Environment) -> anyhow::Result<Vec<Network>> {
+        if !self.trusted_proxies.is_empty() {
+            return Ok(self.trusted_proxies.clone());
+        }
+        anyhow::ensure!(
+            environment != Environment::Production,
+            "TRUSTED_PROXIES is missing: name the networks of the proxies in front, such as 10.42.0.0/16, or \
+             127.0.0.1/32 when there is none"
+        );
+        Ok(PRIVATE_RANGES.iter().filter_map(|range| range.parse().ok()).collect())
+    }
+
     /// Exact origins of CORS.
     pub fn origins(&self) -> Vec<String> {
         let given: Vec<String> = self
@@ -204,6 +221,24 @@ fn origin_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// GTW-10
+    #[test]
+    fn production_must_name_its_proxies() {
+        let edge = |networks: &[&str]| Edge {
+            base_domain: String::new(),
+            frontend_url: String::new(),
+            cors_allowed_origins: Vec::new(),
+            trusted_proxies: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            docs_enabled: None,
+            tls_enabled: false,
+        };
+        assert_eq!(edge(&[]).trusted(Environment::Development).unwrap().len(), 4);
+        assert!(
+            edge(&[]).trusted(Environment::Production).unwrap_err().to_string().contains("TRUSTED_PROXIES")
+        );
+        assert_eq!(edge(&["10.42.0.0/16"]).trusted(Environment::Production).unwrap().len(), 1);
+    }
 
     #[test]
     fn an_origin_has_no_path() {

@@ -59,7 +59,7 @@ impl Ctx {
 
     /// The signed-in user.
     pub fn user(&self) -> Result<&SignedIn, Problem> {
-        self.user.as_ref().ok_or_else(Problem::unauthenticated)
+        self.user.as_ref().ok_or_else(|| Problem::unauthenticated("sign in first"))
     }
 
     /// May the caller see what operators see?

@@ -5,10 +5,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use runtime::text::is_forbidden;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::dto::checks::{Checks, UNREADABLE};
 use crate::dto::paging::Page;
 use crate::problem::Problem;
 
@@ -95,27 +98,72 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde would take an array as the fields in their order.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|first| *first != b'{') {
-        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|_| malformed())?;
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
         return Err(Problem::field("body", "must be an object"));
     }
+    check_texts(bytes)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         refuse(&path, error.inner())
     })?;
-    reader.end().map_err(|_| malformed())?;
+    reader.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
 
-fn malformed() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", "the body is not valid JSON")
+/// Refuses characters that no text may have, in every text of the body (names of fields included).
+fn check_texts(bytes: &[u8]) -> Result<(), Problem> {
+    // Such a character is an escape, DEL, or the start of a longer one; nearly no body has any of them, and needs no second look.
+    let suspicious = |byte: &u8| matches!(byte, b'\\' | 0x7f | 0xc2 | 0xe2);
+    if !bytes.iter().any(suspicious) {
+        return Ok(());
+    }
+    // What is no JSON is told with its place by the reading that follows.
+    let Ok(body) = serde_json::from_slice::<Value>(bytes) else { return Ok(()) };
+    let mut checks = Checks::default();
+    collect(&body, "", &mut checks);
+    checks.done()
+}
+
+fn collect(value: &Value, path: &str, checks: &mut Checks) {
+    match value {
+        Value::String(text) => *checks = std::mem::take(checks).readable(path, text),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, &format!("{path}[{index}]"), checks);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let shown: String = name.chars().filter(|c| !is_forbidden(*c)).collect();
+                let path = if path.is_empty() { shown } else { format!("{path}.{shown}") };
+                *checks = std::mem::take(checks).readable(&path, name);
+                collect(field, &path, checks);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    let detail = if error.is_eof() && (error.line(), error.column()) <= (1, 0) {
+        "the body is empty: send a JSON object".to_owned()
+    } else if error.is_eof() {
+        "the body is not valid JSON: it ends too early".to_owned()
+    } else {
+        format!("the body is not valid JSON: see line {}, column {}", error.line(), error.column())
+    };
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
 }
 
 fn refuse(path: &str, error: &serde_json::Error) -> Problem {
-    if !error.is_data() {
-        return malformed();
-    }
     let text = error.to_string();
+    if !error.is_data() {
+        let field = if path == "." || path.is_empty() { "body" } else { path };
+        // Half of a pair of escapes (`\ud800`) is JSON, but no text.
+        let half = text.contains("surrogate") || text.contains("unexpected end of hex escape");
+        return if half { Problem::field(field, UNREADABLE) } else { malformed(error) };
+    }
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let quoted = || text.split('`').nth(1).unwrap_or_default();
     let parent = |name: &str| match path.rsplit_once('.') {
@@ -124,7 +172,7 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
         _ => format!("{path}.{name}"),
     };
     if text.starts_with("unknown field") {
-        return Problem::field(parent(quoted()), "is not a field of this request");
+        return Problem::field(parent(quoted()), unknown_field(text));
     }
     if text.starts_with("missing field") {
         return Problem::field(parent(quoted()), "is required");
@@ -139,7 +187,21 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
         let expected = if expected.starts_with("struct ") { "an object" } else { expected };
         return Problem::field(field, format!("must be {}", expected.replace('`', "")));
     }
-    Problem::field(field, text.to_owned())
+    // The parser of ids repeats characters of the text.
+    Problem::field(field, if text.starts_with("UUID") { "must be a UUID" } else { text })
+}
+
+/// What an unknown field is answered: the fields that there are, first of all one that looks like it.
+fn unknown_field(text: &str) -> String {
+    let mut names = text.split('`').skip(1).step_by(2);
+    let wrong = names.next().unwrap_or_default();
+    let known: Vec<&str> = names.collect();
+    if known.is_empty() {
+        return "is not a field of this request, which takes none".to_owned();
+    }
+    let close = known.iter().find(|name| name.contains(wrong) || wrong.contains(**name));
+    let close = close.filter(|_| wrong.len() > 2).map(|name| format!("; did you mean {name}?"));
+    format!("is not a field of this request, which takes {}{}", known.join(", "), close.unwrap_or_default())
 }
 
 /// A path id; text that is no id names nothing, so it is a 404 like any unknown id (INS-15).
@@ -168,7 +230,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
     }
 }
 
-/// The query, with typed reads. Unknown names are ignored.
+/// The query, with typed reads. Names that the route does not take are refused before ([`crate::inputs`]).
 #[derive(Debug)]
 pub struct Query {
     path: String,
@@ -319,6 +381,13 @@ mod tests {
             (r#"{"name":"a","inner":{"ok":"4111"}}"#, 422, "inner.ok"),
             (r#"{"name":"a""#, 400, "malformed_json"),
             (r#"{"name":"a"} x"#, 400, "malformed_json"),
+            (r#"{"name":"a", x}"#, 400, "line 1, column 14"),
+            (r#"{"name":"\u0000"}"#, 422, "name must not contain control"),
+            (r#"{"name":"a\u202eb"}"#, 422, "name must not contain control"),
+            ("{\"name\":\"a\u{7f}\"}", 422, "name must not contain control"),
+            (r#"{"name":"\ud800"}"#, 422, "name must not contain control"),
+            (r#"{"name":"\ud800x"}"#, 422, "name must not contain control"),
+            (r#"{"name":"a","nam":1}"#, 422, "did you mean name?"),
             ("", 400, "malformed_json"),
             ("[\"4111\", null]", 422, "must be an object"),
             ("x", 400, "malformed_json"),

@@ -141,8 +141,8 @@ impl Problem {
     }
 
     /// No or no good access token.
-    pub fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a valid access token is needed")
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
     /// The role is not enough.
@@ -171,7 +171,9 @@ impl Problem {
 
     /// Too many requests.
     pub fn rate_limited(after: Duration) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests").retry_after(after)
+        let seconds = (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1);
+        let detail = format!("too many requests: try again in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(after)
     }
 
     /// Our own fault; log its cause before.
@@ -182,6 +184,12 @@ impl Problem {
     /// Says when to try again.
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Another text for people.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
         self
     }
 

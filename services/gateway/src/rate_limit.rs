@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// After a failure Redis is left alone for this time, so that its absence costs no patience at each request.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// What all addresses together may ask for one account, in what one of them may.
+const ANYWHERE: u32 = 20;
+
 /// How many requests pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rate {
@@ -53,8 +56,13 @@ pub enum Counted {
     Anonymous(Option<IpAddr>),
     /// An address at `/user/auth`.
     AuthAddress(Option<IpAddr>),
-    /// An account at `/user/auth`: the e-mail of the body, or the id of the user.
-    AuthAccount(String),
+    /// An account at `/user/auth` (the e-mail of the body, or the id of the user), from one address: a stranger elsewhere must not be able to
+    /// use up what its owner has.
+    AuthAccount(String, Option<IpAddr>),
+    /// The same account from all addresses together, with a far higher ceiling.
+    AuthAccountAnywhere(String),
+    /// An address that asks health pages.
+    Health(Option<IpAddr>),
     /// A payment provider's address.
     Webhook(Option<IpAddr>),
 }
@@ -101,7 +109,12 @@ impl Limiter {
         match self.ask(counted).await {
             Ok(wait) if wait.is_zero() => Ok(()),
             Ok(wait) => Err(Problem::rate_limited(wait)),
-            Err(Away) if matches!(counted, Counted::AuthAddress(_) | Counted::AuthAccount(_)) => {
+            Err(Away)
+                if matches!(
+                    counted,
+                    Counted::AuthAddress(_) | Counted::AuthAccount(..) | Counted::AuthAccountAnywhere(_)
+                ) =>
+            {
                 Err(Problem::unavailable("signing in is not possible now"))
             }
             Err(Away) => Ok(()),
@@ -135,7 +148,13 @@ impl Limiter {
                 Rate { per_minute: self.limits.rate_limit_per_minute, burst: self.limits.rate_limit_burst }
             }
             Counted::Anonymous(_) => even(self.limits.rate_limit_anonymous_per_minute),
-            Counted::AuthAddress(_) | Counted::AuthAccount(_) => even(self.limits.rate_limit_auth_per_minute),
+            Counted::Health(_) => even(self.limits.rate_limit_per_minute),
+            Counted::AuthAddress(_) | Counted::AuthAccount(..) => {
+                even(self.limits.rate_limit_auth_per_minute)
+            }
+            Counted::AuthAccountAnywhere(_) => {
+                even(self.limits.rate_limit_auth_per_minute.saturating_mul(ANYWHERE))
+            }
             Counted::Webhook(_) => even(self.limits.rate_limit_webhook_per_minute),
         }
     }
@@ -146,7 +165,11 @@ impl Limiter {
             Counted::Service(name) => ("service", name.to_string()),
             Counted::Anonymous(ip) => ("address", network_of(*ip)),
             Counted::AuthAddress(ip) => ("auth-address", network_of(*ip)),
-            Counted::AuthAccount(name) => ("auth-account", hashed(name)),
+            Counted::AuthAccount(name, ip) => {
+                ("auth-account", format!("{}:{}", hashed(name), network_of(*ip)))
+            }
+            Counted::AuthAccountAnywhere(name) => ("auth-account-anywhere", hashed(name)),
+            Counted::Health(ip) => ("health", network_of(*ip)),
             Counted::Webhook(ip) => ("webhook", network_of(*ip)),
         };
         format!("{}:{class}:{id}", self.limits.rate_limit_key_prefix)

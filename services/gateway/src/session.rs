@@ -20,7 +20,16 @@ const KEPT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Sessions {
     client: AuthServiceClient<Authenticated>,
-    known: Cache<Uuid, Option<Role>>,
+    known: Cache<Uuid, Option<Live>>,
+}
+
+/// A session that lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Live {
+    /// Whose; unknown while a user-service of a former release answers.
+    pub owner: Option<Uuid>,
+    /// The role now.
+    pub role: Role,
 }
 
 impl Sessions {
@@ -29,15 +38,17 @@ impl Sessions {
         Self { client, known: Cache::builder().max_capacity(100_000).time_to_live(KEPT).build() }
     }
 
-    /// The role of a live session; `None` for one that is over. A user-service that does not answer is 503, never a yes.
-    pub async fn role(&self, context: &Ctx, session: Uuid) -> Result<Option<Role>, Problem> {
+    /// A live session; `None` for one that is over. A user-service that does not answer is 503, never a yes.
+    pub async fn live(&self, context: &Ctx, session: Uuid) -> Result<Option<Live>, Problem> {
         let check = async {
             let request = context.request(CheckSessionRequest { session_id: session.to_string() });
             match self.client.clone().check_session(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();
                     // A role that we do not know is no role.
-                    Ok(answer.role.parse().ok().filter(|_| answer.live))
+                    let role = answer.role.parse().ok().filter(|_| answer.live);
+                    let owner = answer.customer_id.parse().ok();
+                    Ok(role.map(|role| Live { owner, role }))
                 }
                 Err(status) if status.code() == Code::NotFound => Ok(None),
                 Err(status) => Err(status),

@@ -2,7 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use runtime::text::is_forbidden;
+
 use crate::problem::{FieldError, Problem};
+
+/// What is said of a text that [`Checks::readable`] refuses.
+pub const UNREADABLE: &str =
+    "must not contain control characters or ones that turn the direction of the text";
 
 /// Bad fields so far.
 #[derive(Debug, Default)]
@@ -34,6 +40,11 @@ impl Checks {
             Some(value) => self.text(field, value, length),
             None => self,
         }
+    }
+
+    /// A text without characters that no text may have ([`is_forbidden`]).
+    pub fn readable(self, field: &str, value: &str) -> Self {
+        self.that(!value.chars().any(is_forbidden), field, UNREADABLE)
     }
 
     /// Refuses when a rule was broken.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, StatusCode, Version};
 
 use crate::extract::too_large;
 use crate::problem::Problem;
@@ -27,6 +27,11 @@ pub async fn bound(request: Request, next: Next) -> Response {
             "the request headers are too large",
         );
         return problem.into_response();
+    }
+    // RFC 9112, 3.2: exactly one Host, else somebody in front may have read another request than we do.
+    if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+        let detail = "an HTTP/1.1 request needs exactly one header Host";
+        return Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail).into_response();
     }
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: usize| length > BODY) {

@@ -1,6 +1,6 @@
 //! Health pages (GTW-02): the gateway's own, and one for each service by `grpc.health.v1` with 2 s.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +10,7 @@ use contracts::billing::v1::GetProviderHealthRequest;
 use contracts::database::v1::GetClusterContactRequest;
 use contracts::services::GATEWAY;
 use http::StatusCode;
+use moka::future::Cache;
 use serde_json::{Value, json};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -22,31 +23,41 @@ use crate::context::Ctx;
 use crate::dto::scalars;
 use crate::openapi::operation_id;
 
+/// How long a page's answer is told again.
+const FRESH: Duration = Duration::from_secs(2);
 /// The worker reports each 30 s or so; older than this, it is gone (DBS-14).
 const CONTACT_SECONDS: i64 = 120;
 
 /// Adds the routes.
 pub fn add(mut api: Api) -> Api {
     let alive = json!({"status": "healthy", "service": "gateway", "version": "0.1.0", "time": "2026-11-23T04:00:00Z"});
-    api = page(api, "/health", "Is the gateway alive?", &alive, &get(own));
+    api = page(api, Limit::Exempt, "/health", "Is the gateway alive?", &alive, &get(own));
     for part in Part::ALL {
         let example = json!({"status": "healthy", "service": part.service(), "version": "0.1.0", "time": "2026-11-23T04:00:00Z"});
         let handler = get(move |State(app): State<App>, context: Ctx| async move {
-            service(&app, &context, part).await
+            cached(&app, part.prefix().to_owned(), service(&app, &context, part)).await
         });
         let summary = format!("Does {} answer?", part.service());
-        api = page(api, &format!("/{}/health", part.prefix()), &summary, &example, &handler);
+        api = page(api, Limit::Health, &format!("/{}/health", part.prefix()), &summary, &example, &handler);
         let example =
             json!({"status": "healthy", "service": part.service(), "database": "connected", "latency_ms": 3});
         let handler = get(move |State(app): State<App>, context: Ctx| async move {
-            database(&app, &context, part).await
+            cached(&app, format!("{}/database", part.prefix()), database(&app, &context, part)).await
         });
         let summary = format!("Does the database of {} answer?", part.service());
-        api = page(api, &format!("/{}/health/database", part.prefix()), &summary, &example, &handler);
+        api = page(
+            api,
+            Limit::Health,
+            &format!("/{}/health/database", part.prefix()),
+            &summary,
+            &example,
+            &handler,
+        );
     }
     let cluster = json!({"status": "healthy", "kubernetes": "connected", "last_contact": "2026-11-23T04:00:00Z", "source": "instance-worker"});
     api = page(
         api,
+        Limit::Health,
         "/database/health/kubernetes",
         "When was Kubernetes last reached?",
         &cluster,
@@ -54,6 +65,7 @@ pub fn add(mut api: Api) -> Api {
     );
     api = page(
         api,
+        Limit::Health,
         "/database/health/docker",
         "The old name of `/database/health/kubernetes`.",
         &cluster,
@@ -62,6 +74,7 @@ pub fn add(mut api: Api) -> Api {
     let provider = json!({"status": "healthy", "provider": "ledger"});
     page(
         api,
+        Limit::Health,
         "/billing/health/provider",
         "Does the billing provider answer?",
         &provider,
@@ -71,6 +84,7 @@ pub fn add(mut api: Api) -> Api {
 
 fn page(
     api: Api,
+    limit: Limit,
     path: &str,
     summary: &str,
     example: &Value,
@@ -89,7 +103,21 @@ fn page(
             "503": {"description": "unhealthy", "content": {"application/json": {"schema": {"type": "object"}, "example": ill}}},
         },
     });
-    api.page(Limit::Exempt, path, &operation, handler)
+    api.page(limit, path, &operation, handler)
+}
+
+/// What the pages said last. However often they are asked for, what is behind them is asked once in this time.
+pub type HealthCache = Cache<String, (StatusCode, Value)>;
+
+/// For [`HealthCache`].
+pub fn health_cache() -> HealthCache {
+    Cache::builder().max_capacity(64).time_to_live(FRESH).build()
+}
+
+/// The page from the cache, or else from what it is made of.
+async fn cached(app: &App, name: String, look: impl Future<Output = (StatusCode, Value)>) -> Response {
+    let (status, body) = app.health.get_with(name, look).await;
+    (status, Json(body)).into_response()
 }
 
 async fn own() -> Response {
@@ -100,8 +128,8 @@ fn healthy(service: &str) -> Value {
     json!({"status": "healthy", "service": service, "version": env!("CARGO_PKG_VERSION"), "time": scalars::now()})
 }
 
-fn unhealthy(body: &Value) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+fn unhealthy(body: Value) -> (StatusCode, Value) {
+    (StatusCode::SERVICE_UNAVAILABLE, body)
 }
 
 /// Does the check of this name pass?
@@ -117,34 +145,34 @@ async fn serving(app: &App, context: &Ctx, part: Part, check: &str) -> bool {
     }
 }
 
-async fn service(app: &App, context: &Ctx, part: Part) -> Response {
+async fn service(app: &App, context: &Ctx, part: Part) -> (StatusCode, Value) {
     if serving(app, context, part, "").await {
-        return Json(healthy(part.service())).into_response();
+        return (StatusCode::OK, healthy(part.service()));
     }
-    unhealthy(&json!({
+    unhealthy(json!({
         "status": "unhealthy", "service": part.service(), "version": env!("CARGO_PKG_VERSION"), "time": scalars::now(),
     }))
 }
 
-async fn database(app: &App, context: &Ctx, part: Part) -> Response {
+async fn database(app: &App, context: &Ctx, part: Part) -> (StatusCode, Value) {
     let start = Instant::now();
     if serving(app, context, part, "database").await {
         let latency = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let body = json!({"status": "healthy", "service": part.service(), "database": "connected", "latency_ms": latency});
-        return Json(body).into_response();
+        return (StatusCode::OK, body);
     }
-    unhealthy(&json!({"status": "unhealthy", "service": part.service(), "database": "disconnected"}))
+    unhealthy(json!({"status": "unhealthy", "service": part.service(), "database": "disconnected"}))
 }
 
 async fn kubernetes(State(app): State<App>, context: Ctx) -> Response {
-    cluster(&app, &context, &json!({})).await
+    cached(&app, "kubernetes".to_owned(), cluster(&app, &context, json!({}))).await
 }
 
 async fn docker(State(app): State<App>, context: Ctx) -> Response {
-    cluster(&app, &context, &json!({"deprecated": true})).await
+    cached(&app, "docker".to_owned(), cluster(&app, &context, json!({"deprecated": true}))).await
 }
 
-async fn cluster(app: &App, context: &Ctx, more: &Value) -> Response {
+async fn cluster(app: &App, context: &Ctx, more: Value) -> (StatusCode, Value) {
     let request = context.request(GetClusterContactRequest {});
     let contact = match app.clients.databases_health.clone().get_cluster_contact(request).await {
         Ok(answer) => answer.into_inner(),
@@ -165,23 +193,27 @@ async fn cluster(app: &App, context: &Ctx, more: &Value) -> Response {
     for (name, value) in more.as_object().into_iter().flatten() {
         body[name] = value.clone();
     }
-    if connected { Json(body).into_response() } else { unhealthy(&body) }
+    if connected { (StatusCode::OK, body) } else { unhealthy(body) }
 }
 
 async fn billing_provider(State(app): State<App>, context: Ctx) -> Response {
+    cached(&app, "provider".to_owned(), provider(&app, &context)).await
+}
+
+async fn provider(app: &App, context: &Ctx) -> (StatusCode, Value) {
     let request = context.request(GetProviderHealthRequest {});
     match app.clients.billing_health.clone().get_provider_health(request).await {
         Ok(answer) => {
             let answer = answer.into_inner();
             if answer.healthy {
-                Json(json!({"status": "healthy", "provider": answer.provider})).into_response()
+                (StatusCode::OK, json!({"status": "healthy", "provider": answer.provider}))
             } else {
-                unhealthy(&json!({"status": "unhealthy", "provider": answer.provider}))
+                unhealthy(json!({"status": "unhealthy", "provider": answer.provider}))
             }
         }
         Err(status) => {
             tracing::warn!(code = ?status.code(), error = status.message(), "no provider health");
-            unhealthy(&json!({"status": "unhealthy", "provider": null}))
+            unhealthy(json!({"status": "unhealthy", "provider": null}))
         }
     }
 }

@@ -3,7 +3,7 @@
 mod billing;
 mod database;
 mod docs;
-mod health;
+pub mod health;
 mod instance;
 mod notification;
 mod pages;

@@ -117,3 +117,28 @@ async fn an_open_request_ends_after_the_stop() {
     assert_eq!(open.await.unwrap().status, 200);
     assert!(world.server.await.unwrap().is_ok());
 }
+
+/// GTW-11: a request without exactly one Host, and a head that does not end, are no requests.
+#[tokio::test]
+async fn a_head_must_be_whole_and_name_one_host() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::start().await;
+    let address = world.url.trim_start_matches("http://").to_owned();
+    let ask = async |head: &str| {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let close = "Connection: close\r\n\r\n";
+    let good = ask(&format!("GET /health HTTP/1.1\r\nHost: a\r\n{close}")).await;
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    for hosts in ["", "Host: a\r\nHost: b\r\n"] {
+        let refused = ask(&format!("GET /health HTTP/1.1\r\n{hosts}{close}")).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    }
+    // A client of 1.0 names none.
+    let old = ask("GET /health HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}

@@ -39,7 +39,7 @@ impl Fake {
         self.on("saasodoo.user.v1.AuthService/CheckSession", move |request: CheckSessionRequest| {
             let role = this.lock().sessions.get(&request.session_id).copied();
             let word = role.map(|role| role.to_string()).unwrap_or_default();
-            Ok(CheckSessionResponse { live: role.is_some(), role: word })
+            Ok(CheckSessionResponse { live: role.is_some(), role: word, ..CheckSessionResponse::default() })
         });
         self.on("grpc.health.v1.Health/Check", |_: HealthCheckRequest| Ok(HealthCheckResponse { status: 1 }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

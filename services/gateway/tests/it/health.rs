@@ -57,8 +57,8 @@ async fn the_database_page_asks_for_the_database() {
 /// DBS-14: no token; 503 when the last contact is older than 120 s.
 #[tokio::test]
 async fn an_old_contact_with_the_cluster_is_none() {
-    let world = World::start().await;
     for (age, status) in [(0, 200), (100, 200), (130, 503)] {
+        let world = World::start().await;
         world.fake.on(
             "saasodoo.database.v1.DatabaseAdminService/GetClusterContact",
             move |_: GetClusterContactRequest| {
@@ -76,8 +76,8 @@ async fn an_old_contact_with_the_cluster_is_none() {
 /// BIL-38
 #[tokio::test]
 async fn a_sick_provider_is_told() {
-    let world = World::start().await;
     for (healthy, status) in [(true, 200), (false, 503)] {
+        let world = World::start().await;
         world.fake.on(
             "saasodoo.billing.v1.BillingService/GetProviderHealth",
             move |_: GetProviderHealthRequest| {
@@ -87,4 +87,24 @@ async fn a_sick_provider_is_told() {
         let answer = send(world.request("GET", "/billing/health/provider")).await;
         assert_eq!((answer.status, &answer.json()["provider"]), (status, &"ledger".into()));
     }
+}
+
+/// GTW-08: however often a page is asked for, the service behind it is asked once in a while, and there is a limit.
+#[tokio::test]
+async fn health_pages_cost_the_services_nothing() {
+    let world = World::start_with(|config| config.limits.rate_limit_per_minute = 10).await;
+    let start = std::time::Instant::now();
+    let mut told = 0;
+    let refused = loop {
+        let answer = send(world.request("GET", "/user/health/database")).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        told += 1;
+        assert!(told < 500, "there is no limit");
+    };
+    assert_eq!(refused.problem(), (429, "rate_limited".into()));
+    let calls = world.fake.calls::<HealthCheckRequest>("grpc.health.v1.Health/Check").len();
+    let periods = usize::try_from(start.elapsed().as_secs()).unwrap() / 2 + 1;
+    assert!(calls <= periods + 1, "{calls} in {periods}");
 }

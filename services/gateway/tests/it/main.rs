@@ -8,6 +8,7 @@ mod documents;
 mod edge;
 mod fake;
 mod health;
+mod inputs;
 mod instances;
 mod limits;
 mod operators;

@@ -122,3 +122,34 @@ async fn a_client_that_has_seen_everything_waits_on_an_open_stream() {
     read_until(&mut response, "id: 8").await;
     assert!(response.chunk().await.unwrap().is_none());
 }
+
+/// GTW-11, USR-11: an account has so many streams at once; each ends soon after its session.
+#[tokio::test]
+async fn streams_are_bounded_and_end_with_their_session() {
+    let world = World::start().await;
+    let user = Uuid::now_v7();
+    let (token, other) = (world.token_of(user, Role::Customer), world.token_of(user, Role::Customer));
+    world.fake.on_stream(WATCH, |_: WatchOperationRequest| {
+        Ok(stream::iter([change(1, "running")]).chain(stream::pending()).boxed())
+    });
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let mut response = world.request("GET", &path()).bearer_auth(&token).send().await.unwrap();
+        read_until(&mut response, "id: 1").await;
+        open.push(response);
+    }
+    let refused = send(world.request("GET", &path()).bearer_auth(&other)).await;
+    assert_eq!(refused.problem(), (429, "rate_limited".into()));
+    let foreign = world.token(Role::Customer);
+    let response = world.request("GET", &path()).bearer_auth(&foreign).send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+
+    world.fake.sign_out(&crate::world::session_of(&token));
+
+    for mut response in open {
+        let end = tokio::time::timeout(Duration::from_secs(8), response.chunk()).await.unwrap().unwrap();
+        assert!(end.is_none());
+    }
+    let again = world.request("GET", &path()).bearer_auth(&other).send().await.unwrap();
+    assert_eq!(again.status().as_u16(), 200);
+}

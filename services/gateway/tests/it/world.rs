@@ -115,6 +115,7 @@ pub fn config(keys: &Keyring, services: &str) -> Config {
         },
         http_port: 0,
         admin_port: 0,
+        max_connections: 1000,
         drain_seconds: 20,
         drain_grace_seconds: 0,
     }

@@ -22,6 +22,7 @@ use crate::dto::{Nothing, wire};
 use crate::extract::{Id, Ids, OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::streams::bounded;
 
 /// A comment line goes out so often, so that no proxy takes the silence for an end (GTW-11).
 const COMMENT: Duration = Duration::from_secs(15);
@@ -100,6 +101,8 @@ pub async fn watch_operation(
     Ids(id, operation): Ids,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // A service has no account and no session; all of them together count as one.
+    let place = app.streams.enter(context.user.as_ref().map_or(uuid::Uuid::nil(), |user| user.id))?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let mut request = context.request(pb::WatchOperationRequest {
         instance_id: wire(id),
@@ -113,7 +116,7 @@ pub async fn watch_operation(
     if let Ok(Some(Err(status))) = first {
         return Err(Problem::from(status.clone()));
     }
-    let events = events(changes).take_until(app.stop.clone().cancelled_owned());
+    let events = bounded(&app, &context, place, events(changes));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT)).into_response())
 }
 

@@ -20,8 +20,9 @@ use crate::problem::Problem;
 use crate::rate_limit::Counted;
 use crate::routes::{answer, present};
 
-async fn count_account(app: &App, email: &str) -> Result<(), Problem> {
-    app.limiter.take(&Counted::AuthAccount(email.to_owned())).await
+async fn count_account(app: &App, context: &Ctx, email: &str) -> Result<(), Problem> {
+    app.limiter.take(&Counted::AuthAccount(email.to_owned(), context.client_ip)).await?;
+    app.limiter.take(&Counted::AuthAccountAnywhere(email.to_owned())).await
 }
 
 /// Open an account. The answer is the same for a known address.
@@ -31,7 +32,7 @@ pub async fn register(
     context: Ctx,
     Body(body): Body<Register>,
 ) -> Result<Response, Problem> {
-    count_account(&app, &body.email).await?;
+    count_account(&app, &context, &body.email).await?;
     let request = context.request(body.checked()?);
     let customer = app.clients.auth.clone().register(request).await?.into_inner();
     let body = Registered {
@@ -60,7 +61,7 @@ pub async fn login(
     headers: HeaderMap,
     Body(body): Body<Login>,
 ) -> Result<Json<LoggedIn>, Problem> {
-    count_account(&app, &body.email).await?;
+    count_account(&app, &context, &body.email).await?;
     Checks::default()
         .text("email", &body.email, 1..=254)
         .that((1..=128).contains(&body.password.chars().count()), "password", "must have 1 to 128 characters")
@@ -122,7 +123,7 @@ pub async fn resend_verification(
     context: Ctx,
     Body(body): Body<Address>,
 ) -> Result<Json<Done>, Problem> {
-    count_account(&app, &body.email).await?;
+    count_account(&app, &context, &body.email).await?;
     Checks::default().text("email", &body.email, 1..=254).done()?;
     let request = context.request(pb::ResendVerificationRequest { email: body.email });
     app.clients.auth.clone().resend_verification(request).await?;
@@ -136,7 +137,7 @@ pub async fn request_password_reset(
     context: Ctx,
     Body(body): Body<Address>,
 ) -> Result<Json<Done>, Problem> {
-    count_account(&app, &body.email).await?;
+    count_account(&app, &context, &body.email).await?;
     Checks::default().text("email", &body.email, 1..=254).done()?;
     let request = context.request(pb::RequestPasswordResetRequest { email: body.email });
     app.clients.auth.clone().request_password_reset(request).await?;
