@@ -16,6 +16,7 @@ mod entitlement;
 pub mod findings;
 pub mod hear;
 pub mod inbox;
+pub mod instances;
 mod invoice_pdf;
 pub mod overview;
 pub mod pay;
@@ -35,11 +36,13 @@ pub mod taxes;
 pub mod told;
 mod trial;
 
+use runtime::database::repeat_conflicts;
 use sqlx::{PgConnection, PgPool};
 use time::{Duration, OffsetDateTime};
 
 use crate::domain::ladder::LadderRules;
 use crate::domain::subscription::ProvisionPolicy;
+use crate::error::Error;
 use crate::failpoint::FailPoint;
 use crate::gateway::Gateways;
 use crate::metrics::BillingMetrics;
@@ -71,6 +74,10 @@ pub struct Desk {
     pub policy: ProvisionPolicy,
     /// How long an order may wait for its instance.
     pub confirm_within: Duration,
+    /// How long a create may fail before its order is taken back, in real time.
+    pub give_up_after: Duration,
+    /// How long after its order an instance may end without owing its first invoice.
+    pub cooling_off: Duration,
     /// How long an order may wait for its first payment.
     pub pay_within: Duration,
     /// Length of the trial of the default plan, for display.
@@ -87,6 +94,14 @@ pub struct Desk {
     pub metrics: BillingMetrics,
     /// Where a test lets the process die.
     pub fail: FailPoint,
+}
+
+/// Repeats a use case whose transaction lost against another one: nothing of it was done.
+pub async fn repeat<T, Fut>(attempt: impl FnMut() -> Fut) -> Result<T, Error>
+where
+    Fut: Future<Output = Result<T, Error>>,
+{
+    repeat_conflicts(attempt, Error::is_lost_race).await
 }
 
 impl Desk {

@@ -180,7 +180,7 @@ impl Invoicing {
         if seller.name.is_empty() {
             bail!("INVOICE_SELLER_NAME is empty");
         }
-        Ok(Stationery { seller, fonts: Fonts::try_new(more)? })
+        Ok(Stationery::new(seller, Fonts::try_new(more)?))
     }
 }
 
@@ -276,6 +276,12 @@ pub struct Orders {
     /// Days that an unpaid order waits for its payment (policy on_payment)
     #[arg(long, env = "ORDER_PAYMENT_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub order_payment_days: u32,
+    /// Hours that a create may fail before its order is taken back; until then it can be repeated
+    #[arg(long, env = "GIVE_UP_AFTER_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
+    pub give_up_after_hours: u32,
+    /// Hours after an order in which its instance may be terminated without owing the unpaid first invoice; 0: none
+    #[arg(long, env = "COOLING_OFF_HOURS", default_value_t = 24)]
+    pub cooling_off_hours: u32,
     /// Seconds between two looks for unfinished orders
     #[arg(long, env = "ORDER_SWEEP_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     pub order_sweep_seconds: u32,
@@ -431,7 +437,7 @@ mod tests {
         ];
         match Cli::try_parse_from(least.iter().chain(more)).unwrap().command {
             Command::Serve(config) => *config,
-            Command::Migrate(_) => panic!("serve was asked for"),
+            Command::Migrate(_) | Command::Redrive(_) => panic!("serve was asked for"),
         }
     }
 

@@ -3,11 +3,11 @@
 use contracts::events::{CustomerFact, InstanceFact, topics};
 use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use crate::app::{self, Desk, end_subscription, undelete};
+use crate::app::Desk;
+use crate::app::instances::goes_on;
 use crate::error::Error;
-use crate::store::{customers, orders};
+use crate::store::{checks, customers, orders};
 
 /// Facts that billing acts on.
 pub const TOPICS: &[&str] = &[
@@ -35,9 +35,8 @@ impl Handler for Facts {
         match message.topic.as_str() {
             topics::CUSTOMER_REGISTERED => {
                 let fact: CustomerFact = message.payload()?;
-                // Only saves the first order a look-up; without it the order asks.
-                let hash = self.desk.peers.email_hash(fact.customer_id).await.ok();
-                customers::open(connection, fact.customer_id, hash).await?;
+                // Who it is the first order asks: nothing is asked of others while a connection is held.
+                customers::open(connection, fact.customer_id, None).await?;
             }
             topics::CUSTOMER_CLOSED => {
                 let fact: CustomerFact = message.payload()?;
@@ -47,29 +46,16 @@ impl Handler for Facts {
                 let fact: InstanceFact = message.payload()?;
                 orders::confirm(connection, fact.instance_id, now).await?;
             }
-            topics::INSTANCE_PROVISIONING_FAILED => {
-                let fact: InstanceFact = message.payload()?;
-                self.take_back(connection, fact.instance_id, now)
-                    .await
-                    .map_err(|error| Failure::Retry(error.into()))?;
-            }
-            topics::INSTANCE_TERMINATED => {
-                let fact: InstanceFact = message.payload()?;
-                if let Some(subscription) = subscription(&fact)
-                    && !self.is_back(subscription).await
-                {
-                    end_subscription(connection, &self.desk, subscription, "terminated", now)
-                        .await
-                        .map_err(|error| Failure::Retry(error.into()))?;
-                }
+            topics::INSTANCE_PROVISIONING_FAILED | topics::INSTANCE_TERMINATED => {
+                self.look_at(connection, &message.payload()?).await?;
             }
             topics::INSTANCE_UNDELETED => {
                 let fact: InstanceFact = message.payload()?;
-                if let Some(subscription) = subscription(&fact) {
-                    undelete(connection, subscription, now)
-                        .await
-                        .map_err(|error| Failure::Retry(error.into()))?;
+                orders::confirm(&mut *connection, fact.instance_id, now).await?;
+                if let Some(subscription) = fact.subscription_id {
+                    goes_on(connection, subscription, now).await.map_err(failure)?;
                 }
+                self.look_at(connection, &fact).await?;
             }
             other => tracing::debug!(topic = other, "nothing to do for billing"),
         }
@@ -77,38 +63,18 @@ impl Handler for Facts {
     }
 }
 
-fn subscription(fact: &InstanceFact) -> Option<Uuid> {
-    if fact.subscription_id.is_none() {
-        tracing::warn!(instance.id = %fact.instance_id, "an instance without a subscription");
-    }
-    fact.subscription_id
+fn failure(error: Error) -> Failure {
+    Failure::Retry(error.into())
 }
 
 impl Facts {
-    /// Did the instance come back since the fact of its end was sent? A fact is a hint; where nobody can say, it is believed.
-    async fn is_back(&self, subscription: Uuid) -> bool {
-        match self.desk.peers.instance_lives(subscription).await {
-            Ok(lives) => {
-                if lives {
-                    tracing::info!(subscription.id = %subscription, "the instance ended and is back already");
-                }
-                lives
-            }
-            Err(status) => {
-                tracing::warn!(code = ?status.code(), "nobody says whether an ended instance is back");
-                false
-            }
+    /// A fact is a hint, and may come late: what follows is decided on the state that instance-service tells when it is asked.
+    async fn look_at(&self, connection: &mut PgConnection, fact: &InstanceFact) -> Result<(), Failure> {
+        let now = runtime::clock::now();
+        match fact.subscription_id {
+            Some(subscription) => checks::request(connection, subscription, now).await?,
+            None => checks::request_of_instance(connection, fact.instance_id, now).await?,
         }
-    }
-
-    /// Provisioning ended without an instance: nothing is charged, and a trial is given back.
-    async fn take_back(
-        &self,
-        connection: &mut PgConnection,
-        instance: Uuid,
-        now: time::OffsetDateTime,
-    ) -> Result<(), Error> {
-        let Some(order) = orders::find_live(&mut *connection, instance).await? else { return Ok(()) };
-        app::take_back(connection, &self.desk, &order, "provisioning_failed", now).await
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::database::{Fault, fault};
 use runtime::grpc::Refusal;
 use tonic::{Code, Status};
 
@@ -30,6 +31,9 @@ pub enum Error {
     /// It could not be found out whether a trial may be given; nothing was bought instead (BIL-10).
     #[error("the trial cannot be checked now")]
     TrialUnchecked,
+    /// A trial was asked for that cannot be given; nothing was bought instead. The reason of the trial rule.
+    #[error("{}", trial_text(.0))]
+    TrialNotAvailable(&'static str),
     /// The order is past the point where it could be taken back.
     #[error("the order has its instance already")]
     Confirmed,
@@ -59,6 +63,18 @@ pub enum Error {
     /// Another service did not answer.
     #[error("{0} does not answer")]
     PeerAway(&'static str),
+    /// The own database cannot be used now.
+    #[error("billing does not work for the moment, try again shortly")]
+    DatabaseAway,
+    /// The transaction lost against another one; all of it can be repeated.
+    #[error("the same thing was changed at the same time, try again")]
+    Lost,
+    /// A text that the database cannot hold.
+    #[error("a text has characters that cannot be stored, such as U+0000")]
+    BadText,
+    /// More is being printed than fits.
+    #[error("invoices are being printed, try again shortly")]
+    Busy,
     /// Anything else.
     #[error("internal error")]
     Internal(#[from] anyhow::Error),
@@ -66,23 +82,54 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Internal(error.into())
+        match fault(&error) {
+            Fault::Away => {
+                tracing::warn!(error = %error, "the database cannot be used now");
+                Self::DatabaseAway
+            }
+            Fault::Conflict => Self::Lost,
+            Fault::RefusedText => Self::BadText,
+            Fault::Other => Self::Internal(error.into()),
+        }
+    }
+}
+
+/// Why there is no trial, for the customer.
+fn trial_text(reason: &str) -> &'static str {
+    match reason {
+        "already_used" => "the free trial of this account was used already: order without a trial",
+        "has_paid_subscription" => {
+            "an account with a paid subscription gets no free trial: order without a trial"
+        }
+        "no_trial_on_plan" => "this plan has no free trial: choose another plan, or order without a trial",
+        _ => "a free trial cannot be given now: order without a trial, or try again later",
     }
 }
 
 impl Error {
+    /// Can all of it be repeated at once?
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self, Self::Lost)
+    }
+
     /// Reason word of the API.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::PlanUnavailable(_) => "plan_unavailable",
             Self::NotFound(_) => "not_found",
-            Self::Field { .. } | Self::Money(_) => "validation_failed",
+            Self::Field { .. } | Self::Money(_) | Self::BadText => "validation_failed",
             Self::ProviderUnavailable => "provider_unavailable",
-            Self::TrialUnchecked | Self::PeerAway(_) | Self::GatewayOff | Self::GatewayAway => "unavailable",
+            Self::TrialNotAvailable(_) => "trial_not_available",
+            Self::TrialUnchecked
+            | Self::PeerAway(_)
+            | Self::GatewayOff
+            | Self::GatewayAway
+            | Self::DatabaseAway
+            | Self::Busy => "unavailable",
             Self::Confirmed => "invalid_state",
             Self::GatewayRefused(_) => "gateway_refused",
             Self::BadHash => "bad_hash",
-            Self::Conflict => "conflict",
+            Self::Conflict | Self::Lost => "conflict",
             Self::Refused(reason, _) => reason,
             Self::Internal(_) => "internal",
         }
@@ -102,14 +149,19 @@ impl From<Error> for Status {
             | Error::TrialUnchecked
             | Error::PeerAway(_)
             | Error::GatewayOff
-            | Error::GatewayAway => {
+            | Error::GatewayAway
+            | Error::DatabaseAway
+            | Error::Busy => {
                 Refusal::new(Code::Unavailable, reason, message).with_retry_after(Duration::from_secs(10))
             }
-            Error::Confirmed | Error::Refused(..) | Error::GatewayRefused(_) => {
-                Refusal::new(Code::FailedPrecondition, reason, message)
+            Error::Confirmed
+            | Error::Refused(..)
+            | Error::GatewayRefused(_)
+            | Error::TrialNotAvailable(_) => Refusal::new(Code::FailedPrecondition, reason, message),
+            Error::Conflict | Error::Lost => Refusal::new(Code::Aborted, reason, message),
+            Error::Money(_) | Error::BadHash | Error::BadText => {
+                Refusal::new(Code::InvalidArgument, reason, message)
             }
-            Error::Conflict => Refusal::new(Code::Aborted, reason, message),
-            Error::Money(_) | Error::BadHash => Refusal::new(Code::InvalidArgument, reason, message),
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "call failed");
                 Refusal::internal()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contracts::instance::v1::instance_directory_service_client::InstanceDirectoryServiceClient;
 use contracts::instance::v1::{FindBySubscriptionRequest, GetStorageUsageRequest, ListLiveRequest};
+use contracts::scalars::datetime;
 use contracts::services::{INSTANCE, USER};
 use contracts::user::v1::GetCustomerRequest;
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
@@ -12,6 +13,8 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::domain::audit::LiveInstance;
+use crate::domain::delivery::Seen;
+use crate::domain::people::{Profile, country, person};
 use crate::domain::trial::EmailHash;
 
 /// Longest wait for an answer; an order waits for the first of them.
@@ -57,13 +60,22 @@ impl Peers {
 
     /// Hash of the address of a customer.
     pub async fn email_hash(&self, customer: Uuid) -> Result<EmailHash, Status> {
+        self.profile(customer).await.map(|profile| profile.email_hash)
+    }
+
+    /// Who a customer is, as the account says it.
+    pub async fn profile(&self, customer: Uuid) -> Result<Profile, Status> {
         let request = GetCustomerRequest { customer_id: customer.to_string() };
         let answer = in_time(self.customers.clone().get_customer(request)).await?;
         let customer = answer.into_inner().customer.unwrap_or_default();
         if customer.email.is_empty() {
             return Err(Status::not_found("the customer has no address"));
         }
-        Ok(EmailHash::of(&customer.email))
+        Ok(Profile {
+            email_hash: EmailHash::of(&customer.email),
+            person: person(&customer.first_name, &customer.last_name),
+            country: country(&customer.country),
+        })
     }
 
     /// What the volume of an instance holds (BIL-22).
@@ -80,11 +92,15 @@ impl Peers {
         }
     }
 
-    /// Does this subscription's instance live: is it anything but ended or about to end?
-    pub async fn instance_lives(&self, subscription: Uuid) -> Result<bool, Status> {
+    /// How the instance of a subscription stands now; `None`: there is none.
+    pub async fn instance_of(&self, subscription: Uuid) -> Result<Option<Seen>, Status> {
         let request = FindBySubscriptionRequest { subscription_id: subscription.to_string() };
         let answer = in_time(self.instances.clone().find_by_subscription(request)).await?.into_inner();
-        Ok(answer.found && !matches!(answer.status.as_str(), "terminating" | "terminated" | "purged"))
+        Ok(answer.found.then(|| Seen {
+            status: answer.status,
+            provisioned: answer.provisioned,
+            error_since: answer.error_since.as_ref().and_then(datetime),
+        }))
     }
 
     /// Does an instance have this subscription?

@@ -64,6 +64,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let look = Duration::from_secs(config.paying.paynow_poll_seconds.into());
     process.spawn("payments", app::poll::run(desk.clone(), look, stop.clone()));
     process.spawn("audit", app::audit::run(desk.clone(), config.audit_hour, stop.clone()));
+    process.spawn("instances", app::instances::run(desk.clone(), stop.clone()));
     process.spawn("sweep", sweep::run(desk.clone(), pause, stop.clone()));
     process.spawn("inbox", app::inbox::run(desk.clone(), stop.clone()));
 
@@ -127,6 +128,8 @@ fn desk(config: &Config, pool: &PgPool, metrics: BillingMetrics) -> anyhow::Resu
         peers: Peers::try_new(&dialer, &config.user_service_url, &config.instance_service_url)?,
         policy: config.provision_policy(),
         confirm_within: time::Duration::minutes(config.orders.order_confirm_minutes.into()),
+        give_up_after: time::Duration::hours(config.orders.give_up_after_hours.into()),
+        cooling_off: time::Duration::hours(config.orders.cooling_off_hours.into()),
         pay_within: time::Duration::days(config.orders.order_payment_days.into()),
         trial_days: config.selling.default_trial_days,
         terms: config.terms(),

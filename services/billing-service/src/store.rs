@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod audits;
+pub mod checks;
 pub mod clock;
 pub mod coupons;
 pub mod credits;

@@ -127,7 +127,7 @@ async fn both_ways(desk: &Desk) -> Result<Vec<Finding>, Error> {
     Ok(compare(&subscriptions, &instances))
 }
 
-async fn instances(desk: &Desk) -> Result<Vec<LiveInstance>, Error> {
+pub(super) async fn instances(desk: &Desk) -> Result<Vec<LiveInstance>, Error> {
     let (mut all, mut after) = (Vec::new(), Uuid::nil());
     loop {
         let page = desk.peers.live_instances(after, BATCH).await.map_err(|status| {
@@ -140,7 +140,7 @@ async fn instances(desk: &Desk) -> Result<Vec<LiveInstance>, Error> {
     }
 }
 
-async fn subscriptions(desk: &Desk) -> Result<Vec<LiveSubscription>, Error> {
+pub(super) async fn subscriptions(desk: &Desk) -> Result<Vec<LiveSubscription>, Error> {
     let ended_after = desk.now().await - GRACE;
     let (mut all, mut after) = (Vec::new(), Uuid::nil());
     loop {

@@ -123,10 +123,11 @@ pub async fn close(
             invoice.balance,
         )?
     } else {
-        let noted = invoices::credited(&mut *connection, invoice.id).await?;
-        let kept = Money::new(invoice.total.minor() - invoice.balance.minor() - noted, invoice.currency());
-        let whole =
-            if noted == 0 { invoice.tax } else { tax_of(invoice, invoice.balance.checked_add(kept)?)? };
+        let noted = invoices::noted(&mut *connection, invoice).await?;
+        let kept = invoice.total.minor() - invoice.balance.minor() - noted.total.minor();
+        let kept = Money::new(kept, invoice.currency());
+        // What notes took back before is gone; all the rest goes now, so that nothing of net and tax stays.
+        let whole = invoice.tax.checked_add(noted.tax.checked_neg()?)?;
         let open = tax_of(invoice, invoice.balance)?;
         let paid = whole.checked_add(open.checked_neg()?)?;
         if kept.minor() > 0 {

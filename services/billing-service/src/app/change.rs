@@ -101,7 +101,11 @@ pub async fn upgrade(
     }
     changeable(&mut tx, &row).await?;
     let credit = left_of_period(&mut tx, &row, now).await?;
-    let lines = price(&row, credit, &target, now)?;
+    let names = (
+        engine::sold(&mut tx, &row, &target.name, target.billing_period).await?,
+        engine::sold(&mut tx, &row, &current.name, current.billing_period).await?,
+    );
+    let lines = price(&row, credit, &target, names, now)?;
     let due = charges::quote(&mut tx, row.customer_id, target.price.currency(), &lines, now).await?.total;
     let mut quote = Quote {
         current,
@@ -249,20 +253,21 @@ async fn left_of_period(
 }
 
 /// Lines, of which one takes off what is `left` of the old plan. In the trial nothing was paid: the new plan's first period is charged whole.
-fn price(row: &Subscription, left: Money, target: &Plan, now: OffsetDateTime) -> Result<Vec<Line>, Error> {
+fn price(
+    row: &Subscription,
+    left: Money,
+    target: &Plan,
+    (new, old): (String, String),
+    now: OffsetDateTime,
+) -> Result<Vec<Line>, Error> {
     let restarts = row.in_trial() || row.billing_period != target.billing_period;
     let (charge, until) = match row.period() {
         Some((start, end)) if !restarts => (unused(target.price, start, end, now)?, end),
         _ => (target.price, target.billing_period.end(now, now.day())),
     };
-    let mut lines = vec![Line::one(
-        LineKind::Proration,
-        format!("{} ({})", target.name, target.billing_period),
-        charge,
-        Some((now, until)),
-    )];
+    let mut lines = vec![Line::one(LineKind::Proration, new, charge, Some((now, until)))];
     if left.minor() != 0 {
-        let text = format!("unused time of {}", row.plan_name);
+        let text = format!("Unused time of {old}");
         lines.push(Line::one(LineKind::Proration, text, left.checked_neg()?, Some((now, until))));
     }
     Ok(lines)

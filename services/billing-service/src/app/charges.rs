@@ -9,6 +9,7 @@ use crate::domain::coupon::normal;
 use crate::domain::invoice::{InvoiceKind, Line, LineKind, NewInvoice, Totals, totals};
 use crate::domain::money::{Currency, Money};
 use crate::domain::tax::tax;
+use crate::domain::tax_id;
 use crate::error::Error;
 use crate::store::{coupons, customers, tax_rates};
 
@@ -75,9 +76,22 @@ async fn add_tax(
     }
     let text = |name: &str| buyer[name].as_str().unwrap_or_default().trim().to_owned();
     let rule = tax_rates::rule_on(connection, &text("country"), day(at)).await?;
-    let taxed = tax(rule.as_ref(), totals(currency, lines)?.subtotal, !text("tax_id").is_empty())?;
+    // What has not the form of a tax number of the country is none, and its buyer pays the tax.
+    let number = tax_id::has_form(&text("country"), &text("tax_id"));
+    let taxed = tax(rule.as_ref(), totals(currency, lines)?.subtotal, number)?;
     lines.extend(taxed.line);
     Ok((buyer, taxed.note))
+}
+
+/// Is there a tax somewhere, and nobody knows whether this customer owes it?
+pub async fn needs_country(
+    connection: &mut PgConnection,
+    customer: Uuid,
+    at: OffsetDateTime,
+) -> Result<bool, Error> {
+    let buyer = customers::buyer(&mut *connection, customer).await?;
+    let known = buyer["country"].as_str().is_some_and(|country| !country.trim().is_empty());
+    Ok(!known && tax_rates::any_on(connection, day(at)).await?)
 }
 
 /// What lines cost a customer with the tax of a moment, before an invoice is made of them: quotes of changes.
@@ -118,7 +132,7 @@ pub async fn redeem(
 ) -> Result<(), Error> {
     let refused = |message| Error::Field { field: "coupon", message };
     let coupon =
-        coupons::lock(connection, &normal(code)).await?.ok_or_else(|| refused("is no valid coupon"))?;
+        coupons::lock(connection, &normal(code)).await?.ok_or_else(|| refused("is not a valid coupon"))?;
     let used = coupons::used(&mut *connection, &coupon.code, customer).await?;
     if let Some(why) = coupon.refusal(now, currency, used) {
         return Err(refused(why));

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::provider::NewSubscription;
 use crate::store::orders::{self, Order};
 use crate::store::subscriptions::{self, NewRow, Subscription};
-use crate::store::{customers, invoices};
+use crate::store::{checks, customers, invoices};
 
 /// Makes the subscription of a placed order; exactly one, however often it is called and wherever it was cut off.
 pub async fn complete(
@@ -67,6 +67,9 @@ pub async fn complete(
         .await?
         .ok_or(Failed::Error(Error::NotFound("subscription")))?;
     let subscription = if first {
+        // Also when no fact ever tells: a create that fails for good must not be billed.
+        let by_then = runtime::clock::now() + desk.give_up_after;
+        checks::request(&mut *tx, subscription.id, by_then).await?;
         announce(&mut tx, topics::SUBSCRIPTION_CREATED, &subscription, None, now).await?;
         let subscription = if desk.provider.keeps_books_here() && !order.trial {
             engine::first_invoice(&mut tx, desk, subscription, now).await.map_err(Failed::Error)?

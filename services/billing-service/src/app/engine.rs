@@ -10,15 +10,16 @@ use uuid::Uuid;
 
 use super::bill::{self, bill, subscription_fact, wire};
 use super::payments::{self, save};
-use super::{Desk, complete, credit, end_subscription};
+use super::{Desk, complete, credit, end_subscription, repeat};
 use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice};
 use crate::domain::ladder::{LadderState, next_step};
 use crate::domain::money::Money;
+use crate::domain::period::BillingPeriod;
 use crate::domain::schedule::{Facts, Rules, Step, next};
 use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::store::subscriptions::{self, Subscription};
-use crate::store::{invoices, plans};
+use crate::store::{invoices, orders, plans};
 
 /// Subscriptions in one round.
 const BATCH: i64 = 500;
@@ -42,7 +43,7 @@ pub async fn run_due(desk: &Desk, now: OffsetDateTime) -> Result<usize, Error> {
                 && let Some(id) = ids.next()
             {
                 let desk = desk.clone();
-                running.spawn(async move { (id, run_one(&desk, id, now).await) });
+                running.spawn(async move { (id, repeat(|| run_one(&desk, id, now)).await) });
             }
             match running.join_next().await {
                 None => break,
@@ -256,7 +257,8 @@ async fn renew(
         row.status = Status::Active;
     }
     subscriptions::save(connection, &row, now).await?;
-    let line = Line::one(LineKind::Plan, describe(&row), row.price, Some((at, end)));
+    let text = describe(connection, &row).await?;
+    let line = Line::one(LineKind::Plan, text, row.price, Some((at, end)));
     let key = format!("period:{}:{}", row.id, at.unix_timestamp());
     let owed = (InvoiceKind::Recurring, Claim::Debt);
     let invoice = bill(connection, desk, invoice(desk, &row, owed, key, vec![line], now)).await?;
@@ -341,7 +343,8 @@ pub async fn first_invoice(
     row: Subscription,
     now: OffsetDateTime,
 ) -> Result<Subscription, Error> {
-    let line = Line::one(LineKind::Plan, describe(&row), row.price, row.period());
+    let text = describe(connection, &row).await?;
+    let line = Line::one(LineKind::Plan, text, row.price, row.period());
     // What waits for its first payment was given nothing yet: nobody owes it.
     let claim = if row.status == Status::Pending { Claim::Offer } else { Claim::Debt };
     let new = invoice(desk, &row, (InvoiceKind::First, claim), first_key(row.id), vec![line], now);
@@ -358,8 +361,22 @@ pub fn first_key(subscription: Uuid) -> String {
 }
 
 /// What a line of a period says.
-pub fn describe(row: &Subscription) -> String {
-    format!("{} ({})", row.plan_name, row.billing_period)
+async fn describe(connection: &mut PgConnection, row: &Subscription) -> Result<String, Error> {
+    sold(connection, row, &row.plan_name, row.billing_period).await
+}
+
+/// A plan of a subscription in the words of who bought it: product, rhythm, instance.
+pub async fn sold(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    plan: &str,
+    period: BillingPeriod,
+) -> Result<String, Error> {
+    let (product, name) =
+        orders::names(connection, row.instance_id, plan).await?.unwrap_or((plan.to_owned(), None));
+    let name: String = name.unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+    let whose = if name.is_empty() { String::new() } else { format!(" for {name}") };
+    Ok(format!("{product} ({period}){whose}"))
 }
 
 /// An invoice of a subscription.

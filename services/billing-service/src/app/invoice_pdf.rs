@@ -1,5 +1,10 @@
 //! An invoice as a document (BIL-19).
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
 use super::Desk;
 use crate::domain::document::{Facts, Seller, document};
 use crate::error::Error;
@@ -14,7 +19,21 @@ pub struct Stationery {
     pub seller: Seller,
     /// In which letters.
     pub fonts: Fonts,
+    /// How many documents are printed at once: each takes a processor while it lasts, also when its reader is gone.
+    pub presses: Arc<Semaphore>,
 }
+
+impl Stationery {
+    /// With the presses of a process.
+    pub fn new(seller: Seller, fonts: Fonts) -> Self {
+        Self { seller, fonts, presses: Arc::new(Semaphore::new(PRESSES)) }
+    }
+}
+
+/// Documents printed at once; the rest of a small machine is for everybody else.
+const PRESSES: usize = 2;
+/// Longest wait for a press.
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Its bytes, the same ones for the same state of the invoice, and the name of the file.
 pub async fn invoice_pdf(desk: &Desk, invoice: Invoice) -> Result<(Vec<u8>, String), Error> {
@@ -52,7 +71,16 @@ pub async fn invoice_pdf(desk: &Desk, invoice: Invoice) -> Result<(Vec<u8>, Stri
     let stationery = desk.stationery.clone();
     let said = document(&facts, &stationery.seller)?;
     let name = file_name(&invoice.number);
-    let bytes = tokio::task::spawn_blocking(move || pdf::render(&said, &stationery.fonts))
+    let press = tokio::time::timeout(WAIT, Arc::clone(&stationery.presses).acquire_owned())
+        .await
+        .map_err(|_| Error::Busy)?
+        .map_err(|error| Error::Internal(error.into()))?;
+    let print = move || {
+        let printed = pdf::render(&said, &stationery.fonts);
+        drop(press);
+        printed
+    };
+    let bytes = tokio::task::spawn_blocking(print)
         .await
         .map_err(|error| Error::Internal(error.into()))?
         .map_err(|error| Error::Internal(error.into()))?;

@@ -26,7 +26,7 @@ pub struct Wish {
     pub customer_id: Uuid,
     /// Plan.
     pub plan_name: String,
-    /// A trial: wanted, not wanted, or when possible.
+    /// A trial: wanted and nothing else, not wanted, or when possible.
     pub trial: Option<bool>,
     /// The instance's settings.
     pub settings: Value,
@@ -60,6 +60,7 @@ pub async fn place_order(desk: &Desk, wish: Wish, now: OffsetDateTime) -> Result
             .await?
             .filter(|plan| plan.active)
             .ok_or_else(|| Error::PlanUnavailable(wish.plan_name.clone()))?;
+        get_to_know(desk, wish.customer_id).await?;
         let (hash, reason) = wants_trial(desk, &wish, &plan).await?;
         trial_reason = reason;
         if let Some((order, reason)) = write(desk, &wish, &plan, hash, now).await? {
@@ -67,6 +68,21 @@ pub async fn place_order(desk: &Desk, wish: Wish, now: OffsetDateTime) -> Result
         }
     }
     Err(Error::Conflict)
+}
+
+/// Asks who the customer is, before the first order. Without an answer the order goes on: what it needs of it, it refuses to do without.
+async fn get_to_know(desk: &Desk, customer: Uuid) -> Result<(), Error> {
+    if customers::is_known(&desk.pool, customer).await? {
+        return Ok(());
+    }
+    match desk.peers.profile(customer).await {
+        Ok(profile) => {
+            customers::open(&desk.pool, customer, Some(profile.email_hash)).await?;
+            customers::know(&desk.pool, customer, &profile).await?;
+        }
+        Err(status) => tracing::warn!(code = ?status.code(), "nobody says who the customer is"),
+    }
+    Ok(())
 }
 
 /// Hash of the address when a trial shall be tried; else why not.
@@ -77,7 +93,7 @@ async fn wants_trial(
 ) -> Result<(Option<EmailHash>, &'static str), Error> {
     match (wish.trial, plan.trial()) {
         (Some(false), _) | (None, None) => return Ok((None, "")),
-        (Some(true), None) => return Ok((None, "no_trial_on_plan")),
+        (Some(true), None) => return Err(Error::TrialNotAvailable("no_trial_on_plan")),
         (None | Some(true), Some(_)) => {}
     }
     if let Some(hash) = customers::email_hash(&desk.pool, wish.customer_id).await? {
@@ -101,6 +117,10 @@ async fn write(
 ) -> Result<Option<(Order, &'static str)>, Error> {
     let mut tx = desk.pool.begin().await?;
     customers::open(&mut *tx, wish.customer_id, hash).await?;
+    if charges::needs_country(&mut tx, wish.customer_id, now).await? {
+        let message = "must be set in the billing account first: the tax on invoices depends on it";
+        return Err(Error::Field { field: "country", message });
+    }
     let subscription_id = Uuid::now_v7();
     let mut reason = "";
     let mut trial = false;
@@ -113,6 +133,10 @@ async fn write(
             if !trial {
                 answer = Eligibility::AlreadyUsed;
             }
+        }
+        if !trial && wish.trial == Some(true) {
+            // Who asks for a trial must not find a bill.
+            return Err(Error::TrialNotAvailable(answer.as_str()));
         }
         if !trial {
             reason = answer.as_str();

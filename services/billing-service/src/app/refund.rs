@@ -116,7 +116,7 @@ pub async fn give_back(
     Ok(id)
 }
 
-/// A document that takes back `amount` of an invoice, its tax in its share.
+/// A document that takes back `amount` of a locked invoice, its tax in its share.
 pub(super) async fn credit_note(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -125,6 +125,7 @@ pub(super) async fn credit_note(
     refund: Uuid,
     now: OffsetDateTime,
 ) -> Result<Uuid, Error> {
+    let noted = invoices::noted(&mut *connection, invoice).await?;
     let new = NewInvoice {
         customer_id: invoice.customer_id,
         subscription_id: invoice.subscription_id,
@@ -132,7 +133,7 @@ pub(super) async fn credit_note(
         claim: Claim::Debt,
         key: format!("credit-note:{refund}"),
         currency: amount.currency(),
-        lines: credit_lines(&invoice.number, amount, invoice.tax, invoice.total)?,
+        lines: credit_lines(&invoice.number, amount, invoice.sums(), noted)?,
         note: invoice.note.clone(),
         corrects_id: Some(invoice.id),
         issued_at: now,

@@ -16,6 +16,7 @@ use crate::domain::money::Money;
 use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::provider::CancelWhen;
+use crate::store::invoices::Invoice;
 use crate::store::orders::{self, Order};
 use crate::store::subscriptions::Subscription;
 use crate::store::{coupons, credits, customers, invoices, journal, mirror, subscriptions};
@@ -113,6 +114,9 @@ pub async fn end_subscription(
         let first = invoices::find_by_key(&mut *connection, &engine::first_key(row.id)).await?;
         offers.extend(first.map(|first| first.id));
     }
+    if reason == "terminated" && row.created_at + desk.cooling_off > now {
+        offers.extend(hardly_used(connection, &row).await?);
+    }
     for offer in offers {
         give_back(connection, desk, offer, reason, now).await?;
     }
@@ -122,6 +126,21 @@ pub async fn end_subscription(
         tracing::info!(subscription.id = %subscription, reason, "subscription ended");
     }
     Ok(())
+}
+
+/// The first invoice of an order whose instance ended at once, when nothing of it was paid. An instance that came back has none: its data was
+/// kept for it.
+async fn hardly_used(connection: &mut PgConnection, row: &Subscription) -> Result<Option<Uuid>, Error> {
+    if orders::came_back(&mut *connection, row.order_id, row.instance_id).await? {
+        return Ok(None);
+    }
+    let first = invoices::find_by_key(connection, &engine::first_key(row.id)).await?;
+    let unpaid = |invoice: &Invoice| {
+        invoice.status == InvoiceStatus::Open
+            && invoice.balance == invoice.total
+            && invoice.provider != mirror::KEEPER
+    };
+    Ok(first.filter(unpaid).map(|first| first.id))
 }
 
 /// The instance came back within its retention: so does its subscription, unless a provider has ended it for good. What it owed it owes still,
@@ -142,6 +161,12 @@ pub async fn undelete(
     if let Some(mut back) = subscriptions::revive(connection, subscription, now).await? {
         let due = invoices::oldest_due(&mut *connection, back.id).await?;
         stand_again(&mut back, due.is_some(), now);
+        let charges = invoices::charges(&mut *connection, back.id).await?;
+        let void = charges.first().is_some_and(|last| last.status == InvoiceStatus::Void);
+        if void && !back.in_trial() && back.current_period_start.is_some_and(|start| start < now) {
+            // The period was given back when the instance ended: a new one begins, and is billed.
+            back.current_period_end = Some(now);
+        }
         subscriptions::save(connection, &back, now).await?;
         orders::set_provider_cancel_due(&mut *connection, back.order_id, false, now).await?;
         let (topic, reason) = match back.status {

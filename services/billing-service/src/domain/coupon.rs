@@ -99,7 +99,7 @@ impl Coupon {
     ) -> Option<&'static str> {
         if !self.active || self.starts_at.is_some_and(|start| now < start) {
             // Whether it exists at all is nobody's business.
-            return Some("is no valid coupon");
+            return Some("is not a valid coupon");
         }
         if self.expires_at.is_some_and(|end| now >= end) {
             return Some("has expired");
@@ -189,14 +189,14 @@ mod tests {
         let day = datetime!(2028-03-15 0:00 UTC);
         let refusal = |coupon: &Coupon, now, before| coupon.refusal(now, Currency::USD, before);
         assert_eq!(refusal(&good, day, false), None);
-        assert_eq!(refusal(&good, datetime!(2028-02-29 23:59 UTC), false), Some("is no valid coupon"));
+        assert_eq!(refusal(&good, datetime!(2028-02-29 23:59 UTC), false), Some("is not a valid coupon"));
         assert_eq!(refusal(&good, datetime!(2028-04-01 0:00 UTC), false), Some("has expired"));
         assert_eq!(refusal(&good, day, true), Some("was used before"));
         assert_eq!(refusal(&Coupon { once_per_customer: false, ..good.clone() }, day, true), None);
         assert_eq!(refusal(&Coupon { uses: 10, ..good.clone() }, day, false), Some("was used up"));
         assert_eq!(
             refusal(&Coupon { active: false, ..good.clone() }, day, false),
-            Some("is no valid coupon")
+            Some("is not a valid coupon")
         );
         let eur = "EUR".parse().unwrap();
         assert_eq!(good.refusal(day, eur, false), Some("is for another currency"));

@@ -252,8 +252,14 @@ fn party(seller: &Seller) -> (String, Vec<String>) {
     (seller.name.clone(), lines)
 }
 
+/// Longest text of a buyer that is printed.
+const PRINTED: usize = 200;
+
 fn buyer(buyer: &serde_json::Value, customer: &str) -> (String, Vec<String>) {
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().trim().to_owned();
+    // Rows of former times hold texts of any length; a document prints so much of each.
+    let text = |value: &serde_json::Value| -> String {
+        value.as_str().unwrap_or_default().trim().chars().take(PRINTED).collect()
+    };
     let (company, email) = (text(&buyer["company"]), text(&buyer["billing_email"]));
     let address = &buyer["address"];
     let town = [text(&address["postal_code"]), text(&address["city"])].join(" ");
@@ -262,13 +268,14 @@ fn buyer(buyer: &serde_json::Value, customer: &str) -> (String, Vec<String>) {
     if !tax_id.is_empty() {
         lines.push(format!("Tax ID {tax_id}"));
     }
-    let name = if company.is_empty() && email.is_empty() {
-        format!("Customer {customer}")
-    } else if company.is_empty() {
-        email
-    } else {
-        lines.push(email);
-        company
+    let person = text(&buyer["person"]);
+    let name = match [company, person].into_iter().find(|name| !name.is_empty()) {
+        Some(name) => {
+            lines.push(email);
+            name
+        }
+        None if email.is_empty() => format!("Customer {customer}"),
+        None => email,
     };
     let lines = lines.iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     (name, lines)
@@ -318,6 +325,11 @@ mod tests {
         assert_eq!((said.items[0].amount.as_str(), said.total.amount.as_str()), ("9.00", "USD 9.00"));
         assert_eq!(said.sums[1], Row { label: "Tax".into(), amount: "0.00".into() });
         assert_eq!(said.buyer, ("Customer c1".to_owned(), vec![]));
+        let nina =
+            json!({"company": "", "billing_email": "n@example.com", "person": "Nina Söhne", "country": "DE"});
+        let said = document(&facts(&lines, &nina, InvoiceKind::First), &Seller::default()).unwrap();
+        assert_eq!(said.buyer.0, "Nina Söhne");
+        assert_eq!(said.buyer.1, ["DE", "n@example.com"]);
     }
 
     /// BIL-19, BIL-17: a credit note names its invoice, has no due date, and its sums are negative.

@@ -152,9 +152,17 @@ pub fn totals(currency: Currency, lines: &[Line]) -> Result<Totals, MoneyError> 
     Ok(Totals { subtotal, tax, total: subtotal.checked_add(tax)? })
 }
 
-/// Lines of a credit note: takes back `amount` of an invoice that asked for `total`, `tax` of it for the state, with the tax in its share.
-pub fn credit_lines(number: &str, amount: Money, tax: Money, total: Money) -> Result<Vec<Line>, MoneyError> {
-    let tax = tax.fraction(amount.minor(), total.minor())?;
+/// Lines of a credit note: takes back `amount` of an invoice of these sums, of which earlier notes took `noted` already. The tax of all notes
+/// together is the share that they have of the invoice, rounded once, so that whatever the parts, all of it is exactly net and tax.
+pub fn credit_lines(
+    number: &str,
+    amount: Money,
+    invoice: Totals,
+    noted: Totals,
+) -> Result<Vec<Line>, MoneyError> {
+    let until_here = noted.total.checked_add(amount)?;
+    let tax = invoice.tax.fraction(until_here.minor(), invoice.total.minor())?;
+    let tax = tax.checked_add(noted.tax.checked_neg()?)?;
     let net = amount.checked_add(tax.checked_neg()?)?;
     let text = format!("Credit for invoice {number}");
     let mut lines = vec![Line::one(LineKind::Credit, text, net.checked_neg()?, None)];
@@ -197,6 +205,31 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        /// BIL-29, BIL-36: whatever the parts, all notes together take back the invoice's net and its tax, and no note more than its amount.
+        #[test]
+        fn notes_take_back_net_and_tax(net in 1_i64..1_000_000, rate in 0_i64..=10_000, parts in proptest::collection::vec(1_i64..5_000, 1..400)) {
+            let usd = |minor| Money::new(minor, Currency::USD);
+            let tax = usd(net).fraction(rate, 10_000).unwrap();
+            let invoice = Totals { subtotal: usd(net), tax, total: usd(net + tax.minor()) };
+            let mut noted = Totals { subtotal: usd(0), tax: usd(0), total: usd(0) };
+            let mut left = invoice.total.minor();
+            for part in parts.into_iter().chain([i64::MAX]) {
+                let part = part.min(left);
+                if part == 0 {
+                    break;
+                }
+                let lines = credit_lines("INV-1", usd(part), invoice, noted).unwrap();
+                let sums = totals(Currency::USD, &lines).unwrap();
+                prop_assert_eq!(sums.total.minor(), -part);
+                prop_assert!((-part..=0).contains(&sums.tax.minor()));
+                noted.tax = usd(noted.tax.minor() - sums.tax.minor());
+                noted.subtotal = usd(noted.subtotal.minor() - sums.subtotal.minor());
+                noted.total = usd(noted.total.minor() + part);
+                left -= part;
+            }
+            prop_assert_eq!((noted.subtotal, noted.tax), (invoice.subtotal, invoice.tax));
+        }
+
         /// BIL-06: sum(lines) = total.
         #[test]
         fn the_total_is_the_sum_of_the_lines(amounts in proptest::collection::vec((-1_000_000_i64..1_000_000, any::<bool>()), 0..20)) {

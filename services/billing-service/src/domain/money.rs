@@ -7,9 +7,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Currency([u8; 3]);
 
-/// Text that is no currency code.
+/// Text that names no currency.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no currency code of three capital letters")]
+#[error("{0:?} is not a currency code of ISO 4217")]
 pub struct BadCurrency(String);
 
 impl Currency {
@@ -32,7 +32,7 @@ impl FromStr for Currency {
     type Err = BadCurrency;
     fn from_str(code: &str) -> Result<Self, BadCurrency> {
         match code.as_bytes() {
-            &[a, b, c] if [a, b, c].iter().all(u8::is_ascii_uppercase) => Ok(Self([a, b, c])),
+            &[a, b, c] if contracts::scalars::currency_digits(code).is_some() => Ok(Self([a, b, c])),
             _ => Err(BadCurrency(code.to_owned())),
         }
     }
@@ -199,7 +199,10 @@ mod tests {
         assert_eq!(Money::new(900, "JPY".parse().unwrap()).to_string(), "JPY 900");
         assert_eq!(Money::new(1234, "KWD".parse().unwrap()).to_string(), "KWD 1.234");
         assert!("usd".parse::<Currency>().is_err());
-        assert!("USDX".parse::<Currency>().is_err());
+        for unknown in ["USDX", "ZZZ", "XAU"] {
+            assert!(unknown.parse::<Currency>().is_err(), "{unknown}");
+        }
+        assert_eq!(Money::new(900, "ISK".parse().unwrap()).to_string(), "ISK 900");
     }
 
     /// BIL-06, BIL-27: amounts of other systems are read to the cent or not at all.

@@ -29,7 +29,8 @@ impl TaxRule {
 }
 
 /// What stands on invoices whose buyer owes the tax.
-pub const REVERSE_CHARGE: &str = "Reverse charge: the recipient of the service is liable for the tax.";
+pub const REVERSE_CHARGE: &str = "Reverse charge: the recipient of the service is liable for the tax. \
+    The recipient's tax number was not verified with a register.";
 
 /// Tax on a subtotal.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::customer::{invoices_of, shown, shown_all, user, with_lines};
 use super::{Api, convert};
 use crate::app::advance::advance;
 use crate::app::record::{self, By};
-use crate::app::{Desk, change, inbox, refund};
+use crate::app::{Desk, change, inbox, refund, repeat};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
 use crate::error::Error;
@@ -59,7 +59,8 @@ async fn close(
 ) -> Result<proto::GetInvoiceResponse, Status> {
     let by = by(&request, &request.get_ref().reason)?;
     let id = Uuid::parse_str(&request.get_ref().invoice_id).map_err(|_| Error::NotFound("invoice"))?;
-    let closed = record::close_invoice(desk, &by, id, status, desk.now().await).await?;
+    let now = desk.now().await;
+    let closed = repeat(|| record::close_invoice(desk, &by, id, status, now)).await?;
     Ok(proto::GetInvoiceResponse { invoice: Some(with_lines(desk, closed).await?) })
 }
 
@@ -132,8 +133,8 @@ impl BillingAdminService for Api {
             }
         };
         let amount = amount(wanted.amount)?;
-        let payment =
-            record::record_payment(&self.desk, &by, invoice, amount, reference, received, now).await?;
+        let record = || record::record_payment(&self.desk, &by, invoice, amount, reference, received, now);
+        let payment = repeat(record).await?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(convert::payment(payment)) }))
     }
 
@@ -150,7 +151,8 @@ impl BillingAdminService for Api {
             "" => Uuid::now_v7().to_string(),
             key => key.to_owned(),
         };
-        let refunded = refund::refund(&self.desk, &by, id, amount, &key, self.desk.now().await).await?;
+        let now = self.desk.now().await;
+        let refunded = repeat(|| refund::refund(&self.desk, &by, id, amount, &key, now)).await?;
         Ok(Response::new(proto::RefundPaymentResponse {
             payment: Some(convert::payment(refunded.payment)),
             refund_id: refunded.id.to_string(),
@@ -179,7 +181,7 @@ impl BillingAdminService for Api {
             .map_err(Error::from)?
             .ok_or(Error::NotFound("customer"))?;
         let now = self.desk.now().await;
-        let given = record::give_credit(&self.desk, &by, customer, amount, key, now).await?;
+        let given = repeat(|| record::give_credit(&self.desk, &by, customer, amount, key, now)).await?;
         let left = credits::left(&self.desk.pool, customer, amount.currency().as_str())
             .await
             .map_err(Error::from)?;

@@ -10,7 +10,8 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, convert};
-use crate::app::{self, Desk, change, downgrade, engine};
+use crate::app::{self, Desk, change, downgrade, engine, repeat};
+use crate::domain::details::{Address, Details};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::trial::Eligibility;
 use crate::error::Error;
@@ -48,15 +49,7 @@ impl BillingService for Api {
         &self,
         request: Request<proto::GetSubscriptionRequest>,
     ) -> Result<Response<proto::GetSubscriptionResponse>, Status> {
-        let user = user(&request)?;
-        // An id that is none and an id of another customer look the same.
-        let id = Uuid::parse_str(&request.get_ref().subscription_id)
-            .map_err(|_| Error::NotFound("subscription"))?;
-        let found = subscriptions::find(&self.desk.pool, id)
-            .await
-            .map_err(Error::from)?
-            .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
-            .ok_or(Error::NotFound("subscription"))?;
+        let found = own_subscription(&self.desk, user(&request)?, &request.get_ref().subscription_id).await?;
         let subscription = Some(shown(&self.desk, found).await?);
         Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
@@ -123,38 +116,23 @@ impl BillingService for Api {
         if customer != caller.id {
             return Err(Error::NotFound("account").into());
         }
-        let long = [(&wanted.company, 200), (&wanted.tax_id, 50), (&wanted.billing_email, 254)];
-        if long.iter().any(|(text, most)| text.as_ref().is_some_and(|text| text.chars().count() > *most)) {
-            return Err(Error::Field { field: "company", message: "is too long" }.into());
-        }
-        let country = wanted.country.as_deref();
-        if country.is_some_and(|code| {
-            !(code.is_empty() || code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
-        }) {
-            return Err(
-                Error::Field { field: "country", message: "must be a code of two capital letters" }.into()
-            );
-        }
-        app::overview::account(&self.desk, customer).await?;
-        let address = wanted.address.map(|address| {
-            serde_json::json!({
-                "street": address.street,
-                "city": address.city,
-                "postal_code": address.postal_code,
-                "region": address.region,
-            })
+        let before = app::overview::account(&self.desk, customer).await?;
+        let address = wanted.address.map(|address| Address {
+            street: address.street,
+            city: address.city,
+            postal_code: address.postal_code,
+            region: address.region,
         });
-        customers::update_account(
-            &self.desk.pool,
-            customer,
-            wanted.company.as_deref(),
-            wanted.tax_id.as_deref(),
-            wanted.billing_email.as_deref(),
+        let wish = Details {
+            company: wanted.company,
+            tax_id: wanted.tax_id,
+            billing_email: wanted.billing_email,
             address,
-            country,
-        )
-        .await
-        .map_err(Error::from)?;
+            country: wanted.country,
+        };
+        let details =
+            wish.check(&before.country).map_err(|(field, message)| Error::Field { field, message })?;
+        customers::update_account(&self.desk.pool, customer, &details).await.map_err(Error::from)?;
         Ok(Response::new(account_of(&self.desk, customer).await?))
     }
 
@@ -165,9 +143,12 @@ impl BillingService for Api {
         let asked = request.get_ref();
         let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let subscription = match asked.subscription_id.as_deref() {
-            None => None,
-            Some(id) => Some(Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?),
+        let (customer, subscription) = match asked.subscription_id.as_deref() {
+            None => (customer, None),
+            Some(id) => {
+                let found = own_subscription(&self.desk, user(&request)?, id).await?;
+                (found.customer_id, Some(found.id))
+            }
         };
         let filter = Filter {
             customer_id: Some(customer),
@@ -203,8 +184,8 @@ impl BillingService for Api {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
         let wanted = request.into_inner();
         let now = self.desk.now().await;
-        let quote =
-            change::upgrade(&self.desk, customer, id, &wanted.target_plan_name, wanted.preview, now).await?;
+        let (plan, preview) = (&wanted.target_plan_name, wanted.preview);
+        let quote = repeat(|| change::upgrade(&self.desk, customer, id, plan, preview, now)).await?;
         let moves_database = quote.current.db_type != quote.target.db_type;
         let invoice = match quote.invoice {
             Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
@@ -230,7 +211,8 @@ impl BillingService for Api {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
         let wanted = request.into_inner();
         let (target, now) = (&wanted.target_plan_name, self.desk.now().await);
-        let descent = downgrade::downgrade(&self.desk, customer, id, target, wanted.preview, now).await?;
+        let ask = || downgrade::downgrade(&self.desk, customer, id, target, wanted.preview, now);
+        let descent = repeat(ask).await?;
         Ok(Response::new(proto::ChangeResponse {
             effective_at: descent.effective_at.map(timestamp),
             storage_used_bytes: descent.used_bytes,
@@ -246,7 +228,8 @@ impl BillingService for Api {
         request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
-        let row = downgrade::undo_downgrade(&self.desk, customer, id, self.desk.now().await).await?;
+        let now = self.desk.now().await;
+        let row = repeat(|| downgrade::undo_downgrade(&self.desk, customer, id, now)).await?;
         Ok(Response::new(proto::ChangeResponse {
             subscription: Some(shown(&self.desk, row).await?),
             ..proto::ChangeResponse::default()
@@ -263,7 +246,8 @@ impl BillingService for Api {
             return Err(Error::Field { field: "reason", message: "must have at most 500 characters" }.into());
         }
         let now = self.desk.now().await;
-        let row = change::cancel(&self.desk, customer, id, &wanted.reason, wanted.immediate, now).await?;
+        let (reason, immediate) = (&wanted.reason, wanted.immediate);
+        let row = repeat(|| change::cancel(&self.desk, customer, id, reason, immediate, now)).await?;
         let cancel_at = row.cancel_at.map(timestamp);
         Ok(Response::new(proto::CancelSubscriptionResponse {
             subscription: Some(shown(&self.desk, row).await?),
@@ -277,7 +261,8 @@ impl BillingService for Api {
         request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
-        let row = change::undo_cancel(&self.desk, customer, id, self.desk.now().await).await?;
+        let now = self.desk.now().await;
+        let row = repeat(|| change::undo_cancel(&self.desk, customer, id, now)).await?;
         Ok(Response::new(proto::ChangeResponse {
             subscription: Some(shown(&self.desk, row).await?),
             ..proto::ChangeResponse::default()
@@ -355,6 +340,15 @@ pub(super) async fn own_invoice(desk: &Desk, user: &User, id: &str) -> Result<In
         .filter(|found| found.status != InvoiceStatus::Draft)
         .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
         .ok_or(Error::NotFound("invoice"))
+}
+
+/// A subscription of the caller; operators see all. An id that is none and an id of another customer look the same.
+async fn own_subscription(desk: &Desk, user: &User, id: &str) -> Result<Subscription, Error> {
+    let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?;
+    subscriptions::find(&desk.pool, id)
+        .await?
+        .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
+        .ok_or(Error::NotFound("subscription"))
 }
 
 /// With its lines.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::customer::{shown, with_lines};
 use super::{Api, convert};
-use crate::app::{self, Wish, engine};
+use crate::app::{self, Wish, engine, repeat};
 use crate::error::Error;
 use crate::store::invoices;
 
@@ -40,7 +40,8 @@ impl OrderService for Api {
         let request = request.into_inner();
         let instance = convert::uuid("instance_id", &request.instance_id)?;
         let reason = if request.reason.is_empty() { "cancelled" } else { &request.reason };
-        app::cancel_order(&self.desk, instance, reason, self.desk.now().await).await?;
+        let now = self.desk.now().await;
+        repeat(|| app::cancel_order(&self.desk, instance, reason, now)).await?;
         Ok(Response::new(proto::CancelOrderResponse {}))
     }
 
@@ -80,8 +81,10 @@ impl Api {
         let placed = tokio::spawn(async move {
             let now = desk.now().await;
             match kind {
-                Kind::New => app::place_order(&desk, wish, now).await,
-                Kind::Back(former) => app::reactivate::reactivate(&desk, wish, former, now).await,
+                Kind::New => repeat(|| app::place_order(&desk, wish.clone(), now)).await,
+                Kind::Back(former) => {
+                    repeat(|| app::reactivate::reactivate(&desk, wish.clone(), former, now)).await
+                }
             }
         });
         let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;

@@ -133,14 +133,23 @@ async fn unbalanced(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>>
 async fn totals(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query!(
         r#"SELECT i.id, i.customer_id,
-                  format('%s: total %s, lines %s, journal %s', i.number, i.total_minor, coalesce(l.total, 0), coalesce(j.total, 0)) AS "detail!"
+                  format('%s: total %s, lines %s, journal %s; tax %s, lines %s, journal %s, taken back %s of %s', i.number,
+                         i.total_minor, coalesce(l.total, 0), coalesce(j.total, 0), i.tax_minor, coalesce(l.tax, 0),
+                         coalesce(j.tax, 0), coalesce(n.tax, 0), coalesce(n.total, 0)) AS "detail!"
            FROM invoices i
            LEFT JOIN (SELECT invoice_id, sum(amount_minor) AS total, coalesce(sum(amount_minor) FILTER (WHERE kind = 'tax'), 0) AS tax
                       FROM invoice_lines GROUP BY invoice_id) l ON l.invoice_id = i.id
-           LEFT JOIN (SELECT e.invoice_id, sum(amount_minor) AS total FROM journal_entries e JOIN journal_lines jl ON jl.entry_id = e.id
-                      WHERE e.kind IN ('invoice_issued', 'credit_note') AND account = 'receivable' GROUP BY e.invoice_id) j ON j.invoice_id = i.id
+           LEFT JOIN (SELECT e.invoice_id, coalesce(sum(amount_minor) FILTER (WHERE account = 'receivable'), 0) AS total,
+                             coalesce(-sum(amount_minor) FILTER (WHERE account = 'tax'), 0) AS tax
+                      FROM journal_entries e JOIN journal_lines jl ON jl.entry_id = e.id
+                      WHERE e.kind IN ('invoice_issued', 'credit_note') GROUP BY e.invoice_id) j ON j.invoice_id = i.id
+           LEFT JOIN (SELECT corrects_id, -sum(total_minor) AS total, -sum(tax_minor) AS tax FROM invoices
+                      WHERE kind = 'credit_note' AND status <> 'draft' GROUP BY corrects_id) n ON n.corrects_id = i.id
            WHERE i.status <> 'draft' AND i.provider = 'ledger'
-             AND (i.total_minor <> coalesce(l.total, 0) OR i.tax_minor <> coalesce(l.tax, 0) OR i.total_minor <> coalesce(j.total, 0))
+             AND (i.total_minor <> coalesce(l.total, 0) OR i.tax_minor <> coalesce(l.tax, 0)
+                  OR i.total_minor <> coalesce(j.total, 0) OR i.tax_minor <> coalesce(j.tax, 0)
+                  -- The tax that notes took back is their share of the invoice's, up to one rounding.
+                  OR 2 * abs(i.tax_minor * n.total - n.tax * i.total_minor) > abs(i.total_minor))
            ORDER BY i.id LIMIT $1"#,
         MOST,
     )

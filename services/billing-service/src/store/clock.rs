@@ -1,11 +1,14 @@
 //! The domain clock: an offset in SQL, the same for all replicas, only forward.
 
 use sqlx::{PgConnection, PgExecutor};
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
-/// How far billing time is ahead of real time.
-pub async fn offset(db: impl PgExecutor<'_>) -> sqlx::Result<Duration> {
-    sqlx::query_scalar!("SELECT offset_seconds FROM billing_clock").fetch_one(db).await.map(Duration::seconds)
+/// How far billing time is ahead of real time, and the real time of the database, which is the same for all replicas.
+pub async fn offset(db: impl PgExecutor<'_>) -> sqlx::Result<(Duration, OffsetDateTime)> {
+    let row = sqlx::query!(r#"SELECT offset_seconds, clock_timestamp() AS "now!" FROM billing_clock"#)
+        .fetch_one(db)
+        .await?;
+    Ok((Duration::seconds(row.offset_seconds), row.now))
 }
 
 /// Moves it forward; the new offset.

@@ -3,6 +3,8 @@
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::domain::details::Details;
+use crate::domain::people::Profile;
 use crate::domain::trial::{EmailHash, Facts};
 
 /// Opens the account when it is not there (BIL-07). A hash that is known now is kept.
@@ -20,6 +22,28 @@ pub async fn open(db: impl PgExecutor<'_>, customer: Uuid, hash: Option<EmailHas
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Is it known who the customer is?
+pub async fn is_known(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT person <> '' OR registered_country <> '' AS "known!" FROM customers WHERE id = $1"#,
+        customer
+    );
+    Ok(found.fetch_optional(db).await?.unwrap_or(false))
+}
+
+/// Keeps who the customer is, as the account says it now.
+pub async fn know(db: impl PgExecutor<'_>, customer: Uuid, profile: &Profile) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE customers SET person = $2, registered_country = $3 WHERE id = $1",
+        customer,
+        profile.person,
+        profile.country,
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 /// The stored hash of the customer's address.
@@ -117,7 +141,8 @@ pub async fn close(db: impl PgExecutor<'_>, customer: Uuid, at: time::OffsetDate
 /// Who buys, as an invoice says it.
 pub async fn buyer(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<serde_json::Value> {
     sqlx::query_scalar!(
-        r#"SELECT jsonb_build_object('company', company, 'tax_id', tax_id, 'billing_email', billing_email, 'address', address, 'country', country) AS "buyer!"
+        r#"SELECT jsonb_build_object('company', company, 'tax_id', tax_id, 'billing_email', billing_email, 'address', address,
+                      'country', coalesce(nullif(country, ''), registered_country), 'person', person) AS "buyer!"
            FROM customers WHERE id = $1"#,
         customer,
     )
@@ -160,24 +185,25 @@ pub async fn account(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Op
 }
 
 /// Changes what is given.
-pub async fn update_account(
-    db: impl PgExecutor<'_>,
-    customer: Uuid,
-    company: Option<&str>,
-    tax_id: Option<&str>,
-    billing_email: Option<&str>,
-    address: Option<serde_json::Value>,
-    country: Option<&str>,
-) -> sqlx::Result<()> {
+pub async fn update_account(db: impl PgExecutor<'_>, customer: Uuid, details: &Details) -> sqlx::Result<()> {
+    let address = details.address.as_ref().map(|address| {
+        serde_json::json!({
+            "street": address.street,
+            "city": address.city,
+            "postal_code": address.postal_code,
+            "region": address.region,
+        })
+    });
     sqlx::query!(
-        "UPDATE customers SET company = coalesce($2, company), tax_id = coalesce($3, tax_id), billing_email = coalesce($4, billing_email),
-                address = coalesce($5, address), country = coalesce($6, country) WHERE id = $1",
+        "UPDATE customers SET company = coalesce($2, company), tax_id = coalesce($3, tax_id),
+             billing_email = coalesce($4, billing_email), address = coalesce($5, address), country = coalesce($6, country)
+         WHERE id = $1",
         customer,
-        company,
-        tax_id,
-        billing_email,
+        details.company,
+        details.tax_id,
+        details.billing_email,
         address,
-        country,
+        details.country,
     )
     .execute(db)
     .await?;

@@ -53,6 +53,11 @@ pub struct Invoice {
 }
 
 impl Invoice {
+    /// Its sums.
+    pub fn sums(&self) -> Totals {
+        Totals { subtotal: self.subtotal, tax: self.tax, total: self.total }
+    }
+
     /// Its currency.
     pub fn currency(&self) -> Currency {
         self.total.currency()
@@ -420,7 +425,20 @@ pub async fn credited(db: impl PgExecutor<'_>, invoice: Uuid) -> sqlx::Result<i6
     .await
 }
 
-/// The same, by the notes of `since` and later.
+/// The same with the tax in it.
+pub async fn noted(db: impl PgExecutor<'_>, invoice: &Invoice) -> sqlx::Result<Totals> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(-sum(total_minor), 0)::bigint AS "total!", coalesce(-sum(tax_minor), 0)::bigint AS "tax!"
+           FROM invoices WHERE corrects_id = $1 AND kind = 'credit_note'"#,
+        invoice.id,
+    )
+    .fetch_one(db)
+    .await?;
+    let money = |minor| Money::new(minor, invoice.currency());
+    Ok(Totals { subtotal: money(row.total - row.tax), tax: money(row.tax), total: money(row.total) })
+}
+
+/// How much of an invoice its credit notes of `since` and later took back.
 pub async fn credited_since(
     db: impl PgExecutor<'_>,
     invoice: Uuid,

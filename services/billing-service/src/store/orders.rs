@@ -100,6 +100,39 @@ pub async fn find_live(db: impl PgExecutor<'_>, instance: Uuid) -> sqlx::Result<
     row.map(Order::try_from).transpose()
 }
 
+/// The order that made a subscription, locked as [`lock`] does.
+pub async fn of_subscription(
+    connection: &mut PgConnection,
+    subscription: Uuid,
+) -> sqlx::Result<Option<Order>> {
+    let id = sqlx::query_scalar!("SELECT id FROM orders WHERE subscription_id = $1", subscription)
+        .fetch_optional(&mut *connection)
+        .await?;
+    match id {
+        Some(id) => lock(connection, id).await,
+        None => Ok(None),
+    }
+}
+
+/// What an invoice calls the plan and the instance: the product, and the name that its owner gave it when it was ordered.
+pub async fn names(
+    db: impl PgExecutor<'_>,
+    instance: Uuid,
+    plan: &str,
+) -> sqlx::Result<Option<(String, Option<String>)>> {
+    let row = sqlx::query!(
+        "SELECT p.product, (SELECT o.settings ->> 'name' FROM orders o
+                            WHERE o.instance_id = $1 AND o.settings ->> 'name' <> ''
+                            ORDER BY o.created_at DESC LIMIT 1) AS name
+         FROM plans p WHERE p.name = $2",
+        instance,
+        plan,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.product, row.name)))
+}
+
 /// The order as it stands, kept from others until the transaction ends, and its subscription before it: every change of money takes them in
 /// this order.
 pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {

@@ -128,3 +128,16 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     });
     Ok((rates.collect::<sqlx::Result<_>>()?, total))
 }
+
+/// Does any country have a rate on this day?
+pub async fn any_on(db: impl PgExecutor<'_>, day: Date) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM (SELECT DISTINCT ON (country) rate_bp FROM tax_rates WHERE valid_from <= $1
+                            ORDER BY country, valid_from DESC) AS present
+               WHERE rate_bp > 0) AS "any!""#,
+        day,
+    )
+    .fetch_one(db)
+    .await
+}

@@ -143,7 +143,7 @@ async fn reverse_charge_has_a_note_and_no_tax(pool: PgPool) {
         "INSERT INTO tax_rates (country, name, rate_bp, reverse_charge) VALUES ('DE', 'VAT', 1900, true)",
     )
     .await;
-    for (tax_id, total, tax) in [("DE123456789", 1900, false), ("", 2261, true)] {
+    for (tax_id, total, tax) in [("DE136695976", 1900, false), ("", 2261, true)] {
         let customer = world.directory.add(&format!("{tax_id}x@example.com"));
         sqlx::query("INSERT INTO customers (id, country, tax_id) VALUES ($1, 'DE', $2)")
             .bind(customer)

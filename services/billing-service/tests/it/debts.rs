@@ -149,6 +149,11 @@ async fn an_undelete_keeps_the_debt_and_its_ladder(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     assert_eq!(case.look(15).await.status, Status::Suspended);
     let (id, instance) = (case.subscription.to_string(), case.now().await.instance_id);
+    // Longer ago than who leaves at once owes nothing.
+    sqlx::query("UPDATE subscriptions SET created_at = created_at - interval '2 days'")
+        .execute(&pool)
+        .await
+        .unwrap();
     case.world.instances.set(&id, "terminated");
     tell(&case.world, topics::INSTANCE_TERMINATED, case.customer, instance, &id).await;
     assert_eq!(case.now().await.status, Status::Ended);

@@ -62,6 +62,7 @@ pub(crate) async fn tell(world: &World, topic: &str, customer: Uuid, instance: U
     let mut tx = world.pool.begin().await.unwrap();
     Facts { desk: world.desk.clone() }.handle(&mut tx, &message).await.unwrap();
     tx.commit().await.unwrap();
+    app::instances::work(&world.desk, clock::now()).await.unwrap();
 }
 
 /// What was announced about instances that come back (BIL-25).
@@ -94,6 +95,7 @@ async fn a_reactivation_is_one_new_subscription_with_an_invoice(pool: PgPool) {
         let ada = world.directory.add(&format!("ada-{heard}@example.com"));
         let instance = Uuid::now_v7();
         let former = world.order(ada, instance).await.unwrap().subscription.unwrap().id;
+        world.instances.set(&former, "terminated");
         if heard {
             tell(&world, topics::INSTANCE_TERMINATED, ada, instance, &former).await;
         }
@@ -181,12 +183,17 @@ async fn an_instance_that_is_back_keeps_its_subscription(pool: PgPool) {
     world.instances.set(&id, "terminated");
     tell(&world, topics::INSTANCE_TERMINATED, ada, instance, &id).await;
     assert_eq!(row(&world, &id).await.status, Status::Ended);
+    world.instances.set(&id, "starting");
     tell(&world, topics::INSTANCE_UNDELETED, ada, instance, &id).await;
     assert_eq!(row(&world, &id).await.status, Status::Trialing);
 
-    // Nobody can say: the word is believed.
+    // Nobody can say: nothing is done before somebody can.
     world.instances.set_away(true);
+    world.instances.set(&id, "terminated");
     tell(&world, topics::INSTANCE_TERMINATED, ada, instance, &id).await;
+    assert_eq!(row(&world, &id).await.status, Status::Trialing);
+    world.instances.set_away(false);
+    app::instances::work(&world.desk, clock::now() + Duration::minutes(1)).await.unwrap();
     assert_eq!(row(&world, &id).await.status, Status::Ended);
 }
 

@@ -39,7 +39,7 @@ async fn the_owner_gets_the_invoice_as_pdf(pool: PgPool) {
     let account = proto::UpdateAccountRequest {
         company: Some("Zoë Müller GmbH".into()),
         country: Some("DE".into()),
-        tax_id: Some("DE123456789".into()),
+        tax_id: Some("DE136695976".into()),
         address: Some(proto::Address {
             street: "Hauptstraße 5".into(),
             city: "Köln".into(),
@@ -62,10 +62,10 @@ async fn the_owner_gets_the_invoice_as_pdf(pool: PgPool) {
         "Invoice",
         "INV-000001",
         "USD 9.00",
-        "basic-monthly (monthly)",
+        "SaaSOdoo Basic (monthly) for Shop",
         "Zoë Müller GmbH",
         "50667 Köln",
-        "DE123456789",
+        "DE136695976",
         "SaaSOdoo Hosting Ltd",
         "ZW-2000123",
         "Balance due",

@@ -47,6 +47,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Directory {
     addresses: Arc<Mutex<HashMap<String, String>>>,
+    countries: Arc<Mutex<HashMap<String, String>>>,
     away: Arc<AtomicBool>,
 }
 
@@ -54,6 +55,13 @@ impl Directory {
     pub(crate) fn add(&self, email: &str) -> Uuid {
         let id = Uuid::now_v7();
         self.addresses.lock().unwrap().insert(id.to_string(), email.to_owned());
+        id
+    }
+
+    /// One who gave a country at registration.
+    pub(crate) fn add_from(&self, country: &str, email: &str) -> Uuid {
+        let id = self.add(email);
+        self.countries.lock().unwrap().insert(id.to_string(), country.to_owned());
         id
     }
 
@@ -74,7 +82,9 @@ impl CustomerDirectoryService for Directory {
         let id = request.into_inner().customer_id;
         let email = self.addresses.lock().unwrap().get(&id).cloned();
         let email = email.ok_or_else(|| Status::not_found("customer"))?;
-        let customer = Some(user::Customer { id, email, ..Default::default() });
+        let country = self.countries.lock().unwrap().get(&id).cloned().unwrap_or_default();
+        let first_name = email.split('@').next().unwrap_or_default().to_owned();
+        let customer = Some(user::Customer { id, email, first_name, country, ..Default::default() });
         Ok(Response::new(user::GetCustomerResponse { customer }))
     }
 
@@ -90,6 +100,7 @@ impl CustomerDirectoryService for Directory {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Instances {
     subscriptions: Arc<Mutex<HashMap<String, &'static str>>>,
+    failed: Arc<Mutex<HashMap<String, time::OffsetDateTime>>>,
     used: Arc<Mutex<Option<u64>>>,
     live: Arc<Mutex<BTreeMap<String, instance::LiveInstance>>>,
     away: Arc<AtomicBool>,
@@ -103,6 +114,12 @@ impl Instances {
     /// How the instance of a subscription stands.
     pub(crate) fn set(&self, subscription: &str, status: &'static str) {
         self.subscriptions.lock().unwrap().insert(subscription.to_owned(), status);
+    }
+
+    /// Its create failed then.
+    pub(crate) fn fail(&self, subscription: &str, since: time::OffsetDateTime) {
+        self.failed.lock().unwrap().insert(subscription.to_owned(), since);
+        self.set(subscription, "error");
     }
 
     /// What each volume holds; `None`: no instance has a pod.
@@ -154,7 +171,17 @@ impl InstanceDirectoryService for Instances {
         }
         let status = self.subscriptions.lock().unwrap().get(&request.get_ref().subscription_id).copied();
         let (found, status) = (status.is_some(), status.unwrap_or_default().to_owned());
-        Ok(Response::new(instance::FindBySubscriptionResponse { found, status, ..Default::default() }))
+        let provisioned = !matches!(status.as_str(), "" | "creating" | "error");
+        let failed = self.failed.lock().unwrap().get(&request.get_ref().subscription_id).copied();
+        let error_since = failed.map(contracts::scalars::timestamp).filter(|_| status == "error");
+        let answer = instance::FindBySubscriptionResponse {
+            found,
+            status,
+            provisioned,
+            error_since,
+            ..Default::default()
+        };
+        Ok(Response::new(answer))
     }
 
     async fn get_storage_usage(
@@ -453,10 +480,12 @@ impl World {
             peers: Peers::try_new(&keys.dialer(BILLING), &users.url, &found.url).unwrap(),
             policy,
             confirm_within: time::Duration::minutes(15),
+            give_up_after: time::Duration::hours(24),
+            cooling_off: time::Duration::hours(24),
             pay_within: time::Duration::days(7),
             trial_days: 14,
             terms: app::Terms { test_clock: true, ..app::Terms::default() },
-            stationery: app::Stationery { seller: seller(), fonts: Fonts::try_new(None).unwrap() },
+            stationery: app::Stationery::new(seller(), Fonts::try_new(None).unwrap()),
             clock: app::BillingClock::default(),
             bell: app::inbox::Bell::default(),
             metrics: BillingMetrics::new(&metrics),

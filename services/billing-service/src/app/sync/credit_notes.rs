@@ -38,7 +38,8 @@ impl Look<'_> {
         ours: &Invoice,
         found: &SnapshotAdjustment,
     ) -> Result<(), Error> {
-        let lines = credit_lines(&ours.number, found.amount, ours.tax, ours.total)?;
+        let noted = invoices::noted(&mut *connection, ours).await?;
+        let lines = credit_lines(&ours.number, found.amount, ours.sums(), noted)?;
         let sums = totals(found.amount.currency(), &lines)?;
         let number =
             format!("{}-{}", ours.number, mirror::credit_notes(&mut *connection, ours.id).await? + 1);

@@ -1,0 +1,134 @@
+//! Looks at the instances of subscriptions: what a fact hinted at, and what no fact told (BIL-08, BIL-24, REL-04). instance-service is asked while
+//! nothing is locked; what follows is decided on its answer and on the rows as they stand then.
+
+use std::collections::HashSet;
+use std::time::Duration as Pause;
+
+use time::{Duration, OffsetDateTime};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Desk, audit, end_subscription, take_back, tell_provider, undelete};
+use crate::domain::delivery::{Standing, Verdict, judge};
+use crate::domain::subscription::Status;
+use crate::error::Error;
+use crate::store::checks::{self, Check};
+use crate::store::orders::{self, OrderState};
+use crate::store::{audits, subscriptions};
+
+/// Looks in one round.
+const BATCH: i64 = 50;
+/// How long a look is its replica's; also the pause after one that had no answer.
+const HOLD: Duration = Duration::seconds(15);
+/// Between two looks at the table.
+const PAUSE: Pause = Pause::from_secs(1);
+/// Name of the comparison of all of them in the schedule, and the time between two.
+const SWEEP: (&str, Duration) = ("instances", Duration::minutes(5));
+
+/// Looks until `stop`.
+pub async fn run(desk: Desk, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        let now = runtime::clock::now();
+        if let Err(error) = work(&desk, now).await {
+            tracing::warn!(error = format!("{error:#}"), "instances cannot be looked at now, trying again");
+        }
+        if let Err(error) = sweep(&desk, now).await {
+            tracing::warn!(error = format!("{error:#}"), "instances cannot be compared now, trying again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Makes all looks that are due at `now`, in real time.
+pub async fn work(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
+    loop {
+        let due = checks::claim(&desk.pool, now, HOLD, BATCH).await?;
+        let found = due.len();
+        for check in due {
+            if let Err(error) = look(desk, &check, now).await {
+                let id = check.subscription_id;
+                tracing::warn!(subscription.id = %id, error = format!("{error:#}"), "an instance is looked at again");
+            }
+        }
+        if i64::try_from(found).unwrap_or(0) < BATCH {
+            return Ok(());
+        }
+    }
+}
+
+/// Compares all live subscriptions with all live instances when that is due, and looks at those that do not fit. A fact that was lost, with its
+/// queue or before it, is found here.
+pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<bool, Error> {
+    let (name, every) = SWEEP;
+    if !audits::claim(&desk.pool, name, now, now + every).await? {
+        return Ok(false);
+    }
+    // Instances first: a subscription is older than its instance.
+    let instances = audit::instances(desk).await?;
+    let subscriptions = audit::subscriptions(desk).await?;
+    let running: HashSet<Uuid> = instances.iter().filter_map(|instance| instance.subscription_id).collect();
+    let paying: HashSet<Uuid> = subscriptions.iter().map(|subscription| subscription.id).collect();
+    let without = subscriptions.iter().filter(|row| row.must_have && !running.contains(&row.id));
+    for subscription in without.map(|row| row.id).chain(running.difference(&paying).copied()) {
+        checks::request(&desk.pool, subscription, now).await?;
+    }
+    Ok(true)
+}
+
+async fn look(desk: &Desk, check: &Check, now: OffsetDateTime) -> Result<(), Error> {
+    let id = check.subscription_id;
+    let seen = desk.peers.instance_of(id).await.map_err(|status| {
+        tracing::warn!(code = ?status.code(), "instance-service does not say how an instance stands");
+        Error::PeerAway("instance-service")
+    })?;
+    let billing_now = desk.now().await;
+    let mut tx = desk.pool.begin().await?;
+    let Some(order) = orders::of_subscription(&mut tx, id).await? else {
+        checks::done(&mut tx, check, None).await?;
+        return Ok(tx.commit().await?);
+    };
+    let row = subscriptions::find(&mut *tx, id).await?;
+    let ended = row.as_ref().filter(|row| row.status == Status::Ended);
+    let standing = Standing {
+        live: order.state != OrderState::Cancelled && ended.is_none(),
+        ended_with_instance: ended.is_some_and(|row| row.end_reason.as_deref() == Some("terminated")),
+        confirmed: order.confirmed_at.is_some(),
+        ordered_at: order.created_at,
+    };
+    let verdict = judge(seen.as_ref(), standing, now, desk.give_up_after);
+    let mut again = None;
+    match verdict {
+        Verdict::Nothing => {}
+        Verdict::Confirm => drop(orders::confirm(&mut *tx, order.instance_id, billing_now).await?),
+        Verdict::TakeBack => take_back(&mut tx, desk, &order, "provisioning_failed", billing_now).await?,
+        Verdict::End => end_subscription(&mut tx, desk, id, "terminated", billing_now).await?,
+        Verdict::Revive => undelete(&mut tx, id, billing_now).await?,
+        Verdict::LookAgain(at) => again = Some(at),
+    }
+    checks::done(&mut tx, check, again).await?;
+    tx.commit().await?;
+    if verdict != Verdict::Nothing {
+        tracing::info!(subscription.id = %id, ?verdict, "an instance was looked at");
+    }
+    if verdict == Verdict::TakeBack {
+        tell_provider(desk, &order, billing_now).await;
+    }
+    Ok(())
+}
+
+/// An instance came back: whoever counted on its end hears that its subscription goes on.
+pub async fn goes_on(
+    connection: &mut sqlx::PgConnection,
+    subscription: Uuid,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    if let Some(row) = subscriptions::find(&mut *connection, subscription).await?
+        && row.status != Status::Ended
+    {
+        super::engine::changed(connection, &row, "undeleted", now).await?;
+    }
+    Ok(())
+}
