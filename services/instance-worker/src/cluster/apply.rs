@@ -120,8 +120,10 @@ pub enum Applied {
 pub enum Standing {
     /// A write would change nothing.
     AsWanted,
-    /// It is missing, or differs.
-    Differs,
+    /// It is missing.
+    Missing,
+    /// It differs at these paths.
+    Differs(Vec<String>),
     /// It differs in what the last repair could not remove.
     Left(Vec<String>),
 }
@@ -223,7 +225,7 @@ impl Cluster {
         let (namespace, _, what) = place(wanted)?;
         let json = wanted_json(wanted)?;
         let Some(current) = self.current(wanted, owner, LookAt::Watches).await? else {
-            return Ok(Standing::Differs);
+            return Ok(Standing::Missing);
         };
         let paths = current.differences(&K::kind(&()), &json);
         Ok(if paths.is_empty() {
@@ -231,7 +233,7 @@ impl Cluster {
         } else if self.cache().is_left(&namespace, &what, &paths) {
             Standing::Left(paths)
         } else {
-            Standing::Differs
+            Standing::Differs(paths)
         })
     }
 

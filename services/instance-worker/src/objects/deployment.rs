@@ -28,6 +28,17 @@ const VOLUME: &str = "odoo-data";
 /// Logs and temporary files of a pod.
 const EPHEMERAL_MIB: u64 = 2048;
 
+/// The form of the pod template. It grows whenever a release makes another template of the same row: every
+/// instance is then started anew, some at a time, and a worker of the former release leaves those alone that
+/// have the new form.
+pub const TEMPLATE: u32 = 1;
+
+/// The form that a stored Deployment has; 0 before there were any.
+pub fn template_of(deployment: &Deployment) -> u32 {
+    let annotations = deployment.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(meta::TEMPLATE)?.parse().ok()).unwrap_or(0)
+}
+
 /// The wanted Deployment.
 pub fn deployment(tenant: &Tenant, settings: &Settings) -> Deployment {
     let template = ObjectMeta {
@@ -35,8 +46,10 @@ pub fn deployment(tenant: &Tenant, settings: &Settings) -> Deployment {
         annotations: template_annotations(tenant),
         ..ObjectMeta::default()
     };
+    let mut metadata = meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants);
+    metadata.annotations.get_or_insert_default().insert(meta::TEMPLATE.to_owned(), TEMPLATE.to_string());
     Deployment {
-        metadata: meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants),
+        metadata,
         spec: Some(DeploymentSpec {
             replicas: Some(i32::from(tenant.running)),
             revision_history_limit: Some(3),
@@ -251,6 +264,23 @@ mod tests {
             ..settings()
         };
         insta::assert_yaml_snapshot!(deployment(&tenant(), &settings));
+    }
+
+    /// A template that changes under its number would be fought over by two releases, and start every
+    /// instance at once.
+    #[test]
+    fn another_template_has_another_number() {
+        let official =
+            Settings { catalogue: Catalogue::try_new("odoo:{version}.0", None, &[]).unwrap(), ..settings() };
+        let templates =
+            [settings(), official].map(|settings| deployment(&tenant(), &settings).spec.unwrap().template);
+        let text = serde_json::to_vec(&templates).unwrap();
+        let hash = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(&text)[..8]);
+        assert_eq!(
+            (TEMPLATE, hash.as_str()),
+            (1, "310d5195644d7e48"),
+            "let TEMPLATE grow, and write the new pair here"
+        );
     }
 
     /// K8S-06

@@ -34,6 +34,8 @@ pub const RESTARTED_AT: &str = "saasodoo.io/restarted-at";
 pub const HOLD: &str = "saasodoo.io/hold";
 /// On every object: hash of what was wanted, so that a part that is no longer wanted shows.
 pub const SPEC_HASH: &str = "saasodoo.io/spec-hash";
+/// On a Deployment: which form of the pod template it has. A worker of a lower one never changes it back.
+pub const TEMPLATE: &str = "saasodoo.io/template";
 /// Hash of a Secret's content.
 pub const SECRET_HASH: &str = "saasodoo.io/secret-hash";
 /// On a Secret that had to be made anew: the administrator's password in it is not the one that Odoo knows.

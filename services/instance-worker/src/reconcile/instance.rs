@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::parts::{Part, Parts, Repaired, Volume};
 use super::repairs::Repairs;
+use super::roll_out::{RollOut, is_new_template};
 use super::troubles::{Trouble, Troubles};
 use super::wanted::{Wanted, on_hold, wanted};
 use super::whole::fingerprint;
@@ -25,6 +26,7 @@ use crate::cluster::{self, Note, Owner, Standing};
 use crate::objects::{Name, Tenant};
 use crate::operations::Wake;
 use crate::watch::Status as WatchStatus;
+use crate::watch::facts;
 use crate::watch::queue::Queue;
 use crate::worker::Worker;
 
@@ -34,6 +36,8 @@ const WORKERS: usize = 8;
 const SETTLE: Duration = Duration::from_millis(300);
 /// While a former pod is on its way out, or a hold is on.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Between looks whether an instance may be started anew with a new template.
+const ROLL_OUT: Duration = Duration::from_secs(15);
 /// Longest work on one instance; what is left is looked at again.
 const DEADLINE: Duration = Duration::from_mins(2);
 
@@ -52,6 +56,8 @@ pub struct Reconciler {
     secrets: Mutex<HashMap<Uuid, String>>,
     /// Instances with something that no repair brings back.
     troubles: Troubles,
+    /// Instances that are started anew with a new template.
+    roll_out: RollOut,
 }
 
 /// What a look at an instance found.
@@ -71,6 +77,7 @@ struct Outcome {
     repaired: Vec<&'static str>,
     left: Vec<&'static str>,
     later: bool,
+    waits: bool,
 }
 
 impl Reconciler {
@@ -85,6 +92,7 @@ impl Reconciler {
             quiet: Mutex::default(),
             secrets: Mutex::default(),
             troubles: Troubles::default(),
+            roll_out: RollOut::default(),
         }
     }
 
@@ -253,6 +261,7 @@ impl Reconciler {
                     outcome.left.extend((!left.is_empty()).then_some(part.kind()));
                 }
                 Repaired::Later => outcome.later = true,
+                Repaired::Waits => outcome.waits = true,
             }
         }
         self.conclude(instance, volume, outcome).await
@@ -271,8 +280,22 @@ impl Reconciler {
                 Ok(Repaired::Nothing)
             }
             Standing::Left(paths) => Ok(Repaired::Back(paths)),
-            Standing::Differs => Box::pin(parts.repair(part)).await,
+            Standing::Differs(paths)
+                if part == Part::Deployment && parts.tenant.running && is_new_template(&paths) =>
+            {
+                if !self.roll_out.begin(id, |id| self.has_ready_pod(id)) {
+                    return Ok(Repaired::Waits);
+                }
+                tracing::info!(instance.id = %id, "started anew with the template of this release");
+                Box::pin(parts.repair(part)).await
+            }
+            Standing::Differs(_) | Standing::Missing => Box::pin(parts.repair(part)).await,
         }
+    }
+
+    fn has_ready_pod(&self, id: Uuid) -> bool {
+        let pods = &self.worker.cluster.cache().pods;
+        pods.with_prefix(&format!("{}-", Name::tenant(id))).iter().any(|pod| facts::is_ready(pod))
     }
 
     /// Of the Secret as the watch sees it; `None` while it sees nothing.
@@ -288,7 +311,7 @@ impl Reconciler {
         let news = self.troubles.set(id, trouble.clone());
         let mut connection = self.worker.database.acquire().await?;
         let now = runtime::clock::now();
-        let whole = trouble.is_none() && !outcome.later;
+        let whole = trouble.is_none() && !outcome.later && !outcome.waits;
         if whole && instance.observed_generation < instance.generation {
             observe::applied(&mut connection, id, instance.generation).await?;
         }
@@ -308,6 +331,7 @@ impl Reconciler {
         }
         Ok(match trouble {
             _ if outcome.later => Look::Again(Duration::from_secs(1)),
+            _ if outcome.waits => Look::Again(ROLL_OUT),
             None => Look::Quiet,
             Some(_) => Look::Again(self.troubles.pause(id)),
         })

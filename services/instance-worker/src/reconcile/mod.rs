@@ -7,6 +7,7 @@ mod instance;
 mod parts;
 mod pools;
 mod repairs;
+mod roll_out;
 mod troubles;
 mod wanted;
 mod whole;

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 
 use crate::cluster::{Applied, Error, Kind, LookAt, Owner, Standing};
-use crate::objects::deployment::deployment;
+use crate::objects::deployment::{TEMPLATE, deployment, template_of};
 use crate::objects::ingress::ingress;
 use crate::objects::network_policy::network_policy;
 use crate::objects::secret::is_untouched;
@@ -65,6 +65,8 @@ pub(super) enum Repaired {
     Back(Vec<String>),
     /// Somebody else is at work, or something must end first.
     Later,
+    /// As many instances as may be are started anew already.
+    Waits,
 }
 
 /// The objects of one tenant.
@@ -113,7 +115,7 @@ impl Parts<'_> {
             }
             Part::Service => Box::pin(cluster.standing(&service(tenant, settings), owner)).await,
             Part::Policy => Box::pin(cluster.standing(&network_policy(tenant, settings), owner)).await,
-            Part::Deployment => Box::pin(cluster.standing(&deployment(tenant, settings), owner)).await,
+            Part::Deployment => Box::pin(self.deployment_standing()).await,
             Part::Ingress => Box::pin(cluster.standing(&ingress(tenant, settings), owner)).await,
         }
     }
@@ -131,8 +133,21 @@ impl Parts<'_> {
                 return Err(Error::OwnershipConflict(format!("Secret {name}")));
             }
             Some(secret) if is_untouched(self.tenant.id, &secret) => Standing::AsWanted,
-            _ => Standing::Differs,
+            Some(_) => Standing::Differs(vec!["data".to_owned()]),
+            None => Standing::Missing,
         })
+    }
+
+    /// One that a worker of a later release made is its to look after.
+    async fn deployment_standing(&self) -> Result<Standing, Error> {
+        let (cluster, settings) = (&self.worker.cluster, &self.worker.settings);
+        let name = Name::tenant(self.tenant.id);
+        let stored = cluster.look_up::<Deployment>(&settings.tenants, name.as_str()).await?;
+        if stored.is_some_and(|stored| self.owner().owns(&stored.metadata) && template_of(&stored) > TEMPLATE)
+        {
+            return Ok(Standing::AsWanted);
+        }
+        cluster.standing(&deployment(self.tenant, settings), self.owner()).await
     }
 
     /// Brings one object back, while the instance is at rest and the object is as it was seen.

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use instance::domain::{DesiredState, OperationKind, OperationState, Status};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota, ResourceQuotaSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 use sqlx::PgPool;
 use test_kit::eventually;
@@ -57,7 +59,8 @@ async fn an_image_that_cannot_be_pulled_fails_the_create(database: PgPool) {
     stack.end().await;
 }
 
-/// K8S-22: a running instance that crashes again and again is in error, and running again when it recovers. Its operation history stays as it was.
+/// K8S-22: a running instance that crashes again and again is in error, and running again when it recovers.
+/// Its operation history stays as it was.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_crash_loop_is_told_and_so_is_the_recovery(database: PgPool) {
     let stack = Stack::running(database).await;
@@ -117,5 +120,36 @@ async fn a_suspended_instance_stays_suspended_whatever_its_pods_do(database: PgP
     })
     .await;
     assert_eq!(stack.row(id).await.status, Status::Suspended);
+    stack.end().await;
+}
+
+/// K8S-22: a pod that the quota of the namespace refuses is told within seconds, and not after the deadline
+/// of the restart.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_quota_that_leaves_no_room_is_told_at_once(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let id = stack.running_instance().await;
+    let quota = ResourceQuota {
+        metadata: ObjectMeta { name: Some("full".into()), ..ObjectMeta::default() },
+        spec: Some(ResourceQuotaSpec {
+            hard: Some([("pods".to_owned(), Quantity("0".into()))].into()),
+            ..ResourceQuotaSpec::default()
+        }),
+        ..ResourceQuota::default()
+    };
+    let quotas = stack.api::<ResourceQuota>();
+    quotas.create(&PostParams::default(), &quota).await.unwrap();
+    eventually("the quota to be in force", SOON, || async {
+        quotas.get("full").await.unwrap().status.and_then(|status| status.hard)
+    })
+    .await;
+
+    stack.ask(id, OperationKind::Restart, Status::Restarting, DesiredState::Running).await;
+
+    eventually("the reason", SOON, || async {
+        (stack.row(id).await.observed.reason == "QuotaExceeded").then_some(())
+    })
+    .await;
+    assert!(stack.timeline(id).await.contains(&"no_capacity".to_owned()));
     stack.end().await;
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use instance_worker::reconcile::compare;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -129,5 +129,84 @@ async fn an_edited_secret_comes_back_and_a_lost_one_never_lies(database: PgPool)
     assert_eq!(data["database-password"], before["database-password"]);
     assert_ne!(data["admin-password"], before["admin-password"]);
     assert_eq!(again.annotations()["saasodoo.io/admin-password"], "unknown");
+    stack.end().await;
+}
+
+/// Waits until the leader has compared everything once more.
+async fn compared(stack: &Stack) {
+    let wish = "UPDATE monitoring SET reconcile_task = $1, reconcile_requested_at = now()";
+    sqlx::query(wish).bind(Uuid::now_v7()).execute(&stack.database).await.unwrap();
+    eventually("the comparison", SOON, || async {
+        let open: Option<Uuid> = sqlx::query_scalar("SELECT reconcile_task FROM monitoring")
+            .fetch_one(&stack.database)
+            .await
+            .unwrap();
+        open.is_none().then_some(())
+    })
+    .await;
+}
+
+/// Two releases at once: the former one does not change back what the later one made. What both make alike it
+/// repairs.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn the_template_of_a_later_release_is_left_alone(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let id = stack.running_instance().await;
+    let name = format!("odoo-{id}");
+    let deployments = stack.api::<Deployment>();
+    let later = json!({
+        "metadata": {"annotations": {"saasodoo.io/template": "1000000"}},
+        "spec": {"template": {"metadata": {"labels": {"of-a-later-release": "1"}}}},
+    });
+    merge(&deployments, &name, &later).await;
+    stack.api::<Ingress>().delete(&name, &DeleteParams::default()).await.unwrap();
+
+    eventually("the Ingress", BACK, || async { stack.api::<Ingress>().get_opt(&name).await.unwrap() }).await;
+    compared(&stack).await;
+
+    let labels =
+        deployments.get(&name).await.unwrap().spec.unwrap().template.metadata.unwrap().labels.unwrap();
+    assert!(labels.contains_key("of-a-later-release"));
+    stack.end().await;
+}
+
+/// K8S-32: a hold shows in the status; one that a roll-back brought along is nobody's wish and goes.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_hold_shows_and_does_not_come_back_with_a_roll_back(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let id = stack.running_instance().await;
+    let name = format!("odoo-{id}");
+    let target = format!("deployment/{name}");
+    let kubectl = async |args: &[&str]| {
+        crate::account::kubectl(&[&["-n", &stack.tenants], args].concat(), "").await;
+    };
+    let hold = "saasodoo.io/hold";
+
+    kubectl(&["annotate", &target, &format!("{hold}=true")]).await;
+    eventually("the word about the hold", SOON, || async {
+        (stack.row(id).await.observed.reason == "OnHold").then_some(())
+    })
+    .await;
+    eventually("the copy of the hold", SOON, || async {
+        let sets = stack.objects::<ReplicaSet>(id).await;
+        sets.iter().any(|set| set.annotations().contains_key(hold)).then_some(())
+    })
+    .await;
+    kubectl(&["annotate", &target, &format!("{hold}-")]).await;
+    kubectl(&["rollout", "restart", &target]).await;
+    eventually("another revision", SOON, || async {
+        (stack.objects::<ReplicaSet>(id).await.len() > 1).then_some(())
+    })
+    .await;
+
+    kubectl(&["rollout", "undo", &target]).await;
+    kubectl(&["scale", &target, "--replicas=0"]).await;
+
+    eventually("replicas without a hold", BACK, || async {
+        let found = stack.api::<Deployment>().get(&name).await.unwrap();
+        let held = found.annotations().contains_key(hold);
+        (!held && found.spec.unwrap().replicas == Some(1)).then_some(())
+    })
+    .await;
     stack.end().await;
 }
