@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::AsyncReadExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, LogParams};
@@ -21,7 +22,12 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// The last lines of a pod's container (INS-35).
+/// Most bytes of a log that are read and passed on: a tenant chooses what it writes.
+const LOG_BYTES: usize = 1024 * 1024;
+/// Longest line that is passed on whole.
+const LINE_BYTES: usize = 16 * 1024;
+
+/// The last lines of a pod's container (INS-35), as many as fit.
 pub async fn logs(
     cluster: &Cluster,
     namespace: &str,
@@ -30,15 +36,34 @@ pub async fn logs(
     previous: bool,
 ) -> Result<Vec<LogLine>, Error> {
     let api: Api<Pod> = Api::namespaced(cluster.client()?, namespace);
-    let parameters = LogParams {
-        container: Some(CONTAINER.to_owned()),
-        tail_lines: Some(i64::from(lines)),
-        timestamps: true,
-        previous,
-        ..LogParams::default()
-    };
-    let text = cluster.call("get", "PodLog", pod, api.logs(pod, &parameters)).await?;
-    Ok(text.lines().map(line).collect())
+    let mut lines = i64::from(lines);
+    loop {
+        let parameters = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            tail_lines: Some(lines),
+            limit_bytes: i64::try_from(LOG_BYTES).ok(),
+            timestamps: true,
+            previous,
+            ..LogParams::default()
+        };
+        let bytes = cluster.call("get", "PodLog", pod, read(&api, pod, &parameters)).await?;
+        // The limit cuts at the end, where the newest lines are: fewer are asked for, until all of them fit.
+        if bytes.len() < LOG_BYTES || lines <= 1 {
+            return Ok(String::from_utf8_lossy(&bytes).lines().map(line).collect());
+        }
+        lines = (lines / 4).max(1);
+    }
+}
+
+/// Not as text: a log may hold any bytes, and its limit may cut a character.
+async fn read(api: &Api<Pod>, pod: &str, parameters: &LogParams) -> kube::Result<Vec<u8>> {
+    let limit = u64::try_from(LOG_BYTES).unwrap_or(u64::MAX);
+    let mut log = api.log_stream(pod, parameters).await?.take(limit);
+    let mut bytes = Vec::new();
+    if let Err(error) = log.read_to_end(&mut bytes).await {
+        tracing::debug!(pod, error = %error, "a log ended early");
+    }
+    Ok(bytes)
 }
 
 /// Bytes below `path` in a pod, as `du` counts them there (BIL-22).
@@ -72,9 +97,17 @@ fn kibibytes(output: &str) -> Option<u64> {
 
 fn line(line: &str) -> LogLine {
     match line.split_once(' ') {
-        Some((time, text)) if time.contains('T') => LogLine { time: time.to_owned(), text: text.to_owned() },
-        _ => LogLine { time: String::new(), text: line.to_owned() },
+        Some((time, text)) if time.contains('T') => LogLine { time: time.to_owned(), text: cut(text) },
+        _ => LogLine { time: String::new(), text: cut(line) },
     }
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= LINE_BYTES {
+        return text.to_owned();
+    }
+    let kept = (0..=LINE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{} … (cut, {} bytes in all)", &text[..kept], text.len())
 }
 
 /// Where an instance is.
@@ -174,6 +207,8 @@ mod tests {
             LogLine { time: "2026-11-01T10:00:00.5Z".into(), text: "hello world".into() }
         );
         assert_eq!(line("plain").text, "plain");
+        let long = line(&"ü".repeat(LINE_BYTES)).text;
+        assert!(long.len() < LINE_BYTES + 64 && long.ends_with("bytes in all)"), "{}", long.len());
     }
 
     #[test]
