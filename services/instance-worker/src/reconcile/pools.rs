@@ -8,6 +8,7 @@ use std::time::Duration;
 use contracts::database::v1::{PoolSpec, ReportPoolRequest};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -115,6 +116,16 @@ impl Pools {
         let owner = Owner::Pool(pool.name.as_str());
         let namespace = settings.platform.as_str();
         let existing: Option<StatefulSet> = cluster.get(namespace, pool.name.as_str()).await?;
+        let claim: Option<PersistentVolumeClaim> = cluster.get(namespace, &pool.claim_name()).await?;
+        if let Some(trouble) = trouble(spec, existing.as_ref(), claim.as_ref()) {
+            // Nothing is applied: a new pod would end the last of the data, or begin with an empty volume.
+            tracing::error!(pool = %pool.name, trouble, "the volume of a pool needs a person");
+            return Ok(ReportPoolRequest {
+                observed: "failed".to_owned(),
+                message: format!("volume_lost: {trouble}"),
+                ..ReportPoolRequest::default()
+            });
+        }
         if existing.as_ref().is_none_or(|set| annotation(set, meta::SECRET_HASH) != Some(&pool.secret_hash)) {
             let content = self.worker.peers.pool_secret(&spec.id).await?;
             cluster.apply_unseen(&pool::secret(pool, &content, settings)).await?;
@@ -212,6 +223,35 @@ impl From<crate::peers::Error> for Failed {
     }
 }
 
+/// A claim that came so long after its pool is not the one that the pool began with.
+const BEGINNING: i64 = 600;
+
+/// What is wrong with the volume of a pool that served already. Data is not configuration: nothing is made in
+/// its place until a person has looked.
+fn trouble(
+    spec: &PoolSpec,
+    set: Option<&StatefulSet>,
+    claim: Option<&PersistentVolumeClaim>,
+) -> Option<&'static str> {
+    if matches!(spec.status.as_str(), "provisioning" | "initializing") {
+        return None;
+    }
+    let Some(claim) = claim else { return Some("its claim is gone") };
+    let born = |metadata: &ObjectMeta| metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    let replaced = set.is_some_and(|set| {
+        born(&set.metadata).zip(born(&claim.metadata)).is_some_and(|(set, claim)| claim > set + BEGINNING)
+    });
+    if claim.metadata.deletion_timestamp.is_some() {
+        Some("its claim is being deleted: it goes as soon as the server stops")
+    } else if facts::is_lost(claim) {
+        Some("the volume behind its claim is gone")
+    } else if replaced {
+        Some("its claim was replaced by an empty one")
+    } else {
+        None
+    }
+}
+
 fn annotation<'a>(set: &'a StatefulSet, key: &str) -> Option<&'a String> {
     set.metadata.annotations.as_ref()?.get(key)
 }
@@ -247,4 +287,37 @@ fn wanted(spec: &PoolSpec) -> Result<Pool, String> {
         secret_hash: spec.secret_hash.clone(),
         instance_id: spec.instance_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn born<K: kube::Resource + Default>(seconds: i64) -> K {
+        let mut object = K::default();
+        object.meta_mut().creation_timestamp = Some(Time(Timestamp::from_second(seconds).unwrap()));
+        object
+    }
+
+    /// DBS-27: a pool that served is never begun again with an empty volume.
+    #[test]
+    fn a_pool_that_lost_its_volume_waits_for_a_person() {
+        let spec = |status: &str| PoolSpec { status: status.into(), ..PoolSpec::default() };
+        let set: StatefulSet = born(1000);
+        let claim: PersistentVolumeClaim = born(1005);
+        assert_eq!(trouble(&spec("provisioning"), None, None), None);
+        assert_eq!(trouble(&spec("active"), Some(&set), Some(&claim)), None);
+        assert_eq!(trouble(&spec("active"), None, Some(&claim)), None, "the same volume serves a new set");
+        for status in ["active", "full", "maintenance", "error"] {
+            assert!(trouble(&spec(status), Some(&set), None).is_some(), "{status}");
+            assert!(trouble(&spec(status), None, None).is_some(), "{status}");
+        }
+        assert!(trouble(&spec("active"), Some(&set), Some(&born(100_000))).is_some(), "replaced");
+        let mut going = claim;
+        going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert!(trouble(&spec("active"), Some(&set), Some(&going)).is_some());
+    }
 }
