@@ -24,6 +24,7 @@ pub fn manifest(name: &str, tenants: &str, platform: &str, run: &str) -> String 
     text.replace("namespace: saasodoo", &format!("namespace: {platform}"))
         .replace("namespace: odoo-instances", &format!("namespace: {tenants}"))
         .replace("metadata.name: saasodoo", &format!("metadata.name: {platform}"))
+        .replace("metadata.name: odoo-instances", &format!("metadata.name: {tenants}"))
         .replace("serviceaccount:saasodoo:", &format!("serviceaccount:{platform}:"))
         .replace("name: instance-worker-reader", &format!("name: instance-worker-reader-{run}"))
         .replace("instance-worker-pool-objects-only", &format!("pool-objects-only-{run}"))

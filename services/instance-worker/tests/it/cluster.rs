@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::stack::Stack;
 
-fn tenant() -> Tenant {
+/// Another one each time.
+pub fn tenant() -> Tenant {
     Tenant {
         id: Uuid::now_v7(),
         customer_id: Uuid::now_v7(),

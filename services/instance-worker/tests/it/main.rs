@@ -10,6 +10,7 @@ mod leading;
 mod lifecycle;
 mod mock_api;
 mod moves;
+mod network;
 mod outage;
 mod outages;
 mod pool_crashes;
