@@ -1,9 +1,11 @@
-//! The real Kubernetes control plane as processes on loopback: etcd, kube-apiserver, kube-controller-manager and
-//! kube-scheduler, with their certificates and the administrator's kubeconfig.
+//! The real Kubernetes control plane as processes on loopback: etcd, kube-apiserver, kube-controller-manager
+//! and kube-scheduler, with their certificates and the administrator's kubeconfig.
 //!
-//! Owns the processes, ports and files under its folder. It runs no node (devnode does) and applies no objects.
-//! The endpoint controllers stay off, because EndpointSlices refuse the loopback addresses of the local node's pods.
+//! Owns the processes, ports and files under its folder. It runs no node (devnode does) and applies no
+//! objects. The endpoint controllers stay off, because EndpointSlices refuse the loopback addresses of the
+//! local node's pods.
 
+pub(crate) mod account;
 pub mod binary;
 mod certificates;
 mod flags;
@@ -29,12 +31,14 @@ const GRACE: Duration = Duration::from_secs(8);
 /// What a control plane is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Folder for data, certificates, logs, pid files and the kubeconfig; made when missing. A control plane that is
-    /// started again in the same folder has the same objects, certificates and, while they are free, ports.
+    /// Folder for data, certificates, logs, pid files and the kubeconfig; made when missing. A control plane
+    /// that is started again in the same folder has the same objects, certificates and, while they are free,
+    /// ports.
     pub dir: PathBuf,
     /// The devcluster program, see [`binary::ensure`].
     pub binary: PathBuf,
-    /// Lets etcd sync each write to the disk. Off makes tests faster and risks the data when the machine crashes.
+    /// Lets etcd sync each write to the disk. Off makes tests faster and risks the data when the machine
+    /// crashes.
     pub durable: bool,
     /// How long a node may miss heartbeats before its pods count as unknown (`--node-monitor-grace-period`).
     pub node_grace: Duration,
@@ -203,8 +207,8 @@ impl ControlPlane {
             .collect()
     }
 
-    /// Takes the API server away at once, with all its open watches; the other parts keep running. Doing it twice changes
-    /// nothing.
+    /// Takes the API server away at once, with all its open watches; the other parts keep running. Doing it
+    /// twice changes nothing.
     pub fn stop_api_server(&mut self) -> Result<()> {
         if let Some(mut process) = self.running[Part::ApiServer as usize].take() {
             process.kill()?;

@@ -1,5 +1,5 @@
-//! One whole stack: starts servers, applies migrations and manifests, starts the services, keeps them running, stops all of it.
-//! Whatever does not wait for another part starts at the same time.
+//! One whole stack: starts servers, applies migrations and manifests, starts the services, keeps them
+//! running, stops all of it. Whatever does not wait for another part starts at the same time.
 
 mod addresses;
 mod operate;
@@ -71,6 +71,8 @@ pub struct Plan {
 struct Cluster {
     control_plane: Option<ControlPlane>,
     kubeconfig: PathBuf,
+    /// The worker's, with its own account.
+    worker: PathBuf,
     kubectl: PathBuf,
 }
 
@@ -142,7 +144,7 @@ impl Stack {
             redis: self.addresses.redis.clone(),
             rabbitmq: self.addresses.rabbitmq.clone(),
             smtp: self.addresses.smtp.clone(),
-            kubeconfig: self.kubeconfig().map(|path| path.display().to_string()),
+            kubeconfig: lock(&self.cluster).as_ref().map(|cluster| cluster.worker.display().to_string()),
             addressing: given.map_or_else(|| "pod-ip".to_owned(), |cluster| cluster.addressing.clone()),
             ingress_port: self.addresses.ingress_port,
             base_domain: BASE_DOMAIN.to_owned(),

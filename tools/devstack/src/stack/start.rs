@@ -1,7 +1,9 @@
-//! The start of a stack: what waits for nothing starts at once, each other part as soon as what it needs is there.
+//! The start of a stack: what waits for nothing starts at once, each other part as soon as what it needs is
+//! there.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -135,9 +137,10 @@ impl Stack {
 
     fn start_cluster(&self, progress: &Progress) -> Result<()> {
         let layout = &self.plan.layout;
-        let cluster = if let Some(given) = &self.plan.given.cluster {
+        let mut cluster = if let Some(given) = &self.plan.given.cluster {
             Cluster {
                 control_plane: None,
+                worker: PathBuf::new(),
                 kubeconfig: given.kubeconfig.clone(),
                 kubectl: given.kubectl.clone(),
             }
@@ -148,6 +151,7 @@ impl Stack {
                 options.durable = self.plan.durable;
                 let control_plane = ControlPlane::start(options)?;
                 Ok(Cluster {
+                    worker: PathBuf::new(),
                     kubeconfig: control_plane.kubeconfig().to_owned(),
                     kubectl: control_plane.kubectl().to_owned(),
                     control_plane: Some(control_plane),
@@ -155,10 +159,12 @@ impl Stack {
             })?
         };
         let applied = progress.stage("namespaces, rights, policies", || {
-            manifests::apply(&cluster.kubectl, &cluster.kubeconfig, &layout.manifests())
+            manifests::apply(&cluster.kubectl, &cluster.kubeconfig, &layout.manifests())?;
+            cluster::account::worker(&cluster.kubectl, &cluster.kubeconfig, &layout.dir)
         });
+        let outcome = applied.map(|worker| cluster.worker = worker);
         *lock(&self.cluster) = Some(cluster);
-        applied.map(drop)
+        outcome
     }
 
     fn start_node(&self, progress: &Progress) -> Result<()> {
@@ -244,7 +250,8 @@ impl Stack {
         })
     }
 
-    /// Runs a service's program with other arguments to its end, in its own environment; gives what it printed.
+    /// Runs a service's program with other arguments to its end, in its own environment; gives what it
+    /// printed.
     pub fn run_service(
         &self,
         service: &Service,
