@@ -100,7 +100,14 @@ impl Run {
         if let Err(error) = devstack::process::guard(group.as_raw(), stop) {
             tracing::warn!(error = format!("{error:#}"), "a process may outlive this program");
         }
-        write_pid_file(&pid_file, group)?;
+        if let Err(error) = write_pid_file(&pid_file, group) {
+            // Nobody would find it by its file, and another one would be started beside it, on the same
+            // volume.
+            let _ = killpg(group, Signal::SIGKILL);
+            let _ = devstack::process::unguard(group.as_raw());
+            tokio::spawn(async move { drop(child.wait().await) });
+            return Err(error);
+        }
         let (sender, exit) = watch::channel(None);
         let pumps = (
             tokio::spawn(pump(child.stdout.take(), Stream::Out, log.clone())),
@@ -236,7 +243,8 @@ fn start_time(pid: Pid) -> Option<String> {
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// Kills the process group of a pid file when it is still the one that was started. Tells whether there was one.
+/// Kills the process group of a pid file when it is still the one that was started. Tells whether there was
+/// one.
 pub fn end_leftover(pid_file: &Path) -> bool {
     let Ok(content) = fs::read_to_string(pid_file) else { return false };
     let _ = fs::remove_file(pid_file);
@@ -251,7 +259,8 @@ pub fn end_leftover(pid_file: &Path) -> bool {
     same
 }
 
-/// Signals a process group and everything that descends from its leader: PostgreSQL's servers are in groups of their own.
+/// Signals a process group and everything that descends from its leader: PostgreSQL's servers are in groups
+/// of their own.
 fn signal_tree(leader: Pid, signal: Signal) {
     // Looked up first: a process whose parent is gone has no descent.
     let others = descendants(leader);
@@ -338,5 +347,35 @@ mod tests {
         assert!(!end_leftover(&stranger));
         assert!(end_leftover(&pid_file));
         assert_eq!(run.wait().await, Exit::by(Signal::SIGKILL));
+    }
+
+    /// Two PostgreSQL servers on one volume would follow.
+    #[tokio::test]
+    async fn a_process_whose_pid_file_cannot_be_written_does_not_run_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Arc::new(LogFile::create(&dir.path().join("log")).unwrap());
+        let script = "echo $$ > number; sleep 60";
+        // No folder can be made where there is a file.
+        fs::write(dir.path().join("file"), "").unwrap();
+        let no_place = dir.path().join("file/pid");
+
+        let outcome = Run::start(&shell(script, dir.path()), log, no_place);
+
+        assert!(outcome.is_err());
+        let begun = std::time::Instant::now();
+        let folder = dir.path().to_owned();
+        test_kit::eventually("the end of the process", Duration::from_secs(10), || async {
+            // Killed before it wrote its number, or gone by it.
+            let number = fs::read_to_string(folder.join("number")).ok();
+            let settled = number.is_some() || begun.elapsed() > Duration::from_secs(1);
+            let runs = number.is_some_and(|number| is_running(number.trim()));
+            (settled && !runs).then_some(())
+        })
+        .await;
+    }
+
+    fn is_running(pid: &str) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 }

@@ -1,4 +1,5 @@
-//! Serves the claims of a storage class: a folder and a PersistentVolume for each, a larger one when the claim grows.
+//! Serves the claims of a storage class: a folder and a PersistentVolume for each, a larger one when the
+//! claim grows.
 //!
 //! Binding stays with the controller-manager. Sizes are not enforced.
 
@@ -94,14 +95,9 @@ impl Provisioner {
     async fn claim_changed(&self, claim: &PersistentVolumeClaim) {
         let key = claim.uid().unwrap_or_default();
         let lock = self.busy.lock().await.entry(key.clone()).or_default().clone();
-        let _turn = lock.lock().await;
+        let turn = lock.lock().await;
         for attempt in 0..TRIES {
-            let result = match step(claim) {
-                Step::Nothing => Ok(()),
-                Step::Create => self.create(claim).await,
-                Step::Grow { volume, to } => self.grow(claim, &volume, &to).await,
-            };
-            match result {
+            match self.serve(claim).await {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(
@@ -113,7 +109,23 @@ impl Provisioner {
                 }
             }
         }
-        self.busy.lock().await.remove(&key);
+        drop(turn);
+        forget(&mut *self.busy.lock().await, &key, lock);
+    }
+
+    /// One step for the claim as it is now: another step may have been done since it was seen.
+    async fn serve(&self, seen: &PersistentVolumeClaim) -> anyhow::Result<()> {
+        let namespace = seen.namespace().unwrap_or_default();
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
+        let Some(claim) = claims.get_opt(&seen.name_any()).await?.filter(|claim| claim.uid() == seen.uid())
+        else {
+            return Ok(());
+        };
+        match step(&claim) {
+            Step::Nothing => Ok(()),
+            Step::Create => self.create(&claim).await,
+            Step::Grow { volume, to } => self.grow(&claim, &volume, &to).await,
+        }
     }
 
     async fn create(&self, claim: &PersistentVolumeClaim) -> anyhow::Result<()> {
@@ -158,6 +170,15 @@ impl Provisioner {
         if let Err(error) = volumes.delete(&name, &DeleteParams::default()).await {
             tracing::warn!(volume = name, %error, "volume not deleted");
         }
+    }
+}
+
+/// Takes the lock of a claim off the map, unless somebody waits for it: he and the next one must meet at the
+/// same lock.
+fn forget(busy: &mut HashMap<String, Arc<Mutex<()>>>, key: &str, lock: Arc<Mutex<()>>) {
+    drop(lock);
+    if busy.get(key).is_some_and(|left| Arc::strong_count(left) == 1) {
+        busy.remove(key);
     }
 }
 
@@ -297,6 +318,19 @@ mod tests {
                 ..PersistentVolumeClaimStatus::default()
             }),
         }
+    }
+
+    #[test]
+    fn the_lock_of_a_claim_stays_while_somebody_waits_for_it() {
+        let mut busy = HashMap::new();
+        let first = Arc::clone(busy.entry("claim".to_owned()).or_default());
+        let waiting = Arc::clone(&busy["claim"]);
+
+        forget(&mut busy, "claim", first);
+        assert!(Arc::ptr_eq(&busy["claim"], &waiting));
+
+        forget(&mut busy, "claim", waiting);
+        assert!(busy.is_empty());
     }
 
     #[test]
