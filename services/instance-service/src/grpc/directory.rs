@@ -56,7 +56,7 @@ impl InstanceDirectoryService for Api {
             found: found.is_some(),
             instance_id: found.as_ref().map(|found| found.id.to_string()).unwrap_or_default(),
             status: found.as_ref().map(|found| found.status.to_string()).unwrap_or_default(),
-            provisioned: found.as_ref().is_some_and(|found| found.is_provisioned()),
+            provisioned: found.as_ref().is_some_and(instance::domain::Instance::is_provisioned),
             error_since: found.as_ref().and_then(directory::error_since).map(contracts::scalars::timestamp),
         }))
     }

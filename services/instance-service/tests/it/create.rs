@@ -111,7 +111,7 @@ async fn limits_above_the_plan_are_refused_and_absent_ones_are_the_plans(pool: P
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_plan_that_is_not_sold_cannot_be_ordered(pool: PgPool) {
     let world = World::start(pool).await;
-    for plan in ["old-monthly", "nonsense"] {
+    for plan in ["old-monthly", "nonsense", "basic\0monthly"] {
         let order = wire::CreateInstanceRequest { plan: Some(plan.into()), ..order("shop two") };
         let outcome = refused(world.try_create(&world.customer(), order).await);
         assert_eq!(outcome, (Code::InvalidArgument, "plan_unavailable".into()));

@@ -165,7 +165,7 @@ async fn a_terminate_outlives_an_outage_of_a_neighbour(database: PgPool) {
 async fn an_undo_that_fails_comes_to_an_end(database: PgPool) {
     let mut stack = Stack::start(database).await;
     stack.doubles.with(|known| known.unavailable = usize::MAX);
-    let began = (time::OffsetDateTime::now_utc() - time::Duration::minutes(31))
+    let began = (runtime::clock::now() - time::Duration::minutes(31))
         .format(&time::format_description::well_known::Rfc3339)
         .unwrap();
     let mut steps: Vec<_> =
@@ -195,7 +195,7 @@ async fn given_up(stack: &Stack, operation: Uuid) {
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn an_undo_that_waits_for_a_pod_comes_to_an_end(database: PgPool) {
     let mut stack = Stack::start(database).await;
-    let began = (time::OffsetDateTime::now_utc() - time::Duration::minutes(2))
+    let began = (runtime::clock::now() - time::Duration::minutes(2))
         .format(&time::format_description::well_known::Rfc3339)
         .unwrap();
     let steps: Vec<_> = OperationKind::MoveDatabase
