@@ -150,12 +150,14 @@ pub struct Invoicing {
     /// Foot of invoices (bank, register, how to pay), lines separated by semicolons
     #[arg(long, env = "INVOICE_FOOTER", default_value = "")]
     pub invoice_footer: String,
-    /// TrueType or OpenType file with the characters that the built-in font lacks, such as Chinese, Japanese or Korean ones
+    /// TrueType or OpenType file with the characters that the built-in font lacks, such as Chinese, Japanese
+    /// or Korean ones
     #[arg(long, env = "INVOICE_FONT_FILE")]
     pub invoice_font_file: Option<std::path::PathBuf>,
 }
 
-/// Longest line of the seller's details, and most lines of each, so that a page always has room for an invoice.
+/// Longest line of the seller's details, and most lines of each, so that a page always has room for an
+/// invoice.
 const SELLER_LINE: usize = 120;
 const SELLER_LINES: usize = 8;
 
@@ -236,7 +238,8 @@ pub struct KillBill {
         hide_default_value = true
     )]
     pub killbill_api_secret: SecretString,
-    /// Where Kill Bill reaches the gateway's route of its hooks, without the token; none: no callback is registered
+    /// Where Kill Bill reaches the gateway's route of its hooks, without the token; none: no callback is
+    /// registered
     #[arg(long, env = "KILLBILL_NOTIFICATION_URL")]
     pub killbill_notification_url: Option<String>,
     /// Secret last part of that address: letters, digits, `-` and `_`
@@ -279,7 +282,8 @@ pub struct Orders {
     /// Hours that a create may fail before its order is taken back; until then it can be repeated
     #[arg(long, env = "GIVE_UP_AFTER_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     pub give_up_after_hours: u32,
-    /// Hours after an order in which its instance may be terminated without owing the unpaid first invoice; 0: none
+    /// Hours after an order in which its instance may be terminated without owing the unpaid first invoice;
+    /// 0: none
     #[arg(long, env = "COOLING_OFF_HOURS", default_value_t = 24)]
     pub cooling_off_hours: u32,
     /// Seconds between two looks for unfinished orders

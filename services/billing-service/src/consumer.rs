@@ -68,7 +68,8 @@ fn failure(error: Error) -> Failure {
 }
 
 impl Facts {
-    /// A fact is a hint, and may come late: what follows is decided on the state that instance-service tells when it is asked.
+    /// A fact is a hint, and may come late: what follows is decided on the state that instance-service tells
+    /// when it is asked.
     async fn look_at(&self, connection: &mut PgConnection, fact: &InstanceFact) -> Result<(), Failure> {
         let now = runtime::clock::now();
         match fact.subscription_id {

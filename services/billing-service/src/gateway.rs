@@ -1,7 +1,8 @@
-//! Payment gateways: who brings money from customers to us (BIL-26, BIL-27). A bank payment has no gateway that could be asked: an admin's
-//! word is its report (`app::record`), and it shares everything after that.
+//! Payment gateways: who brings money from customers to us (BIL-26, BIL-27). A bank payment has no gateway
+//! that could be asked: an admin's word is its report (`app::record`), and it shares everything after that.
 //!
-//! A gateway begins payments and tells how they stand; it books nothing. Card data never comes to us: cards are typed in on the gateway's page.
+//! A gateway begins payments and tells how they stand; it books nothing. Card data never comes to us: cards
+//! are typed in on the gateway's page.
 
 pub mod paynow;
 pub mod pretend;
@@ -91,7 +92,8 @@ pub trait PaymentGateway: fmt::Debug + Send + Sync {
     /// How does it stand? `None`: the gateway does not know it.
     async fn look_up(&self, asked: &Asked<'_>) -> Result<Option<Report>, GatewayError>;
 
-    /// The reference of the payment that a hook is about, when the gateway itself sent it. Its other content is not used: it is a hint.
+    /// The reference of the payment that a hook is about, when the gateway itself sent it. Its other content
+    /// is not used: it is a hint.
     fn hear(&self, _body: &[u8]) -> Option<String> {
         None
     }

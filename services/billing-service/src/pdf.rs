@@ -1,4 +1,5 @@
-//! Documents as PDF: where text stands on a page, in which font. Knows no money and no clock: the same text gives the same bytes (BIL-19).
+//! Documents as PDF: where text stands on a page, in which font. Knows no money and no clock: the same text
+//! gives the same bytes (BIL-19).
 
 mod fonts;
 mod layout;

@@ -1,7 +1,7 @@
 //! The provider: who keeps accounts, subscriptions and, later, invoices and payments (BIL-05).
 //!
-//! Every call is idempotent by our own ids, so that a call whose answer was lost can be made again. Two providers stand behind the trait: the
-//! embedded ledger and Kill Bill.
+//! Every call is idempotent by our own ids, so that a call whose answer was lost can be made again. Two
+//! providers stand behind the trait: the embedded ledger and Kill Bill.
 
 pub mod killbill;
 mod ledger;
@@ -146,14 +146,15 @@ pub struct NewRefund<'a> {
     pub amount: Money,
 }
 
-/// A provider of subscriptions (BIL-05). Each call may be repeated; what was done before is a success. The overdue ladder is ours with every
-/// provider (BIL-32).
+/// A provider of subscriptions (BIL-05). Each call may be repeated; what was done before is a success. The
+/// overdue ladder is ours with every provider (BIL-32).
 #[tonic::async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
     /// Which one.
     fn name(&self) -> Name;
 
-    /// `true`: invoices, periods and payments are tables of ours; `false`: they are pulled with [`Provider::snapshot`].
+    /// `true`: invoices, periods and payments are tables of ours; `false`: they are pulled with
+    /// [`Provider::snapshot`].
     fn keeps_books_here(&self) -> bool;
 
     /// Tenant, callback, catalogue: brings the provider to what we need, under a lock of the caller (BIL-32).
@@ -189,7 +190,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Asks no more for an invoice, by the provider's own id of it. Again: a success.
     async fn write_off(&self, provider_invoice_id: &str) -> Result<(), ProviderError>;
 
-    /// Takes back all that an invoice asks for, by the provider's own id of it; what was paid of it becomes credit. Again: a success.
+    /// Takes back all that an invoice asks for, by the provider's own id of it; what was paid of it becomes
+    /// credit. Again: a success.
     async fn void(&self, provider_invoice_id: &str) -> Result<(), ProviderError>;
 
     /// Gives money back, once for its key. Nothing of it is owed again.
@@ -206,10 +208,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// All about a customer.
     async fn snapshot(&self, customer_id: Uuid) -> Result<Snapshot, ProviderError>;
 
-    /// Which customer a stored hook is about; `None`: nothing that we know. Its other content is never trusted.
+    /// Which customer a stored hook is about; `None`: nothing that we know. Its other content is never
+    /// trusted.
     async fn customer_of_hook(&self, body: &[u8]) -> Result<Option<Uuid>, ProviderError>;
 
-    /// Is this the secret of the path that its hooks come by? Takes the same time for every wrong one of its length (BIL-31).
+    /// Is this the secret of the path that its hooks come by? Takes the same time for every wrong one of its
+    /// length (BIL-31).
     fn is_hook_token(&self, _: &str) -> bool {
         false
     }

@@ -104,7 +104,8 @@ fn provider(config: &Config, pool: &PgPool) -> anyhow::Result<Guarded> {
     })
 }
 
-/// A provider that is set up at the first use is used at the start, and again until it answers; nothing waits for it (BIL-35).
+/// A provider that is set up at the first use is used at the start, and again until it answers; nothing waits
+/// for it (BIL-35).
 async fn greet(provider: Guarded, stop: CancellationToken) -> anyhow::Result<()> {
     while let Err(error) = provider.health().await {
         tracing::warn!(error = format!("{error:#}"), "the billing provider does not work yet");

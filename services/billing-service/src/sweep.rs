@@ -1,4 +1,5 @@
-//! Finds in SQL what a crash, a lost message or a provider's outage left open, and finishes it (REL-04, BIL-08).
+//! Finds in SQL what a crash, a lost message or a provider's outage left open, and finishes it (REL-04,
+//! BIL-08).
 
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,8 @@ pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
     }
     // Before what is due by itself: a payment that only the provider knows of ends a ladder.
     sync::round(desk, now).await?;
-    // While it cannot be read, it may have a payment that we do not know of: nobody is suspended or ended on old rows (BIL-35). Steps are made up for
-    // afterwards, each once and in order.
+    // While it cannot be read, it may have a payment that we do not know of: nobody is suspended or ended on
+    // old rows (BIL-35). Steps are made up for afterwards, each once and in order.
     if !sync::is_away(desk).await? {
         engine::run_due(desk, now).await?;
     }

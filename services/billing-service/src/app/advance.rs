@@ -1,5 +1,6 @@
-//! Moving the test clock. What happens at a date that is told to people, a reminder before the end of a trial, happens at that date also in a long
-//! jump: the clock stops there on its way. Everything else takes a jump for what it is, a long time in which nobody looked (BIL-15).
+//! Moving the test clock. What happens at a date that is told to people, a reminder before the end of a
+//! trial, happens at that date also in a long jump: the clock stops there on its way. Everything else takes a
+//! jump for what it is, a long time in which nobody looked (BIL-15).
 
 use time::{Duration, OffsetDateTime};
 

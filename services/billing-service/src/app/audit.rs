@@ -1,5 +1,6 @@
-//! The audit: books against documents, subscriptions against instances, both ways (BIL-33, BIL-37). At night by the replica that takes it, and
-//! whenever an admin wants it. What it finds stays in rows, and is an alert on every replica until a later run finds nothing, or somebody knows of it.
+//! The audit: books against documents, subscriptions against instances, both ways (BIL-33, BIL-37). At night
+//! by the replica that takes it, and whenever an admin wants it. What it finds stays in rows, and is an alert
+//! on every replica until a later run finds nothing, or somebody knows of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +27,8 @@ const GRACE: time::Duration = time::Duration::hours(1);
 /// Between two looks at the schedule.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Runs it each night at `hour` (UTC) until `stop`, on one replica; all replicas tell what the last run found.
+/// Runs it each night at `hour` (UTC) until `stop`, on one replica; all replicas tell what the last run
+/// found.
 pub async fn run(desk: Desk, hour: u8, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
         if let Err(error) = look(&desk, hour, runtime::clock::now()).await {
@@ -94,7 +96,8 @@ pub fn words(counts: &BTreeMap<FindingKind, i64>) -> serde_json::Value {
     counts.iter().map(|(kind, count)| (kind.as_str().to_owned(), serde_json::json!(count))).collect()
 }
 
-/// Sets the alerts to what is wrong and known to nobody, whichever replica found it: kind and subject of each.
+/// Sets the alerts to what is wrong and known to nobody, whichever replica found it: kind and subject of
+/// each.
 pub async fn tell(desk: &Desk) -> Result<Vec<(String, Option<Uuid>)>, Error> {
     let Some(at) = audits::last(&desk.pool).await? else { return Ok(Vec::new()) };
     let unknown = findings::unknown(&desk.pool).await?;

@@ -1,4 +1,5 @@
-//! Issues an invoice: lines, tax, number, journal, credit, announcement, in the caller's transaction (BIL-17).
+//! Issues an invoice: lines, tax, number, journal, credit, announcement, in the caller's transaction
+//! (BIL-17).
 
 use contracts::events::{Amount, BillingFact, topics};
 use messaging::outbox;
@@ -14,7 +15,8 @@ use crate::store::invoices::Invoice;
 use crate::store::subscriptions::Subscription;
 use crate::store::{credits, invoices, journal};
 
-/// Issues it, once for its key: who asks again gets the same one. The customer's credit is used at once, so it may come back paid.
+/// Issues it, once for its key: who asks again gets the same one. The customer's credit is used at once, so
+/// it may come back paid.
 pub async fn bill(connection: &mut PgConnection, desk: &Desk, mut new: NewInvoice) -> Result<Invoice, Error> {
     let buyer = charges::adorn(&mut *connection, &mut new).await?;
     let sums = totals(new.currency, &new.lines)?;
@@ -100,8 +102,9 @@ pub fn wire(amount: Money) -> Amount {
     Amount { minor: amount.minor(), currency: amount.currency().to_string() }
 }
 
-/// Takes an open invoice back, or writes it off: balance gone, journal says where to. What was paid of one that is taken back becomes the
-/// customer's credit, and nothing of it stays earned. `false`: it was not open.
+/// Takes an open invoice back, or writes it off: balance gone, journal says where to. What was paid of one
+/// that is taken back becomes the customer's credit, and nothing of it stays earned. `false`: it was not
+/// open.
 pub async fn close(
     connection: &mut PgConnection,
     invoice: &Invoice,

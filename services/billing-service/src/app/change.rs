@@ -218,8 +218,9 @@ async fn asked_before(
     }))
 }
 
-/// What is left of the present period: what was paid for it, less the time that was given. In the trial nothing was paid. Where others keep the
-/// books their invoice may come later: then it is a share of the price.
+/// What is left of the present period: what was paid for it, less the time that was given. In the trial
+/// nothing was paid. Where others keep the books their invoice may come later: then it is a share of the
+/// price.
 async fn left_of_period(
     connection: &mut PgConnection,
     row: &Subscription,
@@ -252,7 +253,8 @@ async fn left_of_period(
     Ok(left(row.price, period, &charges, now)?)
 }
 
-/// Lines, of which one takes off what is `left` of the old plan. In the trial nothing was paid: the new plan's first period is charged whole.
+/// Lines, of which one takes off what is `left` of the old plan. In the trial nothing was paid: the new
+/// plan's first period is charged whole.
 fn price(
     row: &Subscription,
     left: Money,
@@ -273,7 +275,8 @@ fn price(
     Ok(lines)
 }
 
-/// The old period was worth more than the new one: the rest is the customer's credit, and nothing is left to pay.
+/// The old period was worth more than the new one: the rest is the customer's credit, and nothing is left to
+/// pay.
 async fn give_back(
     connection: &mut PgConnection,
     row: &Subscription,
@@ -317,7 +320,8 @@ pub async fn cancel(
         };
         return told::carry_out(desk, tx, &row, Wish::Cancel { when, reason }).await;
     }
-    // Who leaves buys nothing more: an offer that were paid after this would begin a period that ends with the old one.
+    // Who leaves buys nothing more: an offer that were paid after this would begin a period that ends with
+    // the old one.
     engine::withdraw_offer(&mut tx, &mut row, "cancelled", now).await?;
     row.cancel_at = Some(end.unwrap_or(now));
     row.cancel_reason = Some(reason.to_owned());

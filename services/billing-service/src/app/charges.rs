@@ -13,7 +13,8 @@ use crate::domain::tax_id;
 use crate::error::Error;
 use crate::store::{coupons, customers, tax_rates};
 
-/// Adds discount and tax lines and the tax note; answers who buys, as the invoice will say it for ever. Lines that have a tax already keep it.
+/// Adds discount and tax lines and the tax note; answers who buys, as the invoice will say it for ever. Lines
+/// that have a tax already keep it.
 pub async fn adorn(
     connection: &mut PgConnection,
     invoice: &mut NewInvoice,

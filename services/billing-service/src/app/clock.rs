@@ -1,5 +1,5 @@
-//! The time of billing: the database's time plus the offset in SQL, which only the test clock moves. A replica whose own clock is wrong bills,
-//! warns and ends nobody at another time than the others.
+//! The time of billing: the database's time plus the offset in SQL, which only the test clock moves. A
+//! replica whose own clock is wrong bills, warns and ends nobody at another time than the others.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -30,7 +30,8 @@ impl BillingClock {
         self.now_by(pool).await
     }
 
-    /// The same for who holds a connection already: waiting for a second one while all others do the same would end in the pool's deadline.
+    /// The same for who holds a connection already: waiting for a second one while all others do the same
+    /// would end in the pool's deadline.
     pub async fn now_by(&self, db: impl PgExecutor<'_>) -> OffsetDateTime {
         if let Some(ahead) = self.fresh() {
             return runtime::clock::now() + ahead;
@@ -71,8 +72,8 @@ impl BillingClock {
     }
 }
 
-/// How far the database's clock is from ours, by our looks before and after it told its time. Zero where it lies between them: then both agree as
-/// far as anybody can tell.
+/// How far the database's clock is from ours, by our looks before and after it told its time. Zero where it
+/// lies between them: then both agree as far as anybody can tell.
 fn apart(before: OffsetDateTime, theirs: OffsetDateTime, after: OffsetDateTime) -> Duration {
     if theirs < before {
         theirs - before

@@ -1,4 +1,5 @@
-//! The second half of an order: account and subscription at the provider, then our row. Each step may have been done before.
+//! The second half of an order: account and subscription at the provider, then our row. Each step may have
+//! been done before.
 
 use contracts::events::{SubscriptionFact, topics};
 use messaging::outbox;
@@ -17,7 +18,8 @@ use crate::store::orders::{self, Order};
 use crate::store::subscriptions::{self, NewRow, Subscription};
 use crate::store::{checks, customers, invoices};
 
-/// Makes the subscription of a placed order; exactly one, however often it is called and wherever it was cut off.
+/// Makes the subscription of a placed order; exactly one, however often it is called and wherever it was cut
+/// off.
 pub async fn complete(
     desk: &Desk,
     order: &Order,

@@ -1,4 +1,5 @@
-//! Credit before money (BIL-29): what a customer is owed pays new invoices as they are issued, and debts that are open already.
+//! Credit before money (BIL-29): what a customer is owed pays new invoices as they are issued, and debts that
+//! are open already.
 
 use contracts::events::topics;
 use sqlx::PgConnection;
@@ -34,8 +35,9 @@ pub async fn pay_issued(
     book(connection, invoice, used, format!("credit-used:{}", invoice.id), now).await.map(drop)
 }
 
-/// Pays the debts of a customer from the credit that is left, the oldest first, and clears the ladders that they moved, all in the caller's
-/// transaction, which must hold no lock on a subscription: they are all taken here, in order. How many debts it was used for.
+/// Pays the debts of a customer from the credit that is left, the oldest first, and clears the ladders that
+/// they moved, all in the caller's transaction, which must hold no lock on a subscription: they are all taken
+/// here, in order. How many debts it was used for.
 pub async fn spend(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -66,7 +68,8 @@ pub async fn spend(
     Ok(paid)
 }
 
-/// The same for everybody who has credit and owes something: credit also comes from what was paid too much, and from what was taken back.
+/// The same for everybody who has credit and owes something: credit also comes from what was paid too much,
+/// and from what was taken back.
 pub async fn spend_all(desk: &Desk, now: OffsetDateTime) -> Result<usize, Error> {
     let mut paid = 0;
     for (customer, currency) in credits::idle(&desk.pool, BATCH).await? {

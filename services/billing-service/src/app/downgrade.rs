@@ -1,4 +1,5 @@
-//! To a smaller plan, or another rhythm of the same tier, when the period ends (BIL-22); refused when the data does not fit.
+//! To a smaller plan, or another rhythm of the same tier, when the period ends (BIL-22); refused when the
+//! data does not fit.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -29,7 +30,8 @@ pub struct Descent {
     pub refusal: Option<(&'static str, &'static str)>,
 }
 
-/// Why the data keeps a plan from being taken. What cannot be measured is taken for too much: nothing is ever cut off.
+/// Why the data keeps a plan from being taken. What cannot be measured is taken for too much: nothing is ever
+/// cut off.
 fn unfit(target: &Plan, measured: Option<Measured>) -> Option<(&'static str, &'static str)> {
     match measured? {
         Measured::Bytes(used) if used <= target.storage_mib.saturating_mul(1024 * 1024) => None,
@@ -40,7 +42,8 @@ fn unfit(target: &Plan, measured: Option<Measured>) -> Option<(&'static str, &'s
     }
 }
 
-/// What the volume holds, when the plan gives less than the present one. Asked before anything is locked: it takes seconds.
+/// What the volume holds, when the plan gives less than the present one. Asked before anything is locked: it
+/// takes seconds.
 async fn measure(desk: &Desk, row: &Subscription, target: &Plan) -> Result<Option<Measured>, Error> {
     let current = plans::find(&desk.pool, &row.plan_name, Some(row.entitlement_version))
         .await?

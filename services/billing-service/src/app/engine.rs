@@ -1,5 +1,6 @@
-//! Everything that happens to a subscription by itself, one step and one transaction at a time: reminders, the end of a trial, renewals, the
-//! ladder, the cancel date. What the schedule says is due is done; a crash between two steps changes nothing about the next one.
+//! Everything that happens to a subscription by itself, one step and one transaction at a time: reminders,
+//! the end of a trial, renewals, the ladder, the cancel date. What the schedule says is due is done; a crash
+//! between two steps changes nothing about the next one.
 
 use contracts::events::topics;
 use messaging::outbox;
@@ -178,7 +179,8 @@ async fn take(
     Ok(())
 }
 
-/// Once, and only while it is still true (BIL-11): of several that a late look finds due, the last one is told.
+/// Once, and only while it is still true (BIL-11): of several that a late look finds due, the last one is
+/// told.
 async fn remind(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -277,8 +279,8 @@ async fn renew(
     Ok(())
 }
 
-/// Takes an upgrade back that waits for its payment: what could still be paid must still be given. Money that comes for it later, and what
-/// was paid of it, is the customer's credit.
+/// Takes an upgrade back that waits for its payment: what could still be paid must still be given. Money that
+/// comes for it later, and what was paid of it, is the customer's credit.
 pub async fn withdraw_offer(
     connection: &mut PgConnection,
     row: &mut Subscription,
@@ -293,7 +295,8 @@ pub async fn withdraw_offer(
     Ok(())
 }
 
-/// A downgrade whose date is here is made; an upgrade that was never paid is dropped with its offer. `true`: the plan is another.
+/// A downgrade whose date is here is made; an upgrade that was never paid is dropped with its offer. `true`:
+/// the plan is another.
 async fn settle_pending(
     connection: &mut PgConnection,
     row: &mut Subscription,
@@ -336,7 +339,8 @@ pub async fn end(
     Ok(())
 }
 
-/// The first invoice of an order without trial, issued with its subscription (BIL-13). Paid at once by credit: the subscription begins.
+/// The first invoice of an order without trial, issued with its subscription (BIL-13). Paid at once by
+/// credit: the subscription begins.
 pub async fn first_invoice(
     connection: &mut PgConnection,
     desk: &Desk,

@@ -10,8 +10,8 @@ use crate::store::audit;
 use crate::store::findings::{self, Kept};
 use crate::store::tasks;
 
-/// Somebody knows of it and says why it is there. It stays open until a run does not find it any more, and alerts no more until a run finds something
-/// new about it.
+/// Somebody knows of it and says why it is there. It stays open until a run does not find it any more, and
+/// alerts no more until a run finds something new about it.
 pub async fn acknowledge(desk: &Desk, by: &By, id: Uuid, now: OffsetDateTime) -> Result<Kept, Error> {
     let mut tx = desk.pool.begin().await?;
     let known = findings::acknowledge(&mut *tx, id, &by.actor, &by.reason, now).await?;

@@ -1,4 +1,5 @@
-//! Hooks of payment gateways: hints (BIL-30). What one says is not believed; the gateway is asked about the payment that it names.
+//! Hooks of payment gateways: hints (BIL-30). What one says is not believed; the gateway is asked about the
+//! payment that it names.
 
 use uuid::Uuid;
 

@@ -1,5 +1,6 @@
-//! The inbox of hooks (BIL-30). A hook is stored and answered; what it hints at is looked at here, soon after, once for all hints about the same
-//! customer. Nothing of its content is believed. What is lost between is found by the next round: rows are the queue, the bell is a hint too.
+//! The inbox of hooks (BIL-30). A hook is stored and answered; what it hints at is looked at here, soon
+//! after, once for all hints about the same customer. Nothing of its content is believed. What is lost
+//! between is found by the next round: rows are the queue, the bell is a hint too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ impl Bell {
 pub enum Taken {
     /// The look is over: for the table a state, whom it was about, and a safe text.
     Over(HookState, Option<Uuid>, &'static str),
-    /// It hints at this customer: all that the provider holds about him is pulled, once for all hooks of the round.
+    /// It hints at this customer: all that the provider holds about him is pulled, once for all hooks of the
+    /// round.
     Pull(Uuid),
 }
 
@@ -149,7 +151,8 @@ async fn round(desk: &Desk, hooks: &[Hook]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Hooks that had to wait, such as for an order on its way, and came before a pull that was made since: it saw what they hint at.
+/// Hooks that had to wait, such as for an order on its way, and came before a pull that was made since: it
+/// saw what they hint at.
 async fn unseen(desk: &Desk, customer: Uuid, hooks: &mut Vec<&Hook>) -> Result<(), Error> {
     if !hooks.iter().any(|hook| hook.attempts > 1) {
         return Ok(());

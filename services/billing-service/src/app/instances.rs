@@ -1,5 +1,6 @@
-//! Looks at the instances of subscriptions: what a fact hinted at, and what no fact told (BIL-08, BIL-24, REL-04). instance-service is asked while
-//! nothing is locked; what follows is decided on its answer and on the rows as they stand then.
+//! Looks at the instances of subscriptions: what a fact hinted at, and what no fact told (BIL-08, BIL-24,
+//! REL-04). instance-service is asked while nothing is locked; what follows is decided on its answer and on
+//! the rows as they stand then.
 
 use std::collections::HashSet;
 use std::time::Duration as Pause;
@@ -50,7 +51,8 @@ pub async fn work(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
         for check in due {
             if let Err(error) = look(desk, &check, now).await {
                 let id = check.subscription_id;
-                tracing::warn!(subscription.id = %id, error = format!("{error:#}"), "an instance is looked at again");
+                let error = format!("{error:#}");
+                tracing::warn!(subscription.id = %id, error, "an instance is looked at again");
             }
         }
         if i64::try_from(found).unwrap_or(0) < BATCH {
@@ -59,8 +61,8 @@ pub async fn work(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
     }
 }
 
-/// Compares all live subscriptions with all live instances when that is due, and looks at those that do not fit. A fact that was lost, with its
-/// queue or before it, is found here.
+/// Compares all live subscriptions with all live instances when that is due, and looks at those that do not
+/// fit. A fact that was lost, with its queue or before it, is found here.
 pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<bool, Error> {
     let (name, every) = SWEEP;
     if !audits::claim(&desk.pool, name, now, now + every).await? {

@@ -19,7 +19,8 @@ pub struct Stationery {
     pub seller: Seller,
     /// In which letters.
     pub fonts: Fonts,
-    /// How many documents are printed at once: each takes a processor while it lasts, also when its reader is gone.
+    /// How many documents are printed at once: each takes a processor while it lasts, also when its reader is
+    /// gone.
     pub presses: Arc<Semaphore>,
 }
 

@@ -1,5 +1,5 @@
-//! A customer pays an invoice through a gateway (BIL-27): the row first, then the gateway, then what it answered. Whatever is lost in between,
-//! the row finds out what became of it by our own id (`app::poll`).
+//! A customer pays an invoice through a gateway (BIL-27): the row first, then the gateway, then what it
+//! answered. Whatever is lost in between, the row finds out what became of it by our own id (`app::poll`).
 
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -137,7 +137,8 @@ async fn write(
     Ok(Written::New(Box::new(payment), format!("Invoice {}", invoice.number)))
 }
 
-/// Notes what the gateway said. No answer: the payment stays on its way, since it may have begun, and is asked about.
+/// Notes what the gateway said. No answer: the payment stays on its way, since it may have begun, and is
+/// asked about.
 async fn answered(
     desk: &Desk,
     payment: &Payment,

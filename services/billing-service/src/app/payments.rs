@@ -1,4 +1,5 @@
-//! The one place where money that arrived is booked: payment, invoice, journal, announcements, and what the subscription gets for it.
+//! The one place where money that arrived is booked: payment, invoice, journal, announcements, and what the
+//! subscription gets for it.
 
 use contracts::events::topics;
 use messaging::outbox;
@@ -29,8 +30,9 @@ pub enum Settled {
     Before,
 }
 
-/// Books a payment whose money is here, once, however often it is told (BIL-26). More than the invoice's balance becomes the customer's credit.
-/// Locks in the order subscription, invoice, payment, as everybody does.
+/// Books a payment whose money is here, once, however often it is told (BIL-26). More than the invoice's
+/// balance becomes the customer's credit. Locks in the order subscription, invoice, payment, as everybody
+/// does.
 pub async fn settle(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -91,7 +93,8 @@ pub async fn settle(
     Ok(Settled::Now)
 }
 
-/// The provider keeps the books of this invoice: it hears of the money, and of what was too much, until it has heard. The customer waits for neither.
+/// The provider keeps the books of this invoice: it hears of the money, and of what was too much, until it
+/// has heard. The customer waits for neither.
 async fn tell(
     connection: &mut PgConnection,
     payment: &payments::Payment,
@@ -124,7 +127,8 @@ pub async fn lock(
     Ok((subscription, invoice))
 }
 
-/// What a subscription gets for a paid invoice: its beginning, its upgrade, its way back (BIL-13, BIL-16, BIL-21). It must be locked.
+/// What a subscription gets for a paid invoice: its beginning, its upgrade, its way back (BIL-13, BIL-16,
+/// BIL-21). It must be locked.
 pub async fn paid(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -181,7 +185,8 @@ pub async fn cleared(
     }
 }
 
-/// Whole periods that passed while the instance was off are not billed: the next one is that which contains now.
+/// Whole periods that passed while the instance was off are not billed: the next one is that which contains
+/// now.
 pub fn skip_suspended(row: &mut Subscription, now: OffsetDateTime) {
     while let Some(end) = row.current_period_end {
         let next = row.billing_period.end(end, row.anchor_day);

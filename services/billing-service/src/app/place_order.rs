@@ -1,5 +1,5 @@
-//! Places an order: row first, then the provider, then the subscription (BIL-08). Idempotent by instance: whoever asks again, or the sweep
-//! after a crash, goes on where the first one stopped.
+//! Places an order: row first, then the provider, then the subscription (BIL-08). Idempotent by instance:
+//! whoever asks again, or the sweep after a crash, goes on where the first one stopped.
 
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
@@ -70,7 +70,8 @@ pub async fn place_order(desk: &Desk, wish: Wish, now: OffsetDateTime) -> Result
     Err(Error::Conflict)
 }
 
-/// Asks who the customer is, before the first order. Without an answer the order goes on: what it needs of it, it refuses to do without.
+/// Asks who the customer is, before the first order. Without an answer the order goes on: what it needs of
+/// it, it refuses to do without.
 async fn get_to_know(desk: &Desk, customer: Uuid) -> Result<(), Error> {
     if customers::is_known(&desk.pool, customer).await? {
         return Ok(());
@@ -195,8 +196,9 @@ async fn finish(
     Ok(Answer { subscription, plan, trial_reason })
 }
 
-/// The provider is down: new purchases are refused (BIL-35), and nothing of this one stays, also if the provider has done its part. Unless
-/// another call of the same order was luckier: then its subscription is the answer.
+/// The provider is down: new purchases are refused (BIL-35), and nothing of this one stays, also if the
+/// provider has done its part. Unless another call of the same order was luckier: then its subscription is
+/// the answer.
 async fn give_up(desk: &Desk, order: &Order, now: OffsetDateTime) -> Result<Subscription, Error> {
     let mut tx = desk.pool.begin().await?;
     let present = orders::lock(&mut tx, order.id).await?.ok_or(Error::Conflict)?;

@@ -1,5 +1,5 @@
-//! Asks gateways about payments on their way (BIL-27): after a hook, and by itself for those whose hook was lost. Every payment ends: paid, not
-//! paid within its time, or before a person's eyes.
+//! Asks gateways about payments on their way (BIL-27): after a hook, and by itself for those whose hook was
+//! lost. Every payment ends: paid, not paid within its time, or before a person's eyes.
 
 use std::time::Duration as Wait;
 

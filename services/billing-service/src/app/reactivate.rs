@@ -1,5 +1,5 @@
-//! A terminated instance gets a new subscription (BIL-25). Its former one ends, if it has not yet: instance-service says that the instance has ended,
-//! and its announcement of that may still be on the way.
+//! A terminated instance gets a new subscription (BIL-25). Its former one ends, if it has not yet:
+//! instance-service says that the instance has ended, and its announcement of that may still be on the way.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -21,7 +21,8 @@ pub async fn reactivate(
     place_order(desk, wish, now).await
 }
 
-/// The former order makes room for the new one; the order of a subscription that lives stays, and is the answer.
+/// The former order makes room for the new one; the order of a subscription that lives stays, and is the
+/// answer.
 async fn make_room(desk: &Desk, wish: &Wish, former: Option<Uuid>, now: OffsetDateTime) -> Result<(), Error> {
     let mut tx = desk.pool.begin().await?;
     let Some(live) = orders::find_live(&mut *tx, wish.instance_id).await? else { return Ok(()) };

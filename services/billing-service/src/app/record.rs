@@ -1,4 +1,5 @@
-//! Money that operators handle by hand: a bank payment, a credit, a void invoice, a write-off (BIL-28, BIL-29). Each with reason and audit row.
+//! Money that operators handle by hand: a bank payment, a credit, a void invoice, a write-off (BIL-28,
+//! BIL-29). Each with reason and audit row.
 
 use sqlx::{Postgres, Transaction};
 use time::{Duration, OffsetDateTime};
@@ -20,7 +21,8 @@ use crate::store::{credits, invoices, journal, mirror};
 const EARLIEST: Duration = Duration::days(7);
 /// So far apart the clocks of a bank and ours may be.
 const LATEST: Duration = Duration::minutes(5);
-/// The most that a customer's credit may come to, in minor units: far from where sums overflow, and far above any real one.
+/// The most that a customer's credit may come to, in minor units: far from where sums overflow, and far above
+/// any real one.
 const MOST_CREDIT: i64 = 1_000_000_000_000_000;
 
 /// Who does it, and why.
@@ -73,7 +75,8 @@ impl By {
     }
 }
 
-/// Records and books a bank payment. The same reference again is refused, also when two admins type it at once.
+/// Records and books a bank payment. The same reference again is refused, also when two admins type it at
+/// once.
 pub async fn record_payment(
     desk: &Desk,
     by: &By,
@@ -138,7 +141,8 @@ pub async fn record_payment(
     Ok(payment)
 }
 
-/// Gives a credit, once for its key: who asks again gets the same one, and with another amount a refusal. It pays what is open at once.
+/// Gives a credit, once for its key: who asks again gets the same one, and with another amount a refusal. It
+/// pays what is open at once.
 pub async fn give_credit(
     desk: &Desk,
     by: &By,

@@ -29,7 +29,8 @@ pub struct Refunded {
     pub done: bool,
 }
 
-/// Gives money back: first what is left of what was paid too much, then by a credit note over the invoice. A repeated key gives nothing twice.
+/// Gives money back: first what is left of what was paid too much, then by a credit note over the invoice. A
+/// repeated key gives nothing twice.
 pub async fn refund(
     desk: &Desk,
     by: &By,
@@ -68,8 +69,8 @@ pub async fn refund(
     Ok(Refunded { payment, id, done: true })
 }
 
-/// Books money that goes back: out of the credit that it became, else by a credit note over the invoice. Invoice and payment must be locked,
-/// and the payment must have so much left.
+/// Books money that goes back: out of the credit that it became, else by a credit note over the invoice.
+/// Invoice and payment must be locked, and the payment must have so much left.
 #[expect(clippy::too_many_arguments, reason = "a fact about one payment, told in one place")]
 pub async fn give_back(
     connection: &mut PgConnection,
@@ -85,7 +86,8 @@ pub async fn give_back(
     let void = invoice.status == InvoiceStatus::Void;
     let mut spare = credits::take_one(connection, &format!("overpaid:{}", paid.id), amount).await?;
     if void {
-        // Its paid part is credit now; what of that is left can be given back, and a credit note would take back nothing.
+        // Its paid part is credit now; what of that is left can be given back, and a credit note would take
+        // back nothing.
         let more = amount.checked_add(spare.checked_neg()?)?;
         let more = credits::take_one(connection, &bill::voided_key(invoice.id), more).await?;
         spare = spare.checked_add(more)?;

@@ -1,5 +1,6 @@
-//! Refunds of payments whose books the provider keeps. The refund is written before the provider is told, and told until it was heard; the payment
-//! follows the provider's count. What waits is taken, so that nobody gives it back a second time.
+//! Refunds of payments whose books the provider keeps. The refund is written before the provider is told, and
+//! told until it was heard; the payment follows the provider's count. What waits is taken, so that nobody
+//! gives it back a second time.
 
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};

@@ -1,8 +1,10 @@
-//! Brings our rows to the state of a provider that keeps the books: pull all about a customer, compare, write the difference with the same facts
-//! as the ledger announces, all in one transaction (BIL-33, BIL-34). Told twice it changes nothing; what is only missing there ends nothing here.
+//! Brings our rows to the state of a provider that keeps the books: pull all about a customer, compare, write
+//! the difference with the same facts as the ledger announces, all in one transaction (BIL-33, BIL-34). Told
+//! twice it changes nothing; what is only missing there ends nothing here.
 //!
-//! The pull holds no lock. A number at the customer rises with every snapshot that is applied and every call that is answered, so that a snapshot
-//! which is older than either is pulled again instead of taking a newer state back.
+//! The pull holds no lock. A number at the customer rises with every snapshot that is applied and every call
+//! that is answered, so that a snapshot which is older than either is pulled again instead of taking a newer
+//! state back.
 
 pub mod compare;
 mod credit_notes;
@@ -148,7 +150,8 @@ pub async fn round(desk: &Desk, billing_now: OffsetDateTime) -> Result<usize, Er
                 }
             }
         }
-        // Who could not be read stays due: the next batch would begin with them, and each may take as long as a call may.
+        // Who could not be read stays due: the next batch would begin with them, and each may take as long as
+        // a call may.
         if !full || !all_read {
             break;
         }
@@ -156,7 +159,8 @@ pub async fn round(desk: &Desk, billing_now: OffsetDateTime) -> Result<usize, Er
     Ok(changes)
 }
 
-/// After a jump of the test clock everybody is compared; what does not fit into one round comes with the next ones.
+/// After a jump of the test clock everybody is compared; what does not fit into one round comes with the next
+/// ones.
 pub async fn after_jump(desk: &Desk, billing_now: OffsetDateTime) -> Result<(), Error> {
     if !desk.provider.keeps_books_here() {
         mirror::make_due(&desk.pool, None).await?;

@@ -1,5 +1,5 @@
-//! The end of orders and subscriptions: our rows first, in one transaction with the announcement; the provider is told after it, until it
-//! has heard.
+//! The end of orders and subscriptions: our rows first, in one transaction with the announcement; the
+//! provider is told after it, until it has heard.
 
 use contracts::events::topics;
 use sqlx::PgConnection;
@@ -41,7 +41,8 @@ pub async fn cancel_order(
     Ok(())
 }
 
-/// Takes an order back with its subscription, its trial and its first invoice, as if it had never been placed.
+/// Takes an order back with its subscription, its trial and its first invoice, as if it had never been
+/// placed.
 pub async fn take_back(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -67,7 +68,8 @@ pub async fn take_back(
     Ok(())
 }
 
-/// Nobody pays for what never was: an open invoice is void, what was paid becomes the customer's credit by a credit note.
+/// Nobody pays for what never was: an open invoice is void, what was paid becomes the customer's credit by a
+/// credit note.
 async fn give_back(
     connection: &mut PgConnection,
     desk: &Desk,
@@ -128,8 +130,8 @@ pub async fn end_subscription(
     Ok(())
 }
 
-/// The first invoice of an order whose instance ended at once, when nothing of it was paid. An instance that came back has none: its data was
-/// kept for it.
+/// The first invoice of an order whose instance ended at once, when nothing of it was paid. An instance that
+/// came back has none: its data was kept for it.
 async fn hardly_used(connection: &mut PgConnection, row: &Subscription) -> Result<Option<Uuid>, Error> {
     if orders::came_back(&mut *connection, row.order_id, row.instance_id).await? {
         return Ok(None);
@@ -143,8 +145,9 @@ async fn hardly_used(connection: &mut PgConnection, row: &Subscription) -> Resul
     Ok(first.filter(unpaid).map(|first| first.id))
 }
 
-/// The instance came back within its retention: so does its subscription, unless a provider has ended it for good. What it owed it owes still,
-/// and its ladder goes on from where it stood; the time in which nothing was given is not billed.
+/// The instance came back within its retention: so does its subscription, unless a provider has ended it for
+/// good. What it owed it owes still, and its ladder goes on from where it stood; the time in which nothing
+/// was given is not billed.
 pub async fn undelete(
     connection: &mut PgConnection,
     subscription: Uuid,
@@ -187,8 +190,8 @@ pub async fn undelete(
     Ok(())
 }
 
-/// State of a subscription that comes back, in agreement with its ladder: whoever was suspended for a debt is so until it is paid, for a day at
-/// least.
+/// State of a subscription that comes back, in agreement with its ladder: whoever was suspended for a debt is
+/// so until it is paid, for a day at least.
 fn stand_again(row: &mut Subscription, owes: bool, now: OffsetDateTime) {
     // A date that passed meanwhile was met by the end; a person has brought it back after that.
     if row.cancel_at.is_some_and(|at| at <= now) {

@@ -1,4 +1,5 @@
-//! Rates of tax, each from a day on (BIL-36). The past stays as it was: a rate that has begun is followed by another one, never changed.
+//! Rates of tax, each from a day on (BIL-36). The past stays as it was: a rate that has begun is followed by
+//! another one, never changed.
 
 use runtime::page::Page;
 use time::{Date, OffsetDateTime, UtcOffset};
@@ -50,8 +51,8 @@ pub async fn end(
     on(desk, country, last).await
 }
 
-/// A planned rate, or a planned end of one, is taken back before its day has come: what was there before it goes on. The rate that is in force on
-/// that day then, if there is one.
+/// A planned rate, or a planned end of one, is taken back before its day has come: what was there before it
+/// goes on. The rate that is in force on that day then, if there is one.
 pub async fn withdraw(
     desk: &Desk,
     by: &By,

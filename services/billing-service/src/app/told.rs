@@ -1,6 +1,7 @@
-//! What a provider that keeps the books is told. No row is locked and no connection is held while it is asked: the wish is written and committed,
-//! the provider is called, and what became of it is read back from its state. A crash or a lost answer in between leaves the written wish, which the
-//! sweep settles: money is told again until it was heard, and for a wish of a customer the provider's state says whether it was done.
+//! What a provider that keeps the books is told. No row is locked and no connection is held while it is
+//! asked: the wish is written and committed, the provider is called, and what became of it is read back from
+//! its state. A crash or a lost answer in between leaves the written wish, which the sweep settles: money is
+//! told again until it was heard, and for a wish of a customer the provider's state says whether it was done.
 
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
@@ -15,7 +16,8 @@ use crate::store::provider_calls::{self, Call, CallKind, CallState};
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::{invoices, mirror, payments};
 
-/// After this time nobody waits for the answer to a wish any more; longer than a call to the provider may take.
+/// After this time nobody waits for the answer to a wish any more; longer than a call to the provider may
+/// take.
 const WISH: Duration = Duration::seconds(30);
 /// How long a claimed call is ours.
 const HOLD: Duration = Duration::seconds(60);
@@ -90,7 +92,8 @@ impl Wish<'_> {
     }
 }
 
-/// Carries out a wish that was checked in `tx`, which ends here: the wish is committed with it. The subscription as it stands afterwards.
+/// Carries out a wish that was checked in `tx`, which ends here: the wish is committed with it. The
+/// subscription as it stands afterwards.
 pub async fn carry_out(
     desk: &Desk,
     mut tx: Transaction<'_, Postgres>,
@@ -144,7 +147,8 @@ fn pause(attempts: i32) -> Duration {
     (Duration::seconds(2) * 2_i32.pow(doubled)).min(LONGEST_PAUSE)
 }
 
-/// A wish whose answer was lost: the provider's state says whether it was done. What was not done is dropped, since the customer heard of no success.
+/// A wish whose answer was lost: the provider's state says whether it was done. What was not done is dropped,
+/// since the customer heard of no success.
 async fn look(desk: &Desk, call: &Call) -> Result<(), Error> {
     sync::customer(desk, call.customer_id, sync::Cause::Round).await?;
     if provider_calls::close(&desk.pool, call.id, "dropped", "not done at the provider").await? {
@@ -183,7 +187,8 @@ pub async fn tell(desk: &Desk, call: &Call) -> Result<Heard, Error> {
         Err(ProviderError::Refused(text)) => {
             tracing::error!(call.id = %call.id, kind = call.kind.as_str(), text, "the provider refused money");
             let mut tx = desk.pool.begin().await?;
-            // Paid by somebody else in the meantime: the money is here all the same, so the customer is owed it.
+            // Paid by somebody else in the meantime: the money is here all the same, so the customer is owed
+            // it.
             if let (CallKind::Payment, Some(amount)) = (call.kind, call.amount()) {
                 let key = format!("instead-of:{}", call.id);
                 let details = provider_calls::amount(amount);

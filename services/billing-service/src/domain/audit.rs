@@ -132,7 +132,8 @@ mod tests {
     }
 
     proptest! {
-        /// BIL-37: pairs are never reported, and everything without its other half is, once and under its kind.
+        /// BIL-37: pairs are never reported, and everything without its other half is, once and under its
+        /// kind.
         #[test]
         fn what_has_no_other_half_is_found(pairs in 0_u128..20, lonely in 0_u128..20, unpaid in 0_u128..20, waiting in 0_u128..20) {
             let subscription = |number: u128, must_have| LiveSubscription { id: id(number), customer_id: id(1), instance_id: id(2), must_have };

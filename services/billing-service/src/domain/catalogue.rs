@@ -1,4 +1,5 @@
-//! The catalogue file: plans and what they give (BIL-01, BIL-02, BIL-03). Read once, checked whole, then applied to the tables.
+//! The catalogue file: plans and what they give (BIL-01, BIL-02, BIL-03). Read once, checked whole, then
+//! applied to the tables.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -39,7 +39,8 @@ pub struct Coupon {
     pub once_per_customer: bool,
 }
 
-/// What an admin may change of a coupon; `None`: as it is. What it takes off is none of it: invoices were issued with it.
+/// What an admin may change of a coupon; `None`: as it is. What it takes off is none of it: invoices were
+/// issued with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// It can be used.

@@ -49,13 +49,14 @@ pub enum Verdict {
     LookAgain(OffsetDateTime),
 }
 
-/// How long after its order a missing instance counts as one that never was; one that is missing later was used.
+/// How long after its order a missing instance counts as one that never was; one that is missing later was
+/// used.
 const YOUNG: Duration = Duration::days(1);
 /// When nobody says since when an instance fails.
 const AGAIN: Duration = Duration::hours(1);
 
-/// Reads the state of an instance. `None`: there is no such instance. A failed create is no end: it can be repeated, by the customer and by an
-/// operator, until it has failed for `give_up_after`.
+/// Reads the state of an instance. `None`: there is no such instance. A failed create is no end: it can be
+/// repeated, by the customer and by an operator, until it has failed for `give_up_after`.
 pub fn judge(
     seen: Option<&Seen>,
     standing: Standing,

@@ -1,4 +1,5 @@
-//! What customers say about themselves for their invoices: every text has a length and a form, since it is printed, mailed and kept for ever.
+//! What customers say about themselves for their invoices: every text has a length and a form, since it is
+//! printed, mailed and kept for ever.
 
 use super::tax_id;
 
@@ -34,7 +35,8 @@ pub struct Details {
 }
 
 impl Details {
-    /// The same without the space around texts, or the first field that is wrong. `country_now`: where this does not say another one.
+    /// The same without the space around texts, or the first field that is wrong. `country_now`: where this
+    /// does not say another one.
     pub fn check(self, country_now: &str) -> Result<Self, Wrong> {
         let country = self.country.map(|code| code.trim().to_owned());
         if country.as_deref().is_some_and(|code| !is_country(code)) {
@@ -83,7 +85,8 @@ fn line(field: &'static str, text: &str, most: usize) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// Characters that end a line, or that are not seen and change what is: controls, marks of direction, joiners.
+/// Characters that end a line, or that are not seen and change what is: controls, marks of direction,
+/// joiners.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(

@@ -1,5 +1,5 @@
-//! What an invoice says on paper: all of its text, and nothing about where it stands on a page. Amounts are text here, so that no layout
-//! ever calculates with money.
+//! What an invoice says on paper: all of its text, and nothing about where it stands on a page. Amounts are
+//! text here, so that no layout ever calculates with money.
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -22,7 +22,8 @@ pub struct Seller {
     pub footer: Vec<String>,
 }
 
-/// The facts that a document is made of. Nothing of now is among them: the same invoice gives the same document.
+/// The facts that a document is made of. Nothing of now is among them: the same invoice gives the same
+/// document.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// As printed.
@@ -147,7 +148,8 @@ fn short(at: OffsetDateTime) -> String {
     at.format(format_description!("[day padding:none] [month repr:short] [year]")).unwrap_or_default()
 }
 
-/// An amount without its currency, which stands in the head of the table; a true minus sign, which no line break takes away.
+/// An amount without its currency, which stands in the head of the table; a true minus sign, which no line
+/// break takes away.
 fn amount(money: Money) -> String {
     let text = money.to_string();
     text.split_once(' ').map_or(text.as_str(), |(_, digits)| digits).replace('-', "\u{2212}")

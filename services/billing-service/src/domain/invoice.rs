@@ -73,7 +73,8 @@ words! {
 }
 
 words! {
-    /// What an open invoice is. Stored with the document: whether something is owed is decided once, when it is issued.
+    /// What an open invoice is. Stored with the document: whether something is owed is decided once, when it
+    /// is issued.
     Claim, UnknownClaim, {
         /// Owed: it moves the ladder and blocks changes of the plan.
         Debt = "debt",
@@ -152,8 +153,9 @@ pub fn totals(currency: Currency, lines: &[Line]) -> Result<Totals, MoneyError> 
     Ok(Totals { subtotal, tax, total: subtotal.checked_add(tax)? })
 }
 
-/// Lines of a credit note: takes back `amount` of an invoice of these sums, of which earlier notes took `noted` already. The tax of all notes
-/// together is the share that they have of the invoice, rounded once, so that whatever the parts, all of it is exactly net and tax.
+/// Lines of a credit note: takes back `amount` of an invoice of these sums, of which earlier notes took
+/// `noted` already. The tax of all notes together is the share that they have of the invoice, rounded once,
+/// so that whatever the parts, all of it is exactly net and tax.
 pub fn credit_lines(
     number: &str,
     amount: Money,
@@ -205,7 +207,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// BIL-29, BIL-36: whatever the parts, all notes together take back the invoice's net and its tax, and no note more than its amount.
+        /// BIL-29, BIL-36: whatever the parts, all notes together take back the invoice's net and its tax,
+        /// and no note more than its amount.
         #[test]
         fn notes_take_back_net_and_tax(net in 1_i64..1_000_000, rate in 0_i64..=10_000, parts in proptest::collection::vec(1_i64..5_000, 1..400)) {
             let usd = |minor| Money::new(minor, Currency::USD);

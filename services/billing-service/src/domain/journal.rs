@@ -70,7 +70,8 @@ impl Entry {
         self
     }
 
-    /// `amount` goes from the account `from` (credit) to the account `to` (debit). A pair is balanced by itself; nothing is left out.
+    /// `amount` goes from the account `from` (credit) to the account `to` (debit). A pair is balanced by
+    /// itself; nothing is left out.
     pub fn transfer(
         mut self,
         from: impl Into<String>,

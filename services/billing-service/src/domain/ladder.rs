@@ -1,4 +1,5 @@
-//! The overdue ladder (BIL-14, BIL-15): warned, suspended, terminated, one step after the other, counted from the oldest due date.
+//! The overdue ladder (BIL-14, BIL-15): warned, suspended, terminated, one step after the other, counted from
+//! the oldest due date.
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,7 +77,8 @@ impl Default for LadderRules {
     }
 }
 
-/// The next step of a subscription whose oldest debt was due at `due`, and when. Only ever one step: each is taken once and in order.
+/// The next step of a subscription whose oldest debt was due at `due`, and when. Only ever one step: each is
+/// taken once and in order.
 pub fn next_step(
     state: LadderState,
     since: Option<OffsetDateTime>,
@@ -117,7 +119,8 @@ mod tests {
     }
 
     proptest! {
-        /// BIL-15: whenever somebody looks again, each step is taken once, in order, and a day lies between suspension and termination.
+        /// BIL-15: whenever somebody looks again, each step is taken once, in order, and a day lies between
+        /// suspension and termination.
         #[test]
         fn any_jumps_take_each_step_once_and_in_order(jumps in proptest::collection::vec(0_i64..40 * 24, 1..40)) {
             let rules = LadderRules::default();

@@ -1,4 +1,5 @@
-//! Money: whole minor units with their currency. There are no fractions of a minor unit and no floats (BIL-06).
+//! Money: whole minor units with their currency. There are no fractions of a minor unit and no floats
+//! (BIL-06).
 
 use std::fmt;
 use std::str::FromStr;
@@ -82,7 +83,8 @@ impl Money {
         Self { minor: 0, currency }
     }
 
-    /// `9`, `9.5` or `9.00` in the currency's own digits; nothing else is an amount, and fractions of a minor unit are none.
+    /// `9`, `9.5` or `9.00` in the currency's own digits; nothing else is an amount, and fractions of a minor
+    /// unit are none.
     pub fn parse(text: &str, currency: Currency) -> Option<Self> {
         let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

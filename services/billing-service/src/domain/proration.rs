@@ -18,7 +18,8 @@ pub struct Charge {
     pub total: Money,
     /// What we do not have of the total: still open, refunded, credited or written off.
     pub not_kept: Money,
-    /// The part of that which went after the last charge was made; of the last charge itself this is not asked.
+    /// The part of that which went after the last charge was made; of the last charge itself this is not
+    /// asked.
     pub lost_since: Money,
     /// When it was issued.
     pub issued_at: OffsetDateTime,
@@ -42,9 +43,10 @@ impl Charge {
     }
 }
 
-/// What is left at `at` of a period that a plan of this `price` was charged for, without tax, by what charged it, newest first. A coupon made it
-/// cheaper, and what was never paid or was taken back is not given back (BIL-21, BIL-36): money paid is time given and what is left. An
-/// upgrade's invoice is the price of its time less what was left of the plan before, so its time is worth that price.
+/// What is left at `at` of a period that a plan of this `price` was charged for, without tax, by what charged
+/// it, newest first. A coupon made it cheaper, and what was never paid or was taken back is not given back
+/// (BIL-21, BIL-36): money paid is time given and what is left. An upgrade's invoice is the price of its time
+/// less what was left of the plan before, so its time is worth that price.
 pub fn left(
     price: Money,
     (start, end): (OffsetDateTime, OffsetDateTime),
@@ -151,7 +153,8 @@ mod tests {
         assert_eq!(upgraded(0, 700), 270, "what it took the place of was given back");
     }
 
-    /// BIL-21: half of 900 was used when the plan changed; what was paid for the change counts for the time from then on.
+    /// BIL-21: half of 900 was used when the plan changed; what was paid for the change counts for the time
+    /// from then on.
     #[test]
     fn an_upgrade_in_the_middle_is_worth_its_own_time() {
         use {InvoiceKind as K, InvoiceStatus as S};

@@ -1,4 +1,5 @@
-//! What a gateway says about a payment, and what follows from it (BIL-26, BIL-27). Reports come late, again and in any order; money counts once.
+//! What a gateway says about a payment, and what follows from it (BIL-26, BIL-27). Reports come late, again
+//! and in any order; money counts once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,7 +74,8 @@ pub enum Verdict {
 /// Another amount than the one that was asked for.
 pub const OTHER_AMOUNT: &str = "other_amount";
 
-/// What a report means for a payment. The invoice is paid by [`Verdict::Settle`] alone, and that needs the amount to the cent.
+/// What a report means for a payment. The invoice is paid by [`Verdict::Settle`] alone, and that needs the
+/// amount to the cent.
 pub fn judge(known: Known, report: &Report) -> Verdict {
     use PaymentState::{Cancelled, Disputed, Failed, Paid, Pending};
     match (report.standing, known.settled, known.state) {
@@ -164,7 +166,8 @@ mod tests {
     }
 
     proptest! {
-        /// BIL-26: whatever is said in whatever order, money is booked at most once, and never goes unless the gateway takes it.
+        /// BIL-26: whatever is said in whatever order, money is booked at most once, and never goes unless
+        /// the gateway takes it.
         #[test]
         fn money_is_booked_at_most_once(
             said in proptest::collection::vec((0_usize..Standing::ALL.len(), prop_oneof![Just(900_i64), Just(1_i64)]), 0..30),

@@ -1,5 +1,6 @@
-//! When something is due for a subscription, and what: one step at a time, in the order of time. The engine takes the step, looks again, and
-//! comes to the same end whether it looked each second or once after a year (BIL-15, BIL-20).
+//! When something is due for a subscription, and what: one step at a time, in the order of time. The engine
+//! takes the step, looks again, and comes to the same end whether it looked each second or once after a year
+//! (BIL-15, BIL-20).
 
 use time::{Duration, OffsetDateTime};
 
@@ -164,7 +165,8 @@ mod tests {
         assert_eq!(next(&Facts { status: Status::Ended, ..trial() }, &rules()), None);
     }
 
-    /// BIL-05, BIL-32: with a provider that keeps the books, the ladder is still ours and the periods are not.
+    /// BIL-05, BIL-32: with a provider that keeps the books, the ladder is still ours and the periods are
+    /// not.
     #[test]
     fn a_provider_that_keeps_the_books_ends_the_periods() {
         let facts = Facts { status: Status::Active, trial_ends_at: None, ..trial() };
@@ -176,7 +178,8 @@ mod tests {
     }
 
     proptest! {
-        /// BIL-20: five years of a paying customer, looked at in any rhythm, give each period once and on its anchor day.
+        /// BIL-20: five years of a paying customer, looked at in any rhythm, give each period once and on its
+        /// anchor day.
         #[test]
         fn any_rhythm_of_looks_gives_the_same_periods(day in 0_i64..1461, kind in 0_usize..4, gaps in proptest::collection::vec(1_i64..500, 1..200)) {
             let period = BillingPeriod::ALL[kind];

@@ -41,7 +41,8 @@ pub struct Taxed {
     pub note: &'static str,
 }
 
-/// The tax of `subtotal`, rounded once; the subtotal of a change of the plan may be negative, and its tax then goes back too.
+/// The tax of `subtotal`, rounded once; the subtotal of a change of the plan may be negative, and its tax
+/// then goes back too.
 pub fn tax(rule: Option<&TaxRule>, subtotal: Money, has_tax_id: bool) -> Result<Taxed, MoneyError> {
     let Some(rule) = rule else { return Ok(Taxed { line: None, note: "" }) };
     if rule.reverse_charge && has_tax_id {

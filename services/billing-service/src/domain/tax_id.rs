@@ -1,7 +1,9 @@
-//! Tax numbers of businesses: their form by country, with check digits where there are any. Only a register knows whether a number is somebody's.
+//! Tax numbers of businesses: their form by country, with check digits where there are any. Only a register
+//! knows whether a number is somebody's.
 
-/// Has this text the form of a tax number of the country (ISO 3166-1 alpha-2)? Spaces, dots and dashes in it say nothing, nor does the prefix
-/// of the country where it is written with one. Without a known form of the country: letters and digits, four digits at least.
+/// Has this text the form of a tax number of the country (ISO 3166-1 alpha-2)? Spaces, dots and dashes in it
+/// say nothing, nor does the prefix of the country where it is written with one. Without a known form of the
+/// country: letters and digits, four digits at least.
 pub fn has_form(country: &str, text: &str) -> bool {
     let written: String = text
         .chars()
@@ -96,7 +98,8 @@ fn switzerland(bare: &str) -> bool {
     check == digits[8]
 }
 
-/// Old numbers have two digits as their key; new ones may have letters there, of which only the form is known.
+/// Old numbers have two digits as their key; new ones may have letters there, of which only the form is
+/// known.
 fn france(bare: &str) -> bool {
     let siren: Vec<u32> = bare[2..].chars().filter_map(|c| c.to_digit(10)).collect();
     let key = bare[..2].parse::<u64>();

@@ -1,4 +1,5 @@
-//! The trial: once for a customer and once for an address, for life (BIL-09). Whoever cannot be checked gets none (BIL-10).
+//! The trial: once for a customer and once for an address, for life (BIL-09). Whoever cannot be checked gets
+//! none (BIL-10).
 
 use sha2::{Digest as _, Sha256};
 

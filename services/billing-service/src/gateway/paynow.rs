@@ -1,5 +1,6 @@
-//! The gateway `paynow` (BIL-27): mobile money and cards of Zimbabwe. Every message is signed both ways; answers whose hash is wrong are no
-//! answers. The protocol has no currency: an integration pays in one, which is a setting.
+//! The gateway `paynow` (BIL-27): mobile money and cards of Zimbabwe. Every message is signed both ways;
+//! answers whose hash is wrong are no answers. The protocol has no currency: an integration pays in one,
+//! which is a setting.
 
 mod message;
 
@@ -80,7 +81,8 @@ impl Paynow {
         Ok(Self { http, access })
     }
 
-    /// An address of Paynow, and of nobody else: what a message names is never asked, and nobody is sent there, because it says so.
+    /// An address of Paynow, and of nobody else: what a message names is never asked, and nobody is sent
+    /// there, because it says so.
     fn own(&self, text: &str) -> Option<Url> {
         let url = Url::parse(text).ok()?;
         let plain = url.username().is_empty() && url.password().is_none();

@@ -1,4 +1,5 @@
-//! `BillingService`: reads of the signed-in customer; operators may name another one. `BillingDirectoryService`: look-ups of user-service.
+//! `BillingService`: reads of the signed-in customer; operators may name another one.
+//! `BillingDirectoryService`: look-ups of user-service.
 
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_directory_service_server::BillingDirectoryService;
@@ -342,7 +343,8 @@ pub(super) async fn own_invoice(desk: &Desk, user: &User, id: &str) -> Result<In
         .ok_or(Error::NotFound("invoice"))
 }
 
-/// A subscription of the caller; operators see all. An id that is none and an id of another customer look the same.
+/// A subscription of the caller; operators see all. An id that is none and an id of another customer look the
+/// same.
 async fn own_subscription(desk: &Desk, user: &User, id: &str) -> Result<Subscription, Error> {
     let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?;
     subscriptions::find(&desk.pool, id)

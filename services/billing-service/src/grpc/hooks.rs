@@ -1,4 +1,5 @@
-//! `WebhookService`: stores hooks and answers (BIL-30). What they are about is looked at later, and never believed.
+//! `WebhookService`: stores hooks and answers (BIL-30). What they are about is looked at later, and never
+//! believed.
 
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::webhook_service_server::WebhookService;

@@ -7,7 +7,8 @@ use skrifa::{FontRef, MetadataProvider as _};
 
 use super::PdfError;
 
-/// Book and bold of DejaVu Sans Condensed: Latin, Greek, Cyrillic, Arabic, Hebrew and many signs; its licence lies beside it.
+/// Book and bold of DejaVu Sans Condensed: Latin, Greek, Cyrillic, Arabic, Hebrew and many signs; its licence
+/// lies beside it.
 const BOOK: &[u8] = include_bytes!("../../fonts/DejaVuSansCondensed.ttf");
 const BOLD: &[u8] = include_bytes!("../../fonts/DejaVuSansCondensed-Bold.ttf");
 
@@ -86,7 +87,8 @@ impl Fonts {
         self.faces.get(run.face).map(|face| face.font.clone())
     }
 
-    /// The text in runs, each of one font. `true`: something in it has no glyph anywhere and is a question mark now.
+    /// The text in runs, each of one font. `true`: something in it has no glyph anywhere and is a question
+    /// mark now.
     pub fn runs(&self, text: &str, weight: Weight) -> (Vec<Run>, bool) {
         let first = usize::from(weight == Weight::Bold);
         let mut runs: Vec<Run> = Vec::new();
@@ -119,7 +121,8 @@ impl Fonts {
     }
 }
 
-/// What is printed of a character: white space as a space, and nothing of controls, which could turn a text around.
+/// What is printed of a character: white space as a space, and nothing of controls, which could turn a text
+/// around.
 fn printed(character: char) -> Option<char> {
     match character {
         '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}' => None,

@@ -227,7 +227,8 @@ impl Pen<'_> {
         self.y = TOP + 30.0;
     }
 
-    /// A line of the table. It is not cut while a sheet can hold it; one that no sheet can hold goes on on the next.
+    /// A line of the table. It is not cut while a sheet can hold it; one that no sheet can hold goes on on
+    /// the next.
     fn item(&mut self, item: &Item) {
         let text = self.wrap(&item.description, PLAIN, DESCRIPTION - LEFT);
         let height = LEAD * count(text.len() + usize::from(item.period.is_some()));
@@ -338,7 +339,8 @@ impl Pen<'_> {
     }
 }
 
-/// A text in lines that fit into `width`: broken between words, and inside of a word that is wider than a line.
+/// A text in lines that fit into `width`: broken between words, and inside of a word that is wider than a
+/// line.
 fn wrapped(fonts: &Fonts, text: &str, style: Style, width: f32) -> Vec<String> {
     let fits = |line: &str| fonts.width(line, style.weight, style.size) <= width;
     let mut lines = Vec::new();

@@ -113,8 +113,8 @@ fn a_line_longer_than_a_page_goes_on() {
     assert!(pages.len() > 1 && all.contains("w0 ") && all.contains("w1499"));
 }
 
-/// BIL-19: what the fonts cannot print is a question mark that says so, never an empty box without a word. Letters with marks of their own are
-/// no such thing.
+/// BIL-19: what the fonts cannot print is a question mark that says so, never an empty box without a word.
+/// Letters with marks of their own are no such thing.
 #[test]
 fn characters_without_a_glyph_are_said_to_be_missing() {
     let [page] = pages(&printed(&sample("한국 주식회사", vec![item("x")]))).try_into().unwrap();

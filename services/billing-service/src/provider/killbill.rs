@@ -1,7 +1,9 @@
-//! Kill Bill, the 0.22 and the 0.24 line, as a provider (BIL-05). It keeps accounts, subscriptions, invoices and payments; the ladder stays
-//! ours. Every operation can be told again: what is there is looked at, by keys that are our ids.
+//! Kill Bill, the 0.22 and the 0.24 line, as a provider (BIL-05). It keeps accounts, subscriptions, invoices
+//! and payments; the ladder stays ours. Every operation can be told again: what is there is looked at, by
+//! keys that are our ids.
 //!
-//! No database of ours is changed here. What Kill Bill holds is pulled ([`KillBill::snapshot`]); its hooks are hints.
+//! No database of ours is changed here. What Kill Bill holds is pulled ([`KillBill::snapshot`]); its hooks
+//! are hints.
 
 mod accounts;
 mod adapter;
@@ -59,7 +61,8 @@ struct ServerClock {
 }
 
 impl KillBill {
-    /// Nothing is sent before the first use. `callback`: where hooks shall go, with the secret token in its path.
+    /// Nothing is sent before the first use. `callback`: where hooks shall go, with the secret token in its
+    /// path.
     pub fn try_new(access: Access, pool: &PgPool, callback: Option<SecretString>) -> anyhow::Result<Self> {
         Ok(Self {
             client: Client::try_new(access)?,
@@ -77,7 +80,8 @@ impl KillBill {
         self
     }
 
-    /// Sets it up unless that was done; until then nothing else is asked of it, so that a missing catalogue refuses no order.
+    /// Sets it up unless that was done; until then nothing else is asked of it, so that a missing catalogue
+    /// refuses no order.
     pub async fn ensure_ready(&self) -> Result<(), ProviderError> {
         if self.ready.load(Ordering::Acquire) {
             return Ok(());
@@ -114,8 +118,8 @@ impl KillBill {
         Ok(clock.current_utc_time.0)
     }
 
-    /// Moves the server's clock, day by day, so that everything due happens in its order; a long way in a dozen steps, each of which it works
-    /// through before it answers. In test mode only.
+    /// Moves the server's clock, day by day, so that everything due happens in its order; a long way in a
+    /// dozen steps, each of which it works through before it answers. In test mode only.
     pub async fn move_clock(&self, to: OffsetDateTime) -> Result<(), ProviderError> {
         let way: time::Duration = to - self.clock().await?;
         let step = (way / 12_i32).max(time::Duration::days(1));

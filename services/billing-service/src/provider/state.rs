@@ -15,7 +15,8 @@ pub struct Pulled {
     pub ended_at: Option<OffsetDateTime>,
 }
 
-/// All that a provider holds about a customer: the read model is made of it. Hooks are hints, this is the truth.
+/// All that a provider holds about a customer: the read model is made of it. Hooks are hints, this is the
+/// truth.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The provider's own id of the account; `None`: it has none.

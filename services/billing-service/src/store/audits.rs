@@ -10,7 +10,8 @@ use crate::domain::audit::{Finding, FindingKind, LiveSubscription};
 /// Rows of one kind at most; the first ones are enough to see what is wrong.
 pub const MOST: i64 = 1000;
 
-/// Takes the scheduled run when it is due, and keeps it from the other replicas until `until`. `false`: it is not due, or somebody has it.
+/// Takes the scheduled run when it is due, and keeps it from the other replicas until `until`. `false`: it is
+/// not due, or somebody has it.
 pub async fn claim(
     db: impl PgExecutor<'_>,
     name: &str,
@@ -190,7 +191,8 @@ async fn balances(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     Ok(rows.into_iter().map(|row| finding(row.id, row.customer_id, row.detail)).collect())
 }
 
-/// Money that arrived, less what was given back, against the gateways' accounts. Disputes are looked into by hand.
+/// Money that arrived, less what was given back, against the gateways' accounts. Disputes are looked into by
+/// hand.
 async fn payments(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query!(
         r#"SELECT p.id, p.customer_id, format('%s %s: %s, journal %s', p.gateway, p.reference, e.expected, coalesce(j.amount, 0)) AS "detail!"
@@ -256,8 +258,8 @@ async fn numbers(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     Ok(rows.into_iter().map(|row| finding(row.scope, row.detail)).collect())
 }
 
-/// Subscriptions that pay for an instance, after an id, in the order of the ids. One that has just ended still counts: its instance is being
-/// taken down.
+/// Subscriptions that pay for an instance, after an id, in the order of the ids. One that has just ended
+/// still counts: its instance is being taken down.
 pub async fn paying(
     db: impl PgExecutor<'_>,
     after: Uuid,

@@ -13,7 +13,8 @@ pub struct Check {
     pub held_until: OffsetDateTime,
 }
 
-/// Asks for a look at the instance of a subscription; the earlier of two wishes holds. Unknown subscriptions have none.
+/// Asks for a look at the instance of a subscription; the earlier of two wishes holds. Unknown subscriptions
+/// have none.
 pub async fn request(db: impl PgExecutor<'_>, subscription: Uuid, at: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO instance_checks (subscription_id, due_at)

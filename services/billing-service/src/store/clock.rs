@@ -3,7 +3,8 @@
 use sqlx::{PgConnection, PgExecutor};
 use time::{Duration, OffsetDateTime};
 
-/// How far billing time is ahead of real time, and the real time of the database, which is the same for all replicas.
+/// How far billing time is ahead of real time, and the real time of the database, which is the same for all
+/// replicas.
 pub async fn offset(db: impl PgExecutor<'_>) -> sqlx::Result<(Duration, OffsetDateTime)> {
     let row = sqlx::query!(r#"SELECT offset_seconds, clock_timestamp() AS "now!" FROM billing_clock"#)
         .fetch_one(db)

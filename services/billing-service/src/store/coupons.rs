@@ -54,7 +54,8 @@ impl TryFrom<Row> for Coupon {
     }
 }
 
-/// A coupon as it stands, kept from others until the transaction ends: two who use it at once wait for each other here.
+/// A coupon as it stands, kept from others until the transaction ends: two who use it at once wait for each
+/// other here.
 pub async fn lock(connection: &mut PgConnection, code: &str) -> sqlx::Result<Option<Coupon>> {
     let row = sqlx::query_as!(
         Row,

@@ -46,8 +46,8 @@ pub async fn find_by_key(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Opt
         .transpose()
 }
 
-/// What is left of a customer's credit in a currency: as the provider says when it keeps the books, with what it was not told of yet. A sum that
-/// no amount can hold is shown as the largest one.
+/// What is left of a customer's credit in a currency: as the provider says when it keeps the books, with what
+/// it was not told of yet. A sum that no amount can hold is shown as the largest one.
 pub async fn left(db: impl PgExecutor<'_>, customer: Uuid, currency: &str) -> sqlx::Result<i64> {
     let sum = sqlx::query_scalar!(
         r#"SELECT coalesce(
@@ -94,7 +94,8 @@ pub async fn idle(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<(Uuid
     rows.into_iter().map(|row| Ok((row.customer_id, row.currency.parse().map_err(super::corrupt)?))).collect()
 }
 
-/// Takes up to `wanted` from the customer's credit, oldest first; the rows are kept from others until the transaction ends. How much it was.
+/// Takes up to `wanted` from the customer's credit, oldest first; the rows are kept from others until the
+/// transaction ends. How much it was.
 pub async fn take(connection: &mut PgConnection, customer: Uuid, wanted: Money) -> sqlx::Result<Money> {
     let rows = sqlx::query!(
         r#"SELECT id, remaining_minor::bigint AS "remaining!" FROM credits

@@ -68,7 +68,8 @@ pub async fn trial_facts(db: impl PgExecutor<'_>, customer: Uuid, hash: EmailHas
     .await
 }
 
-/// Grants the trial, unless customer or address had one: two orders at once wait for each other here (BIL-09).
+/// Grants the trial, unless customer or address had one: two orders at once wait for each other here
+/// (BIL-09).
 pub async fn grant_trial(
     connection: &mut PgConnection,
     subscription: Uuid,

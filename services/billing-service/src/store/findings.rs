@@ -34,9 +34,9 @@ pub struct Kept {
     pub acknowledge_reason: String,
 }
 
-/// Takes over what a run found: new ones open, known ones go on, and open ones of `looked` kinds that it did not find are resolved. Who acknowledged one
-/// knew of what it said then: when it says something else, nobody knows of that yet. The word of a run is not taken when one that began later has
-/// ended already.
+/// Takes over what a run found: new ones open, known ones go on, and open ones of `looked` kinds that it did
+/// not find are resolved. Who acknowledged one knew of what it said then: when it says something else, nobody
+/// knows of that yet. The word of a run is not taken when one that began later has ended already.
 pub async fn take(
     connection: &mut PgConnection,
     run: Uuid,

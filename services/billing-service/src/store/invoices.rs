@@ -114,8 +114,9 @@ impl TryFrom<Row> for Invoice {
     }
 }
 
-/// Issues an invoice of the ledger with its lines: draft, lines, then the next number, all in the caller's transaction. `None`: a document with
-/// this key was issued before. Every issue of an issuer waits here for the one before it: that is what leaves no gap (BIL-17).
+/// Issues an invoice of the ledger with its lines: draft, lines, then the next number, all in the caller's
+/// transaction. `None`: a document with this key was issued before. Every issue of an issuer waits here for
+/// the one before it: that is what leaves no gap (BIL-17).
 pub async fn issue(
     connection: &mut PgConnection,
     issuer: &str,
@@ -454,8 +455,8 @@ pub async fn credited_since(
     .await
 }
 
-/// What charged the present period of a subscription, newest first: its upgrades and the invoice that began it. An offer that nobody paid
-/// charged nothing.
+/// What charged the present period of a subscription, newest first: its upgrades and the invoice that began
+/// it. An offer that nobody paid charged nothing.
 pub async fn charges(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<Vec<Invoice>> {
     let rows = sqlx::query_as!(
         Row,

@@ -83,7 +83,8 @@ pub async fn written_off(db: impl sqlx::PgExecutor<'_>, invoice: Uuid) -> sqlx::
     .await
 }
 
-/// Customers whose receivable in the books is not the sum of what their invoices say is left to pay. Only of a ledger that keeps the books.
+/// Customers whose receivable in the books is not the sum of what their invoices say is left to pay. Only of
+/// a ledger that keeps the books.
 pub async fn receivable_differences(db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<i64> {
     receivable_differences_of(db, None).await
 }

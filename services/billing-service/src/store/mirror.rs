@@ -11,7 +11,8 @@ use crate::domain::money::Money;
 /// Keeper of mirrored rows, as they say it.
 pub const KEEPER: &str = "killbill";
 
-/// How often the rows of a customer were brought to the provider's state, and the database's time; a look that began earlier is old.
+/// How often the rows of a customer were brought to the provider's state, and the database's time; a look
+/// that began earlier is old.
 pub async fn sequence(
     db: impl PgExecutor<'_>,
     customer: Uuid,
@@ -79,7 +80,8 @@ pub async fn set_away(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
         .map(drop)
 }
 
-/// The provider answers. `true`: it did not before, and everybody who was not compared since is compared with the next rounds.
+/// The provider answers. `true`: it did not before, and everybody who was not compared since is compared with
+/// the next rounds.
 pub async fn set_back(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"WITH back AS (SELECT away_since FROM provider_state WHERE away_since IS NOT NULL FOR UPDATE),
@@ -96,7 +98,8 @@ pub async fn away_since(db: impl PgExecutor<'_>) -> sqlx::Result<Option<OffsetDa
     sqlx::query_scalar!("SELECT away_since FROM provider_state").fetch_one(db).await
 }
 
-/// Customers whose rows must be compared: never, not within a day, or not within five minutes while something is pending (BIL-33).
+/// Customers whose rows must be compared: never, not within a day, or not within five minutes while something
+/// is pending (BIL-33).
 pub async fn due(
     db: impl PgExecutor<'_>,
     billing_now: OffsetDateTime,
@@ -156,7 +159,8 @@ pub async fn lock_subscriptions(connection: &mut PgConnection, customer: Uuid) -
     .await
 }
 
-/// State of the order that made, or will make, a subscription, and whether the provider must still be told of its end.
+/// State of the order that made, or will make, a subscription, and whether the provider must still be told of
+/// its end.
 pub async fn order_of(
     db: impl PgExecutor<'_>,
     subscription: Uuid,

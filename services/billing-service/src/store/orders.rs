@@ -114,7 +114,8 @@ pub async fn of_subscription(
     }
 }
 
-/// What an invoice calls the plan and the instance: the product, and the name that its owner gave it when it was ordered.
+/// What an invoice calls the plan and the instance: the product, and the name that its owner gave it when it
+/// was ordered.
 pub async fn names(
     db: impl PgExecutor<'_>,
     instance: Uuid,
@@ -133,8 +134,8 @@ pub async fn names(
     Ok(row.map(|row| (row.product, row.name)))
 }
 
-/// The order as it stands, kept from others until the transaction ends, and its subscription before it: every change of money takes them in
-/// this order.
+/// The order as it stands, kept from others until the transaction ends, and its subscription before it: every
+/// change of money takes them in this order.
 pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
     sqlx::query!(
         "SELECT s.id FROM subscriptions s WHERE s.id = (SELECT subscription_id FROM orders WHERE id = $1) FOR UPDATE",
@@ -153,7 +154,8 @@ pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Optio
     row.map(Order::try_from).transpose()
 }
 
-/// Writes the order with all its settings (BIL-08); the sweep looks at it `check_after` from now. `false`: the instance has a live order.
+/// Writes the order with all its settings (BIL-08); the sweep looks at it `check_after` from now. `false`:
+/// the instance has a live order.
 pub async fn place(
     connection: &mut PgConnection,
     order: &Order,

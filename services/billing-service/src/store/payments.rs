@@ -203,7 +203,8 @@ pub async fn set_paid(connection: &mut PgConnection, id: Uuid, now: OffsetDateTi
     Ok(())
 }
 
-/// Another state than paid, with the gateway's word and a safe reason. `false`: it was in none that leads there.
+/// Another state than paid, with the gateway's word and a safe reason. `false`: it was in none that leads
+/// there.
 pub async fn set_state(
     connection: &mut PgConnection,
     id: Uuid,

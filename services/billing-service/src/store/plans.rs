@@ -10,8 +10,9 @@ use crate::domain::plan::Plan;
 /// One start at a time applies the catalogue.
 const CATALOGUE_LOCK: i64 = 0x6361_7461;
 
-/// Brings the tables to the catalogue: plans are updated, a changed entitlement gets a new version, plans that left are taken off sale.
-/// Unless `forced`, a catalogue that was applied before is left alone. `true`: something was written.
+/// Brings the tables to the catalogue: plans are updated, a changed entitlement gets a new version, plans
+/// that left are taken off sale. Unless `forced`, a catalogue that was applied before is left alone. `true`:
+/// something was written.
 pub async fn apply(connection: &mut PgConnection, catalogue: &Catalogue, forced: bool) -> sqlx::Result<bool> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1)", CATALOGUE_LOCK).execute(&mut *connection).await?;
     let applied =

@@ -1,4 +1,5 @@
-//! Payments on their way through a gateway: begun when, asked about when, given up when. All times here are real ones.
+//! Payments on their way through a gateway: begun when, asked about when, given up when. All times here are
+//! real ones.
 
 use sqlx::{PgConnection, PgExecutor};
 use time::{Duration, OffsetDateTime};
@@ -114,7 +115,8 @@ pub async fn schedule(
     Ok(())
 }
 
-/// The payment of an invoice that is on its way through a gateway. The invoice must be locked, so that there is at most one.
+/// The payment of an invoice that is on its way through a gateway. The invoice must be locked, so that there
+/// is at most one.
 pub async fn on_its_way(connection: &mut PgConnection, invoice: Uuid) -> sqlx::Result<Option<Payment>> {
     let id = sqlx::query_scalar!(
         "SELECT id FROM payments WHERE invoice_id = $1 AND state = $2 AND begun_at IS NOT NULL ORDER BY created_at DESC LIMIT 1",

@@ -183,7 +183,8 @@ pub async fn find_by_key(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Opt
     row.map(Call::try_from).transpose()
 }
 
-/// Writes down a wish about a subscription; the sweep looks after it at `check_at`. The same wish again is the same row. `None`: another one waits.
+/// Writes down a wish about a subscription; the sweep looks after it at `check_at`. The same wish again is
+/// the same row. `None`: another one waits.
 pub async fn wish(
     connection: &mut PgConnection,
     kind: CallKind,
@@ -251,7 +252,8 @@ pub async fn postpone(db: impl PgExecutor<'_>, id: Uuid, at: OffsetDateTime) -> 
     Ok(())
 }
 
-/// The answer is known: done, refused, dropped. Snapshots that were pulled before it are old from now on. `false`: it was known before.
+/// The answer is known: done, refused, dropped. Snapshots that were pulled before it are old from now on.
+/// `false`: it was known before.
 pub async fn close(db: impl PgExecutor<'_>, id: Uuid, state: &str, outcome: &str) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "WITH closed AS (UPDATE provider_calls SET state = $2, outcome = $3, finished_at = now() WHERE id = $1 AND state = 'waiting' RETURNING customer_id)
@@ -265,7 +267,8 @@ pub async fn close(db: impl PgExecutor<'_>, id: Uuid, state: &str, outcome: &str
     Ok(done.rows_affected() == 1)
 }
 
-/// A wish that was carried out before its subscription could show it, such as by an engine of ours: nothing waits for it any more.
+/// A wish that was carried out before its subscription could show it, such as by an engine of ours: nothing
+/// waits for it any more.
 pub async fn drop_of_subscription(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE provider_calls SET state = 'dropped', finished_at = now(), outcome = 'ended' WHERE subscription_id = $1 AND state = 'waiting'",

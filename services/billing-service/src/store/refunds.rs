@@ -32,7 +32,8 @@ pub struct NewRefund<'a> {
     pub key: &'a str,
 }
 
-/// Writes one, without counting it: the payment of another keeper follows that keeper's count. `false`: it is there already.
+/// Writes one, without counting it: the payment of another keeper follows that keeper's count. `false`: it is
+/// there already.
 pub async fn note(
     connection: &mut PgConnection,
     new: &NewRefund<'_>,
@@ -55,7 +56,8 @@ pub async fn note(
     Ok(done.rows_affected() == 1)
 }
 
-/// Writes it and counts it, once, at its payment, which must be locked; all given back: the payment is refunded.
+/// Writes it and counts it, once, at its payment, which must be locked; all given back: the payment is
+/// refunded.
 pub async fn insert(
     connection: &mut PgConnection,
     new: &NewRefund<'_>,

@@ -297,7 +297,8 @@ pub async fn revive(
     find(connection, id).await
 }
 
-/// As it stands, kept from others until the transaction ends. It is the first lock of every change of money: then invoices, then payments.
+/// As it stands, kept from others until the transaction ends. It is the first lock of every change of money:
+/// then invoices, then payments.
 pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Subscription>> {
     sqlx::query!("SELECT id FROM subscriptions WHERE id = $1 FOR UPDATE", id)
         .fetch_optional(&mut *connection)

@@ -35,7 +35,8 @@ pub async fn queue(
     Ok(id)
 }
 
-/// Takes the oldest one that waits and that no other replica works on; a replica that dies loses it at `until` (real time).
+/// Takes the oldest one that waits and that no other replica works on; a replica that dies loses it at
+/// `until` (real time).
 pub async fn claim(
     db: impl PgExecutor<'_>,
     now: OffsetDateTime,

@@ -36,7 +36,8 @@ pub async fn rule_on(db: impl PgExecutor<'_>, country: &str, day: Date) -> sqlx:
     rule.transpose()
 }
 
-/// Begins one on a day, or changes one that begins on that day and has not begun before `open_from`. `false`: it has, and nothing was changed.
+/// Begins one on a day, or changes one that begins on that day and has not begun before `open_from`. `false`:
+/// it has, and nothing was changed.
 pub async fn put(
     db: impl PgExecutor<'_>,
     country: &str,

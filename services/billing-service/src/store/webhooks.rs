@@ -86,7 +86,8 @@ impl TryFrom<Row> for Hook {
     }
 }
 
-/// Stores a hook in one insert; an equal one that still waits is counted there, and is looked at at once. Gives the id of the row.
+/// Stores a hook in one insert; an equal one that still waits is counted there, and is looked at at once.
+/// Gives the id of the row.
 pub async fn store(
     db: impl PgExecutor<'_>,
     provider: &str,
@@ -130,7 +131,8 @@ pub async fn claim(
     rows.into_iter().map(Hook::try_from).collect()
 }
 
-/// It was looked at. One that came again meanwhile waits for another look: what it hints at may be newer than that which was seen.
+/// It was looked at. One that came again meanwhile waits for another look: what it hints at may be newer than
+/// that which was seen.
 pub async fn finish(
     db: impl PgExecutor<'_>,
     hook: &Hook,
@@ -175,7 +177,8 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Lets a hook wait once more; one that waits is looked at at once. When an equal one waits already, it is that one. `None`: there is none.
+/// Lets a hook wait once more; one that waits is looked at at once. When an equal one waits already, it is
+/// that one. `None`: there is none.
 pub async fn replay(
     connection: &mut PgConnection,
     id: Uuid,

@@ -117,7 +117,8 @@ async fn each_planted_fault_of_the_books_is_found(pool: PgPool) {
     assert_eq!(case.kinds().await, [Kind::JournalUnbalanced, Kind::CreditDiffers], "an entry without lines");
 }
 
-/// BIL-37: subscriptions and instances are compared both ways; an order that waits, and an end that has just come, are no faults.
+/// BIL-37: subscriptions and instances are compared both ways; an order that waits, and an end that has just
+/// come, are no faults.
 #[sqlx::test(migrations = "./migrations")]
 async fn subscriptions_and_instances_are_compared_both_ways(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -162,7 +163,8 @@ async fn subscriptions_and_instances_are_compared_both_ways(pool: PgPool) {
     assert_eq!(case.kinds().await, [FindingKind::InstanceWithoutSubscription]);
 }
 
-/// BIL-37: of many replicas one does the nightly run, and a run that cannot ask for instances is no clean one and is tried again.
+/// BIL-37: of many replicas one does the nightly run, and a run that cannot ask for instances is no clean one
+/// and is tried again.
 #[sqlx::test(migrations = "./migrations")]
 async fn one_replica_does_the_nightly_run_and_a_failed_one_is_tried_again(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -183,7 +185,8 @@ async fn one_replica_does_the_nightly_run_and_a_failed_one_is_tried_again(pool: 
     assert_eq!(case.world.count("audit_runs WHERE state = 'done'").await, 2);
 }
 
-/// The month-end proof of the runbook finds no difference in books that are right, and one where money is missing.
+/// The month-end proof of the runbook finds no difference in books that are right, and one where money is
+/// missing.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_month_end_proof_finds_what_is_missing(pool: PgPool) {
     let case = Case::begin(&pool).await;

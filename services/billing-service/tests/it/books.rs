@@ -1,4 +1,5 @@
-//! The ledger's books over time: invoices, payments, the ladder, changes of the plan. Every test ends with the proof of the books.
+//! The ledger's books over time: invoices, payments, the ladder, changes of the plan. Every test ends with
+//! the proof of the books.
 
 use billing_service::app::payments::{Settled, settle};
 use billing_service::app::{change, downgrade, engine};
@@ -118,7 +119,8 @@ pub(crate) async fn proof(pool: &PgPool) {
     assert_eq!(owed, left, "the books know each credit");
 }
 
-/// BIL-11, BIL-12, BIL-14, BIL-16: reminders, the trial's end, the ladder day by day, and the way back by paying.
+/// BIL-11, BIL-12, BIL-14, BIL-16: reminders, the trial's end, the ladder day by day, and the way back by
+/// paying.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_unpaid_trial_climbs_the_ladder_and_a_payment_brings_it_back(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", true).await;
@@ -158,7 +160,8 @@ async fn an_unpaid_trial_climbs_the_ladder_and_a_payment_brings_it_back(pool: Pg
     case.proof().await;
 }
 
-/// BIL-15: one jump takes each step once and in order, and leaves a day between suspension and termination. BIL-23: debts stay.
+/// BIL-15: one jump takes each step once and in order, and leaves a day between suspension and termination.
+/// BIL-23: debts stay.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_jump_over_the_ladder_takes_each_step_once_and_leaves_a_day_for_paying(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "standard-annual", false).await;
@@ -231,7 +234,8 @@ fn journal_gift(customer: Uuid, at: OffsetDateTime) -> billing_service::domain::
         .unwrap()
 }
 
-/// BIL-13: with `on_payment` the order waits, its payment begins it, and without one seven days end it and its offer.
+/// BIL-13: with `on_payment` the order waits, its payment begins it, and without one seven days end it and
+/// its offer.
 #[sqlx::test(migrations = "./migrations")]
 async fn with_on_payment_the_first_payment_begins_the_subscription(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnPayment, "standard-monthly", false).await;
@@ -302,7 +306,8 @@ async fn an_upgrade_that_is_not_paid_is_dropped(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-22, BIL-23: a change of rhythm and a cancellation wait for the period's end and can be undone until then.
+/// BIL-22, BIL-23: a change of rhythm and a cancellation wait for the period's end and can be undone until
+/// then.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_cancellation_runs_out_with_the_period_and_can_be_undone(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "standard-monthly", false).await;
@@ -328,7 +333,8 @@ async fn a_cancellation_runs_out_with_the_period_and_can_be_undone(pool: PgPool)
     case.proof().await;
 }
 
-/// BIL-17: fifty orders, payments and cancellations of one customer at once: no number is missing, each invoice and payment is there once.
+/// BIL-17: fifty orders, payments and cancellations of one customer at once: no number is missing, each
+/// invoice and payment is there once.
 #[sqlx::test(migrations = "./migrations")]
 async fn fifty_at_once_leave_no_gap(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-annual", false).await;
@@ -388,7 +394,8 @@ async fn the_tables_guard_the_books_themselves(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-16, BIL-29: what was paid too much is credit, and credit is used before the next invoice asks for money.
+/// BIL-16, BIL-29: what was paid too much is credit, and credit is used before the next invoice asks for
+/// money.
 #[sqlx::test(migrations = "./migrations")]
 async fn money_that_is_too_much_pays_the_next_invoice(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;

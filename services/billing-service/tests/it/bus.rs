@@ -130,7 +130,8 @@ async fn a_registration_does_not_wait_for_the_address(pool: PgPool) {
     bus.end().await;
 }
 
-/// BIL-08: created confirms, failed takes back with the trial, terminated ends without it, undeleted brings back.
+/// BIL-08: created confirms, failed takes back with the trial, terminated ends without it, undeleted brings
+/// back.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_life_of_an_instance_moves_its_subscription(pool: PgPool) {
     let world = World::start(&pool).await;
@@ -172,7 +173,8 @@ async fn the_life_of_an_instance_moves_its_subscription(pool: PgPool) {
     bus.end().await;
 }
 
-/// REL-03: a fact is handled with the one connection that it holds. Many at once would otherwise wait for each other until the pool's deadline.
+/// REL-03: a fact is handled with the one connection that it holds. Many at once would otherwise wait for
+/// each other until the pool's deadline.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_fact_needs_one_connection(pool: PgPool) {
     let world = World::start(&pool).await;

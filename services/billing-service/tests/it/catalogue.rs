@@ -19,7 +19,8 @@ fn shipped() -> Catalogue {
     Catalogue::shipped(14).unwrap()
 }
 
-/// BIL-01: the same catalogue again writes nothing; a changed entitlement gets a version; a plan that left is not for sale.
+/// BIL-01: the same catalogue again writes nothing; a changed entitlement gets a version; a plan that left is
+/// not for sale.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_catalogue_is_applied_once_and_changes_get_versions(pool: PgPool) {
     apply_catalogue(&pool, &shipped(), true).await.unwrap();

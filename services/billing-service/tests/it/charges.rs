@@ -90,7 +90,8 @@ async fn account(pool: &PgPool, name: &str) -> i64 {
         .unwrap()
 }
 
-/// BIL-36: a coupon for two invoices is on two, tax is on what is left, and journal, preview and PDF say the same.
+/// BIL-36: a coupon for two invoices is on two, tax is on what is left, and journal, preview and PDF say the
+/// same.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_coupon_and_tax_are_lines_of_the_invoice(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -180,7 +181,8 @@ async fn the_quote_of_an_upgrade_has_its_tax(pool: PgPool) {
     assert_eq!((quote.amount_due, invoice.tax.minor() > 0), (invoice.total, true));
 }
 
-/// BIL-21, BIL-36: an upgrade gives back what the period cost, not what its plan costs without the coupon; the next upgrade was paid for as it is.
+/// BIL-21, BIL-36: an upgrade gives back what the period cost, not what its plan costs without the coupon;
+/// the next upgrade was paid for as it is.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_upgrade_gives_no_coupon_back(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -203,7 +205,8 @@ async fn an_upgrade_gives_no_coupon_back(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// BIL-21: what of a period was refunded, written off or made void is not given back once more; what was paid of it is.
+/// BIL-21: what of a period was refunded, written off or made void is not given back once more; what was paid
+/// of it is.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_upgrade_gives_nothing_back_that_was_taken_back(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -232,7 +235,8 @@ async fn an_upgrade_gives_nothing_back_that_was_taken_back(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// BIL-36: unknown, ended, used-up and repeated coupons are refused with the field's name, and nothing of the order stays.
+/// BIL-36: unknown, ended, used-up and repeated coupons are refused with the field's name, and nothing of the
+/// order stays.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_bad_coupon_refuses_the_order(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -263,7 +267,8 @@ async fn a_bad_coupon_refuses_the_order(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// BIL-36: of twenty orders at once a coupon with three uses is on three, and an order that is taken back gives its use back.
+/// BIL-36: of twenty orders at once a coupon with three uses is on three, and an order that is taken back
+/// gives its use back.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_coupon_is_used_as_often_as_it_may_be(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;

@@ -1,7 +1,8 @@
 //! The providers against one suite (BIL-05): the embedded ledger, the fake Kill Bill of both lines, and a real one when `cargo xtask test
 //! --killbill` gives its address. Where the fake and the real one disagree, the fake is mended.
 //!
-//! A Kill Bill has one clock, so the scenarios of one provider run one after the other, each with customers of its own.
+//! A Kill Bill has one clock, so the scenarios of one provider run one after the other, each with customers
+//! of its own.
 
 mod corrections;
 
@@ -82,7 +83,8 @@ async fn ends(provider: &KillBill, now: OffsetDateTime) {
     assert!(matches!(provider.keep(order.id).await, Err(ProviderError::Refused(_))));
 }
 
-/// BIL-23: a cancelled trial runs to its end, also on the line that would end it at once, and the cancellation can be taken back.
+/// BIL-23: a cancelled trial runs to its end, also on the line that would end it at once, and the
+/// cancellation can be taken back.
 async fn trials(provider: &KillBill, now: OffsetDateTime) {
     let customer = Uuid::now_v7();
     let order = wanted(customer, "basic-monthly", true, now);
@@ -170,7 +172,8 @@ async fn changes(provider: &KillBill, now: OffsetDateTime) {
     assert_eq!(provider.snapshot(customer).await.unwrap().unwrap().subscriptions[0].pending_plan, None);
 }
 
-/// BIL-12, BIL-20: the trial ends, then each period is charged; a cancelled one ends and is charged no more. Moves the clock.
+/// BIL-12, BIL-20: the trial ends, then each period is charged; a cancelled one ends and is charged no more.
+/// Moves the clock.
 async fn time_passes(provider: &KillBill, now: OffsetDateTime) {
     let (stays, goes) = (Uuid::now_v7(), Uuid::now_v7());
     let (first, second) =
@@ -252,8 +255,8 @@ async fn conformance_of_a_real_kill_bill(pool: PgPool) {
     mirror::corrections::all(&world).await;
 }
 
-/// BIL-32: started twice, by two replicas at the same time and once more, there is one callback and one version of the catalogue; a changed
-/// price is a second version.
+/// BIL-32: started twice, by two replicas at the same time and once more, there is one callback and one
+/// version of the catalogue; a changed price is a second version.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_second_start_sets_nothing_up_again(pool: PgPool) {
     catalogue(&pool).await;
@@ -275,7 +278,8 @@ async fn a_second_start_sets_nothing_up_again(pool: PgPool) {
     assert_eq!(fake.tenant(&access.api_key).0, 2);
 }
 
-/// BIL-31: two tokens are valid while one replaces the other; an empty one never is. BIL-30: equal hooks that wait are one row.
+/// BIL-31: two tokens are valid while one replaces the other; an empty one never is. BIL-30: equal hooks that
+/// wait are one row.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn conformance_of_hooks(pool: PgPool) {
     let provider = KillBill::try_new(access("http://127.0.0.1:1", USER, PASSWORD), &pool, None).unwrap();

@@ -1,5 +1,6 @@
-//! The process dies at every place of `failpoint::ALL`, once; the next one, its poller and its customers end what was begun (REL-06). At the end
-//! always: the invoice is paid by one payment, booked once, and Paynow took the money once.
+//! The process dies at every place of `failpoint::ALL`, once; the next one, its poller and its customers end
+//! what was begun (REL-06). At the end always: the invoice is paid by one payment, booked once, and Paynow
+//! took the money once.
 
 use std::future::Future;
 

@@ -1,5 +1,6 @@
-//! The process dies at every place of `failpoint::LIFE`, once, in the life of four subscriptions; its client, or its next sweep, does the same again
-//! (REL-01). At the end always: the books are those of a life without a death, balanced, each invoice once, each payment once.
+//! The process dies at every place of `failpoint::LIFE`, once, in the life of four subscriptions; its client,
+//! or its next sweep, does the same again (REL-01). At the end always: the books are those of a life without
+//! a death, balanced, each invoice once, each payment once.
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -32,8 +33,8 @@ impl Lives {
         self.start + Duration::days(days) + Duration::minutes(1)
     }
 
-    /// Calls the use case; when the process dies in it, the next process does what its client or its sweep does: the same again. What then was done
-    /// before is answered with one of `done`.
+    /// Calls the use case; when the process dies in it, the next process does what its client or its sweep
+    /// does: the same again. What then was done before is answered with one of `done`.
     async fn call<T: Send + 'static, F>(&mut self, done: &[&str], work: impl Fn(Desk) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,

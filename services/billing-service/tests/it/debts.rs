@@ -1,4 +1,5 @@
-//! What is owed and what is only offered, credit that pays it, and subscriptions that come back with their debts.
+//! What is owed and what is only offered, credit that pays it, and subscriptions that come back with their
+//! debts.
 
 use billing_service::app::record::{self, By};
 use billing_service::app::{change, engine};
@@ -52,7 +53,8 @@ impl Case {
     }
 }
 
-/// BIL-14, BIL-21: what is made before it is paid is a debt: it blocks further changes, moves the ladder, and gives nothing back.
+/// BIL-14, BIL-21: what is made before it is paid is a debt: it blocks further changes, moves the ladder, and
+/// gives nothing back.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn an_upgrade_that_nobody_pays_moves_the_ladder(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnInvoice).await;
@@ -73,7 +75,8 @@ async fn an_upgrade_that_nobody_pays_moves_the_ladder(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-21: what was paid for a part of a period counts for that part, and an upgrade that was written off gives nothing back.
+/// BIL-21: what was paid for a part of a period counts for that part, and an upgrade that was written off
+/// gives nothing back.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn what_is_left_is_what_was_paid_less_the_time(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnInvoice).await;
@@ -89,7 +92,8 @@ async fn what_is_left_is_what_was_paid_less_the_time(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-21, BIL-23: who cancels takes the open offer back; money that comes for it all the same is credit, and no new period begins.
+/// BIL-21, BIL-23: who cancels takes the open offer back; money that comes for it all the same is credit, and
+/// no new period begins.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_cancellation_takes_the_open_offer_back(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnPayment).await;
@@ -143,7 +147,8 @@ async fn a_suspension_takes_the_open_offer_back(pool: PgPool) {
     case.proof().await;
 }
 
-/// INS-27, BIL-14: an instance that comes back with a debt comes back suspended, and its ladder goes on; paid, it runs.
+/// INS-27, BIL-14: an instance that comes back with a debt comes back suspended, and its ladder goes on;
+/// paid, it runs.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn an_undelete_keeps_the_debt_and_its_ladder(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;

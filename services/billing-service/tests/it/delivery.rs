@@ -1,4 +1,5 @@
-//! Facts about instances are hints: what follows is read from instance-service, and what no fact told is found by comparing.
+//! Facts about instances are hints: what follows is read from instance-service, and what no fact told is
+//! found by comparing.
 
 use billing_service::app::{self, instances};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
@@ -17,7 +18,8 @@ async fn row(world: &World, id: &str) -> Subscription {
     subscriptions::find(&world.pool, id.parse().unwrap()).await.unwrap().unwrap()
 }
 
-/// BIL-08: a create that failed can be repeated until it is given up; a word that comes late takes nothing from an instance that runs.
+/// BIL-08: a create that failed can be repeated until it is given up; a word that comes late takes nothing
+/// from an instance that runs.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_failed_create_is_taken_back_when_it_is_given_up(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -70,7 +72,8 @@ async fn lost_facts_are_found_by_comparing(pool: PgPool) {
     assert_eq!(row(&world, &id).await.status, Status::Trialing);
 }
 
-/// BIL-13: an instance that is terminated within a day leaves no bill; what was paid stays paid, and a later end owes what it used.
+/// BIL-13: an instance that is terminated within a day leaves no bill; what was paid stays paid, and a later
+/// end owes what it used.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn who_leaves_at_once_owes_nothing(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;

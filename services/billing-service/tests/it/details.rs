@@ -26,7 +26,8 @@ async fn tax(pool: &PgPool, country: &str, reverse_charge: bool) {
     .unwrap();
 }
 
-/// BIL-36: any text is no tax number: it is refused where it is entered, and an old one does not take the tax off.
+/// BIL-36: any text is no tax number: it is refused where it is entered, and an old one does not take the tax
+/// off.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_text_is_no_tax_number(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -52,7 +53,8 @@ async fn a_text_is_no_tax_number(pool: PgPool) {
     assert!(invoice.note.contains("not verified"), "{}", invoice.note);
 }
 
-/// BIL-36: the country of the registration is the buyer's until the account says otherwise; without one nobody knows the tax.
+/// BIL-36: the country of the registration is the buyer's until the account says otherwise; without one
+/// nobody knows the tax.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_country_is_known_before_an_order_is_taxed(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;

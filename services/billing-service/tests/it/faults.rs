@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::world::{Fault, World};
 
-/// BIL-08, REL-01: the process dies at each step of an order; after the restart there is exactly one subscription, on both sides.
+/// BIL-08, REL-01: the process dies at each step of an order; after the restart there is exactly one
+/// subscription, on both sides.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_order_that_is_cut_off_at_any_step_ends_with_one_subscription(pool: PgPool) {
     let world = World::start(&pool).await;
@@ -57,7 +58,8 @@ async fn an_order_that_is_cut_off_at_any_step_ends_with_one_subscription(pool: P
     assert_eq!(world.announced().await.len(), 3, "announced once each");
 }
 
-/// BIL-35: a provider that is down refuses new purchases and leaves nothing of them, also when it has done its part.
+/// BIL-35: a provider that is down refuses new purchases and leaves nothing of them, also when it has done
+/// its part.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_provider_that_is_down_refuses_orders_and_nothing_of_them_stays(pool: PgPool) {
     let world = World::start(&pool).await;

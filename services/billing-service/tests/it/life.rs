@@ -1,4 +1,5 @@
-//! Instances that end and come back, plans that change with the data that is there, and long jumps of the clock.
+//! Instances that end and come back, plans that change with the data that is there, and long jumps of the
+//! clock.
 
 use billing_service::app::record::{By, record_payment};
 use billing_service::app::{self, advance, downgrade, engine};
@@ -87,7 +88,8 @@ fn again(customer: Uuid, instance: Uuid, plan: &str, former: &str) -> proto::Pla
     }
 }
 
-/// BIL-25: an ended instance gets a new subscription, never a trial, whether billing has heard of the end or not; asked twice, it gets one.
+/// BIL-25: an ended instance gets a new subscription, never a trial, whether billing has heard of the end or
+/// not; asked twice, it gets one.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_reactivation_is_one_new_subscription_with_an_invoice(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -127,7 +129,8 @@ async fn a_reactivation_is_one_new_subscription_with_an_invoice(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// BIL-25: where money comes first, debts of the instance do too; and another customer's instance is not there.
+/// BIL-25: where money comes first, debts of the instance do too; and another customer's instance is not
+/// there.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_reactivation_waits_for_its_money(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnPayment).await;
@@ -164,7 +167,8 @@ async fn a_reactivation_waits_for_its_money(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// INS-27, BIL-24: a fact is a hint. An instance that ended and is back keeps its subscription, in whatever order the words come.
+/// INS-27, BIL-24: a fact is a hint. An instance that ended and is back keeps its subscription, in whatever
+/// order the words come.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_instance_that_is_back_keeps_its_subscription(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -197,7 +201,8 @@ async fn an_instance_that_is_back_keeps_its_subscription(pool: PgPool) {
     assert_eq!(row(&world, &id).await.status, Status::Ended);
 }
 
-/// BIL-13: an order that is taken back costs nothing: its invoice is void, what was paid is credit with a note.
+/// BIL-13: an order that is taken back costs nothing: its invoice is void, what was paid is credit with a
+/// note.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_order_that_is_taken_back_costs_nothing(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -257,7 +262,8 @@ async fn a_downgrade_asks_how_much_data_there_is(pool: PgPool) {
     proof(&pool).await;
 }
 
-/// BIL-11, BIL-12, NTF-09: one long jump tells of the trial's end three times, in order and with true dates, and then issues one invoice.
+/// BIL-11, BIL-12, NTF-09: one long jump tells of the trial's end three times, in order and with true dates,
+/// and then issues one invoice.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_jump_over_a_trial_sends_its_reminders_on_their_days(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
@@ -296,8 +302,8 @@ async fn a_late_look_tells_one_reminder(pool: PgPool) {
     }
 }
 
-/// BIL-15, BIL-17, BIL-20: jumps of 1, 15, 45 and 400 days take each step of the ladder once and in order, leave a day between suspension and
-/// termination, and end where the same days one by one end.
+/// BIL-15, BIL-17, BIL-20: jumps of 1, 15, 45 and 400 days take each step of the ladder once and in order,
+/// leave a day between suspension and termination, and end where the same days one by one end.
 #[sqlx::test(migrations = "./migrations")]
 async fn long_jumps_take_each_step_once(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;

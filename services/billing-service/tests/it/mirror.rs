@@ -1,5 +1,5 @@
-//! Kill Bill behind the whole service: rows that follow it, hooks that are lost, repeated, forged, outages, lost answers. The same life of a customer
-//! is lived with the ledger and with both lines of Kill Bill.
+//! Kill Bill behind the whole service: rows that follow it, hooks that are lost, repeated, forged, outages,
+//! lost answers. The same life of a customer is lived with the ledger and with both lines of Kill Bill.
 
 pub(crate) mod corrections;
 mod outages;
@@ -303,7 +303,8 @@ async fn a_life_with_the_fake_of_the_0_24_line(pool: PgPool) {
     same_facts(&lives(&world).await);
 }
 
-/// BIL-30: each hook ten times, in the reverse order and once more later: the rows and the announcements of one look.
+/// BIL-30: each hook ten times, in the reverse order and once more later: the rows and the announcements of
+/// one look.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn hooks_that_are_repeated_and_reordered_change_nothing_twice(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
@@ -328,7 +329,8 @@ async fn hooks_that_are_repeated_and_reordered_change_nothing_twice(pool: PgPool
     assert_eq!((life.invoices().await, life.facts().await), (rows, facts));
 }
 
-/// BIL-30, BIL-33: while an order is on its way its hooks ask Kill Bill nothing; afterwards one pull is enough for all of them.
+/// BIL-30, BIL-33: while an order is on its way its hooks ask Kill Bill nothing; afterwards one pull is
+/// enough for all of them.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn hooks_of_an_order_on_its_way_wait_and_need_one_pull(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
@@ -367,7 +369,8 @@ async fn a_hook_about_a_customer_that_we_do_not_know_is_ignored(pool: PgPool) {
     assert_eq!(world.count("webhook_inbox WHERE state = 'new'").await, 0);
 }
 
-/// BIL-30, BIL-31: a wrong token leaves no trace; another tenant's account, nonsense and half a message are kept and have no effect.
+/// BIL-30, BIL-31: a wrong token leaves no trace; another tenant's account, nonsense and half a message are
+/// kept and have no effect.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn forged_foreign_and_broken_hooks_have_no_effect(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
@@ -394,7 +397,8 @@ async fn forged_foreign_and_broken_hooks_have_no_effect(pool: PgPool) {
     assert_eq!((life.invoices().await, life.facts().await), (rows, facts));
 }
 
-/// BIL-33, REL-04: with every hook lost, one round finds the payment that was made at the provider and whatever else happened there.
+/// BIL-33, REL-04: with every hook lost, one round finds the payment that was made at the provider and
+/// whatever else happened there.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_round_finds_what_hooks_lost(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
@@ -430,7 +434,8 @@ async fn overview(world: &World, customer: Uuid) -> proto::GetOverviewResponse {
     world.billing().get_overview(world.by(customer, Role::Customer, request)).await.unwrap().into_inner()
 }
 
-/// BIL-34, BIL-35: an hour without the provider: pages say since when they are old, nothing stops, money is taken; afterwards all is told once.
+/// BIL-34, BIL-35: an hour without the provider: pages say since when they are old, nothing stops, money is
+/// taken; afterwards all is told once.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn an_outage_stops_nobody_and_is_made_up_for(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
@@ -493,8 +498,8 @@ async fn an_answer_that_lies_makes_nothing_twice(pool: PgPool) {
     assert_eq!(world.count("audit_log WHERE action = 'credit_given'").await, 1);
 }
 
-/// BIL-08, REL-01: the process died after the provider had cancelled: the written wish finds it, with its reason and one mail. One that died before
-/// the call is dropped.
+/// BIL-08, REL-01: the process died after the provider had cancelled: the written wish finds it, with its
+/// reason and one mail. One that died before the call is dropped.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_crash_between_the_call_and_the_record_is_found(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-/// BIL-08, BIL-09: settings are kept, the trial begins now, and the same order again is the same subscription.
+/// BIL-08, BIL-09: settings are kept, the trial begins now, and the same order again is the same
+/// subscription.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_order_is_idempotent_by_instance_and_keeps_its_settings(pool: PgPool) {
     let world = World::start(&pool).await;

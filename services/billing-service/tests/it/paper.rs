@@ -31,7 +31,8 @@ async fn pdf(
     Ok(world.billing().get_invoice_pdf(request).await?.into_inner())
 }
 
-/// BIL-19, BIL-17: the PDF of an invoice, of the same one after its payment, and of the credit note of a refund; for owner and operators only.
+/// BIL-19, BIL-17: the PDF of an invoice, of the same one after its payment, and of the credit note of a
+/// refund; for owner and operators only.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_owner_gets_the_invoice_as_pdf(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;

@@ -1,4 +1,5 @@
-//! Payments through Paynow (BIL-27), against a stand-in that is strict and then misbehaves. Every test ends with the proof of the books.
+//! Payments through Paynow (BIL-27), against a stand-in that is strict and then misbehaves. Every test ends
+//! with the proof of the books.
 
 use billing_service::app::hear::{Outcome, hear};
 use billing_service::app::pay::{self, Wish};
@@ -280,7 +281,8 @@ async fn a_result_for_another_tenant_pays_nobody(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-27: another amount is disputed and the invoice stays open; what a result says of the amount counts less than what Paynow says when asked.
+/// BIL-27: another amount is disputed and the invoice stays open; what a result says of the amount counts
+/// less than what Paynow says when asked.
 #[sqlx::test(migrations = "./migrations")]
 async fn another_amount_is_disputed_and_pays_nothing(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -390,7 +392,8 @@ async fn a_declined_payment_is_told_and_makes_room(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-27: Paynow did its work and its answer was lost, forged, cut off or led elsewhere: the payment is found by our own id.
+/// BIL-27: Paynow did its work and its answer was lost, forged, cut off or led elsewhere: the payment is
+/// found by our own id.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_lost_answer_loses_no_payment(pool: PgPool) {
     for fault in [Fault::FailAfter, Fault::WrongHash, Fault::CutOff, Fault::OtherHost] {
@@ -482,7 +485,8 @@ async fn disputes_and_refunds_of_paynow_reach_the_books_once(pool: PgPool) {
     assert_eq!(invoices::credited(&pool, case.invoice().await.id).await.unwrap(), 900);
 }
 
-/// BIL-29: what was paid of an invoice that is voided becomes credit, can be given back, and no more than that.
+/// BIL-29: what was paid of an invoice that is voided becomes credit, can be given back, and no more than
+/// that.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_voided_invoice_gives_its_paid_part_back_as_credit(pool: PgPool) {
     let case = Case::begin(&pool).await;

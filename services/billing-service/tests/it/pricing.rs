@@ -132,7 +132,8 @@ fn spring() -> proto::Coupon {
     }
 }
 
-/// BIL-36: a coupon is made, used, counted, limited and ended; what it took off stays, and everything is in the audit log.
+/// BIL-36: a coupon is made, used, counted, limited and ended; what it took off stays, and everything is in
+/// the audit log.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_coupon_lives_by_routes_alone(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -184,7 +185,8 @@ async fn a_coupon_lives_by_routes_alone(pool: PgPool) {
     );
 }
 
-/// BIL-36: a rate holds from its day on, the one before it until then; what has begun is never changed, and an end is an end.
+/// BIL-36: a rate holds from its day on, the one before it until then; what has begun is never changed, and
+/// an end is an end.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_past_of_a_tax_rate_is_never_changed(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -214,7 +216,8 @@ async fn the_past_of_a_tax_rate_is_never_changed(pool: PgPool) {
     );
 }
 
-/// BIL-36: what is planned can be taken back until its day has come, a rate as well as an end; what was before it goes on.
+/// BIL-36: what is planned can be taken back until its day has come, a rate as well as an end; what was
+/// before it goes on.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_planned_tax_rate_can_be_withdrawn(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -241,7 +244,8 @@ async fn a_planned_tax_rate_can_be_withdrawn(pool: PgPool) {
     assert_eq!(log.iter().filter(|action| *action == "tax_rate_withdrawn").count(), 3, "{log:?}");
 }
 
-/// BIL-36: an invoice has the rate of the day on which it is issued, and the preview of the next one that of its own day.
+/// BIL-36: an invoice has the rate of the day on which it is issued, and the preview of the next one that of
+/// its own day.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_invoice_has_the_rate_of_its_day(pool: PgPool) {
     let case = Case::begin(&pool).await;
@@ -270,7 +274,8 @@ async fn an_invoice_has_the_rate_of_its_day(pool: PgPool) {
     }
 }
 
-/// BIL-37: a finding is one row while it lasts, is acknowledged once, and is resolved by the run that does not find it; the same fault later is another.
+/// BIL-37: a finding is one row while it lasts, is acknowledged once, and is resolved by the run that does
+/// not find it; the same fault later is another.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_finding_is_open_until_a_run_does_not_find_it(pool: PgPool) {
     let case = Case::begin(&pool).await;

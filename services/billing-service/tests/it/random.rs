@@ -1,5 +1,6 @@
-//! Lives of subscriptions that nobody thought of: random orders, changes, payments, refunds, ends and jumps of the clock, under both policies.
-//! After each step the books are right, nothing is given for nothing, and nobody gets back more than was paid.
+//! Lives of subscriptions that nobody thought of: random orders, changes, payments, refunds, ends and jumps
+//! of the clock, under both policies. After each step the books are right, nothing is given for nothing, and
+//! nobody gets back more than was paid.
 
 use billing_service::app::record::{self, By};
 use billing_service::app::{self, Desk, Wish, change, credit, downgrade, engine, refund};
@@ -200,10 +201,16 @@ impl Life<'_> {
         self.check_ladder(&row).await;
         self.check_offers(&row).await;
         let came = self
-            .sum("SELECT coalesce(sum(amount_minor - refunded_minor), 0)::bigint FROM payments WHERE customer_id = $1 AND settled_at IS NOT NULL")
+            .sum(
+                "SELECT coalesce(sum(amount_minor - refunded_minor), 0)::bigint FROM payments
+                  WHERE customer_id = $1 AND settled_at IS NOT NULL",
+            )
             .await;
         let gifts = self
-            .sum("SELECT coalesce(sum(amount_minor), 0)::bigint FROM credits WHERE customer_id = $1 AND key LIKE 'admin:%'")
+            .sum(
+                "SELECT coalesce(sum(amount_minor), 0)::bigint FROM credits
+                  WHERE customer_id = $1 AND key LIKE 'admin:%'",
+            )
             .await;
         let left = credits::left(self.pool, self.customer, "USD").await.unwrap();
         assert!((0..=came + gifts).contains(&left), "credit {left} of {came} paid and {gifts} given");
@@ -252,7 +259,10 @@ impl Life<'_> {
     /// What was charged is the time that was given and what is left of the period.
     async fn check_time(&self, row: &Subscription) {
         let charged = self
-            .sum("SELECT coalesce(sum(subtotal_minor), 0)::bigint FROM invoices WHERE customer_id = $1 AND status NOT IN ('draft', 'void')")
+            .sum(
+                "SELECT coalesce(sum(subtotal_minor), 0)::bigint FROM invoices
+                  WHERE customer_id = $1 AND status NOT IN ('draft', 'void')",
+            )
             .await;
         let left = match row.period().filter(|_| !row.in_trial()) {
             Some((start, end)) => {

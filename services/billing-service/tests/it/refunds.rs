@@ -120,7 +120,8 @@ async fn of_fifty_payments_of_one_invoice_one_settles(pool: PgPool) {
     case.proof().await;
 }
 
-/// BIL-29, BIL-17: a refund is at most what was paid, is one for its key, and leaves a credit note with the tax in its share.
+/// BIL-29, BIL-17: a refund is at most what was paid, is one for its key, and leaves a credit note with the
+/// tax in its share.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_refund_gives_back_at_most_what_was_paid_and_writes_a_credit_note(pool: PgPool) {
     let case = Case::begin(&pool).await;

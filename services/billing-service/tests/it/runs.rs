@@ -1,4 +1,5 @@
-//! Large runs: what many subscriptions cost. `cargo xtask bench billing` measures them on a whole stack; here they must work at all.
+//! Large runs: what many subscriptions cost. `cargo xtask bench billing` measures them on a whole stack; here
+//! they must work at all.
 
 use billing_service::app::engine;
 use billing_service::domain::subscription::ProvisionPolicy;

@@ -1,4 +1,5 @@
-//! Everything around billing: a directory of customers, a directory of instances, a provider with faults, the gRPC API.
+//! Everything around billing: a directory of customers, a directory of instances, a provider with faults, the
+//! gRPC API.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};

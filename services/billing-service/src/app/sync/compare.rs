@@ -29,7 +29,8 @@ pub enum Difference {
     PlanKept,
 }
 
-/// Days are told more often than times: a time of ours on the same day stays, another day keeps our time of the day.
+/// Days are told more often than times: a time of ours on the same day stays, another day keeps our time of
+/// the day.
 pub fn aligned(ours: Option<OffsetDateTime>, theirs: OffsetDateTime) -> OffsetDateTime {
     match ours {
         Some(ours) if ours.date() == theirs.date() => ours,
@@ -38,7 +39,8 @@ pub fn aligned(ours: Option<OffsetDateTime>, theirs: OffsetDateTime) -> OffsetDa
     }
 }
 
-/// All differences but the end, in the order in which they are written. `periods`: of the lines that were billed for it.
+/// All differences but the end, in the order in which they are written. `periods`: of the lines that were
+/// billed for it.
 pub fn differences(
     row: &Subscription,
     theirs: &SnapshotSubscription,

@@ -1,5 +1,6 @@
-//! What the provider took back of an invoice is a credit note here: the issued document stays as it is (BIL-17). Of one that is void, or written off,
-//! nothing is asked any more, and no note says so a second time.
+//! What the provider took back of an invoice is a credit note here: the issued document stays as it is
+//! (BIL-17). Of one that is void, or written off, nothing is asked any more, and no note says so a second
+//! time.
 
 use sqlx::PgConnection;
 

@@ -1,5 +1,6 @@
-//! Invoices, payments and balances brought to the provider's state. A mirrored invoice is as immutable as one of ours: only what is left to pay moves.
-//! The provider keeps the books, so nothing is booked in our journal.
+//! Invoices, payments and balances brought to the provider's state. A mirrored invoice is as immutable as one
+//! of ours: only what is left to pay moves. The provider keeps the books, so nothing is booked in our
+//! journal.
 
 use contracts::events::topics;
 use sqlx::PgConnection;
@@ -20,7 +21,8 @@ use crate::store::provider_calls::{self, CallKind};
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::{customers, invoices, payments};
 
-/// Credit that comes and goes is no document for the customer, nor is one over nothing, such as that of a trial.
+/// Credit that comes and goes is no document for the customer, nor is one over nothing, such as that of a
+/// trial.
 fn is_document(invoice: &SnapshotInvoice) -> bool {
     invoice.lines.iter().any(|line| line.kind != LineKind::Credit && line.amount.minor() != 0)
 }

@@ -1,4 +1,5 @@
-//! Messages of Paynow: URL-encoded fields in an order that counts, with a hash over their raw values and the integration key.
+//! Messages of Paynow: URL-encoded fields in an order that counts, with a hash over their raw values and the
+//! integration key.
 
 use std::fmt;
 
@@ -44,7 +45,8 @@ impl Message {
         found.map_or("", |(_, value)| value.as_str())
     }
 
-    /// Was it made by somebody who has the key? Over all values that are there, blank ones too, in their order, and in constant time.
+    /// Was it made by somebody who has the key? Over all values that are there, blank ones too, in their
+    /// order, and in constant time.
     pub fn is_signed(&self, key: &SecretString) -> bool {
         let given = self.get("hash").to_ascii_uppercase();
         let values = self.0.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("hash"));

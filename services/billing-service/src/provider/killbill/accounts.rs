@@ -1,4 +1,5 @@
-//! Customers (BIL-07): one account each, in UTC, that nobody charges by itself and whose overdue states are ours to keep.
+//! Customers (BIL-07): one account each, in UTC, that nobody charges by itself and whose overdue states are
+//! ours to keep.
 
 use reqwest::Method;
 use serde_json::json;
@@ -19,9 +20,10 @@ const OVERDUE_ENFORCEMENT_OFF: Uuid = Uuid::from_u128(3);
 const TAGS: [Uuid; 2] = [AUTO_PAY_OFF, OVERDUE_ENFORCEMENT_OFF];
 
 impl KillBill {
-    /// The account of a customer, made when it is not there. The tags come before anything that could be charged. It needs no payment method: Kill Bill
-    /// makes that of payments by hand with the first of them. Asked for only while our row knows of
-    /// none, so that it is made first and looked for when Kill Bill has it already.
+    /// The account of a customer, made when it is not there. The tags come before anything that could be
+    /// charged. It needs no payment method: Kill Bill makes that of payments by hand with the first of them.
+    /// Asked for only while our row knows of none, so that it is made first and looked for when Kill Bill has
+    /// it already.
     pub(super) async fn ensure_account(&self, customer: Uuid) -> Result<Uuid, ProviderError> {
         let (account, is_new) = self.make_account(customer).await?;
         let missing = if is_new { TAGS.to_vec() } else { self.missing_tags(account).await? };

@@ -1,5 +1,5 @@
-//! Our plan rows as a Kill Bill catalogue, and whether the one that it has says the same. All plans stay in it, also those that are not for
-//! sale any more: somebody may have them.
+//! Our plan rows as a Kill Bill catalogue, and whether the one that it has says the same. All plans stay in
+//! it, also those that are not for sale any more: somebody may have them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

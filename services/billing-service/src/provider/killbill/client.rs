@@ -1,4 +1,5 @@
-//! The REST client: typed calls, one host, no redirects. A body is read as JSON only when it says that it is JSON.
+//! The REST client: typed calls, one host, no redirects. A body is read as JSON only when it says that it is
+//! JSON.
 
 use std::fmt;
 use std::time::Duration;

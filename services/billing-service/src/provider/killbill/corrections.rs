@@ -1,5 +1,6 @@
-//! What operators take back: a payment, an invoice. The charges are adjusted with it, so that nothing of it is owed again. An invoice is never made VOID
-//! at Kill Bill: its next run would bill the same period once more, while a charge that was adjusted away stays billed.
+//! What operators take back: a payment, an invoice. The charges are adjusted with it, so that nothing of it
+//! is owed again. An invoice is never made VOID at Kill Bill: its next run would bill the same period once
+//! more, while a charge that was adjusted away stays billed.
 
 use reqwest::Method;
 use serde::Serialize;
@@ -57,8 +58,9 @@ impl Share {
 }
 
 impl KillBill {
-    /// Gives a part of a payment back, once for each `refund`. What its invoice still charges is taken back with it; what was taken back before and
-    /// became credit of the account is paid out of that credit, which Kill Bill uses by itself.
+    /// Gives a part of a payment back, once for each `refund`. What its invoice still charges is taken back
+    /// with it; what was taken back before and became credit of the account is paid out of that credit, which
+    /// Kill Bill uses by itself.
     pub async fn give_back(
         &self,
         payment: &PaidBy<'_>,
@@ -99,7 +101,8 @@ impl KillBill {
         if has_refund(&self.payment_of(payment).await?, &key) { Ok(()) } else { Err(fault.into()) }
     }
 
-    /// Takes back all that an invoice still charges; what was paid of it becomes credit of the account. Again: nothing is left to take back.
+    /// Takes back all that an invoice still charges; what was paid of it becomes credit of the account.
+    /// Again: nothing is left to take back.
     pub async fn void(&self, invoice: Uuid) -> Result<(), ProviderError> {
         let found: Invoice = self.get(&format!("/invoices/{invoice}"), &[]).await?;
         if found.status != "COMMITTED" {
@@ -164,7 +167,8 @@ fn charged(invoice: &Invoice, currency: Currency) -> Result<i64, Fault> {
     items.map(|item| minor(&item.amount, currency)).sum()
 }
 
-/// `amount` in parts of the charges of an invoice, at most what is left of each and of the whole. What was repaired on a later invoice is gone.
+/// `amount` in parts of the charges of an invoice, at most what is left of each and of the whole. What was
+/// repaired on a later invoice is gone.
 fn shares(invoices: &[Invoice], invoice: Uuid, amount: Money) -> Result<Vec<Share>, Fault> {
     let Some(found) = invoices.iter().find(|found| found.invoice_id == invoice) else {
         return Err(Fault::Nonsense("an invoice that its account does not have".into()));

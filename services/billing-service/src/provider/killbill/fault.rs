@@ -1,5 +1,5 @@
-//! What can go wrong with a call to Kill Bill. Its status codes mean little (500 is also "cancelled already", "no such tenant", "key used"):
-//! decisions look at the `code` of the body.
+//! What can go wrong with a call to Kill Bill. Its status codes mean little (500 is also "cancelled already",
+//! "no such tenant", "key used"): decisions look at the `code` of the body.
 
 use crate::provider::ProviderError;
 
@@ -72,7 +72,8 @@ impl Fault {
 impl From<Fault> for ProviderError {
     fn from(fault: Fault) -> Self {
         match &fault {
-            // Understood and refused. A wrong password, a wrong place (404 page), a slow-down or a time-out (408) are none of that.
+            // Understood and refused. A wrong password, a wrong place (404 page), a slow-down or a time-out
+            // (408) are none of that.
             Fault::Api { status: 400 | 404 | 409 | 422, code: Some(_), .. } => {
                 Self::Refused(fault.to_string())
             }

@@ -54,7 +54,8 @@ pub(super) fn json<T: Serialize>(body: &T) -> Result<Body, Fault> {
 }
 
 impl KillBill {
-    /// All invoices of an account with their lines, those too that somebody made VOID there; without the lines 0.24 shows amounts of 0.
+    /// All invoices of an account with their lines, those too that somebody made VOID there; without the
+    /// lines 0.24 shows amounts of 0.
     pub(super) async fn invoices(&self, account: Uuid) -> Result<Vec<Invoice>, Fault> {
         let query = [("includeInvoiceComponents", "true"), ("includeVoidedInvoices", "true")];
         self.get(&format!("/accounts/{account}/invoices"), &query).await
@@ -104,7 +105,8 @@ impl KillBill {
         self.find("/payments", &[("externalKey", key.as_str())], code::NO_PAYMENT).await
     }
 
-    /// Gives a credit once for each `credit`: Kill Bill has no key for it, so ours stands in the description and is looked for.
+    /// Gives a credit once for each `credit`: Kill Bill has no key for it, so ours stands in the description
+    /// and is looked for.
     pub async fn give_credit(
         &self,
         customer: Uuid,

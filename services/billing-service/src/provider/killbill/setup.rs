@@ -1,5 +1,5 @@
-//! Makes Kill Bill ready for us (BIL-32): tenant, catalogue, callback. Every step looks first, so that it can be done at each start; a lock in
-//! our database keeps two replicas apart.
+//! Makes Kill Bill ready for us (BIL-32): tenant, catalogue, callback. Every step looks first, so that it can
+//! be done at each start; a lock in our database keeps two replicas apart.
 
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
@@ -48,7 +48,8 @@ impl KillBill {
         Ok(())
     }
 
-    /// Asking for an unknown tenant is a 500 there, so it is made, and "exists" is an answer. One with another secret shows at the next call.
+    /// Asking for an unknown tenant is a 500 there, so it is made, and "exists" is an answer. One with
+    /// another secret shows at the next call.
     async fn ensure_tenant(&self) -> Result<(), Fault> {
         let body =
             json!({"apiKey": self.client.api_key(), "apiSecret": self.client.api_secret().expose_secret()});

@@ -1,5 +1,6 @@
-//! Subscriptions: made, changed, ended. Our id is the key of the bundle and of the subscription; a key is spent for good, so each
-//! subscription has a fresh one. Whatever a call answers, what is there is looked at before anything is done twice.
+//! Subscriptions: made, changed, ended. Our id is the key of the bundle and of the subscription; a key is
+//! spent for good, so each subscription has a fresh one. Whatever a call answers, what is there is looked at
+//! before anything is done twice.
 
 use reqwest::Method;
 use serde_json::json;
@@ -93,7 +94,8 @@ impl KillBill {
             Ok(answer) => return Ok(parse(&answer.id()?)?),
             Err(fault) => fault,
         };
-        // Used before, done although the answer says 500, still at it after the time (408), or the answer was lost: look.
+        // Used before, done although the answer says 500, still at it after the time (408), or the answer was
+        // lost: look.
         match self.subscription_by_key(wanted.id).await? {
             Some(found) if found.account_id == account && found.plan_name == wanted.plan_name => {
                 tracing::info!(subscription.id = %wanted.id, fault = %fault, "subscription was there already");
@@ -160,7 +162,8 @@ impl KillBill {
         }
     }
 
-    /// Changes the plan. One that it has, or will have then, is a success: there is no key, so what is there is read first.
+    /// Changes the plan. One that it has, or will have then, is a success: there is no key, so what is there
+    /// is read first.
     pub async fn change(&self, id: Uuid, plan: &str, when: When) -> Result<(), ProviderError> {
         let found = self.known(id).await?;
         let now = self.server_time().await?;

@@ -1,5 +1,5 @@
-//! Values as Kill Bill writes them: amounts as literal decimals (`10`, `10.00`, `0E-9` for the same kind of field), times as dates or
-//! date-times (the 0.22 and the 0.24 line differ).
+//! Values as Kill Bill writes them: amounts as literal decimals (`10`, `10.00`, `0E-9` for the same kind of
+//! field), times as dates or date-times (the 0.22 and the 0.24 line differ).
 
 use std::fmt;
 

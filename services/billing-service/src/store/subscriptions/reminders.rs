@@ -50,7 +50,8 @@ pub async fn remind(
     Ok(done.rows_affected() == 1)
 }
 
-/// Forgets the trial reminders whose day before this end of the trial is still to come: they are sent again then.
+/// Forgets the trial reminders whose day before this end of the trial is still to come: they are sent again
+/// then.
 pub async fn forget_reminders(
     connection: &mut PgConnection,
     id: Uuid,

@@ -45,7 +45,8 @@ fn refused(outcome: &Result<(), ProviderError>) {
     assert!(matches!(outcome, Err(ProviderError::Refused(_))), "{outcome:?}");
 }
 
-/// BIL-29: in parts, once for each key, at most what was paid; the invoice as it was issued, and not owed again.
+/// BIL-29: in parts, once for each key, at most what was paid; the invoice as it was issued, and not owed
+/// again.
 async fn refunds(provider: &KillBill, now: OffsetDateTime) {
     let case = Case::begin(provider, now).await;
     let (paid, key) = (case.pay(450).await, Uuid::now_v7());
@@ -89,7 +90,8 @@ async fn refunds_out_of_credit(provider: &KillBill, now: OffsetDateTime) {
     assert!(state.invoices.iter().all(|invoice| invoice.balance == usd(0)), "{state:?}");
 }
 
-/// BIL-29: an upgrade used a part of the first payment; no more than the rest can be taken back, and the next runs go on.
+/// BIL-29: an upgrade used a part of the first payment; no more than the rest can be taken back, and the next
+/// runs go on.
 async fn refunds_after_an_upgrade(provider: &KillBill, now: OffsetDateTime) -> Uuid {
     let case = Case::begin(provider, now).await;
     let paid = case.pay(900).await;
@@ -102,7 +104,8 @@ async fn refunds_after_an_upgrade(provider: &KillBill, now: OffsetDateTime) -> U
     case.customer
 }
 
-/// BIL-29, BIL-18: nothing of it is asked for any more, what was paid of it is credit, and told again it is the same.
+/// BIL-29, BIL-18: nothing of it is asked for any more, what was paid of it is credit, and told again it is
+/// the same.
 async fn voids(provider: &KillBill, now: OffsetDateTime) -> Uuid {
     let case = Case::begin(provider, now).await;
     case.pay(400).await;

@@ -1,4 +1,5 @@
-//! Operators take back payments and invoices whose books Kill Bill keeps, by the same calls as with the ledger (BIL-29).
+//! Operators take back payments and invoices whose books Kill Bill keeps, by the same calls as with the
+//! ledger (BIL-29).
 
 use billing_service::app::told;
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
@@ -74,7 +75,8 @@ impl Life<'_> {
     }
 }
 
-/// BIL-29, BIL-17: parts and the rest, each with its credit note; the invoice stays as it was issued and paid.
+/// BIL-29, BIL-17: parts and the rest, each with its credit note; the invoice stays as it was issued and
+/// paid.
 async fn a_refund(world: &World) {
     let life = Life::begin(world, "basic-monthly", false).await;
     let first = life.first().await;
@@ -100,7 +102,8 @@ async fn a_refund(world: &World) {
     assert_eq!((life.look().await.changes, life.row().await.status), (0, Status::Active));
 }
 
-/// BIL-18: nothing of a void invoice is owed, here and there; what was paid of it is credit, and a suspended customer is back.
+/// BIL-18: nothing of a void invoice is owed, here and there; what was paid of it is credit, and a suspended
+/// customer is back.
 async fn a_void_invoice(world: &World) {
     let life = Life::begin(world, "basic-monthly", false).await;
     let first = life.first().await;
@@ -144,7 +147,8 @@ async fn corrections_with_the_fake_of_the_0_24_line(pool: PgPool) {
     all(&world).await;
 }
 
-/// BIL-29: 500 after the work was done, and a process that died between: one refund, one credit note, one adjustment of the void invoice.
+/// BIL-29: 500 after the work was done, and a process that died between: one refund, one credit note, one
+/// adjustment of the void invoice.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_lost_answer_gives_nothing_back_twice(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
@@ -176,7 +180,8 @@ async fn a_lost_answer_gives_nothing_back_twice(pool: PgPool) {
     assert_eq!(world.count("provider_calls WHERE state <> 'done'").await, 0);
 }
 
-/// BIL-33: one that somebody made VOID at Kill Bill is void here, too; of one that nobody has seen nothing is written.
+/// BIL-33: one that somebody made VOID at Kill Bill is void here, too; of one that nobody has seen nothing is
+/// written.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn an_invoice_that_was_made_void_there_is_void_here(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
@@ -195,7 +200,8 @@ async fn an_invoice_that_was_made_void_there_is_void_here(pool: PgPool) {
     assert_eq!(unseen.invoices().await, []);
 }
 
-/// BIL-29, BIL-35: while Kill Bill is away a refund is taken on and told later; meanwhile nobody gives the same money back again.
+/// BIL-29, BIL-35: while Kill Bill is away a refund is taken on and told later; meanwhile nobody gives the
+/// same money back again.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_refund_waits_for_a_provider_that_is_away(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
@@ -215,7 +221,8 @@ async fn a_refund_waits_for_a_provider_that_is_away(pool: PgPool) {
     assert_eq!(fake.corrections(&world.api_key), (1, 1));
 }
 
-/// BIL-29: what somebody gave back at Kill Bill meanwhile is not there any more: the refund is refused, and the log says so.
+/// BIL-29: what somebody gave back at Kill Bill meanwhile is not there any more: the refund is refused, and
+/// the log says so.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn a_refund_that_kill_bill_refuses_is_no_refund(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;

@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::{Life, advance, overview, usd};
 use crate::world::World;
 
-/// An hour in which no call works. Ada pays here meanwhile; Bob paid there before it began, and the hook was lost; Carl owes, and would be suspended
-/// within the hour.
+/// An hour in which no call works. Ada pays here meanwhile; Bob paid there before it began, and the hook was
+/// lost; Carl owes, and would be suspended within the hour.
 async fn an_hour_without_the_provider(pool: &PgPool, fault: Fault, pause: i64) {
     let (world, fake) = World::killbill(pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let [ada, bob, carl] = [
