@@ -1,6 +1,8 @@
 //! The worker dies after each step of a move, once, and the operation is taken up again (REL-01, REL-06, DBS-33): it ends as it would have, with one of
 //! each object, and row, Secret and database-service name the same server.
 
+use std::time::Duration;
+
 use instance::domain::{DesiredState, OperationKind, OperationState, Status};
 use instance_worker::failpoint::FailPoint;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -13,8 +15,12 @@ use uuid::Uuid;
 use crate::doubles::{SERVER, TARGET};
 use crate::stack::{SOON, Stack};
 
+/// Life of the lease of a worker that dies: the next one waits for its end.
+const DEAD_LEASE: Duration = Duration::from_secs(3);
+
 /// Asks for a move of a running instance and lets the worker die after `step`; the operation's and the instance's ids.
 async fn moved(stack: &mut Stack, step: &str, ends: OperationState) -> (Uuid, Uuid) {
+    stack.lease = DEAD_LEASE;
     let place = format!("move_database.{step}");
     stack.worker.fail = FailPoint::new(&place, || panic!("the worker dies here"));
     let engine = stack.engine(&place, 4);
