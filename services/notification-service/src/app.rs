@@ -4,6 +4,7 @@ mod announce;
 mod order;
 mod resend;
 
+use runtime::database::{Fault, fault};
 use runtime::grpc::Refusal;
 use tonic::{Code, Status};
 
@@ -37,6 +38,12 @@ pub enum Error {
     /// The mail server does not work now.
     #[error("the mail server cannot be used now")]
     MailServer,
+    /// The database does not answer, or two changes met.
+    #[error("the database does not answer")]
+    Away(#[source] sqlx::Error),
+    /// A text that cannot be stored.
+    #[error("a text has characters that cannot be stored, such as U+0000")]
+    RefusedText,
     /// Anything else.
     #[error("internal error")]
     Internal(#[from] anyhow::Error),
@@ -44,7 +51,11 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Internal(error.into())
+        match fault(&error) {
+            Fault::Away | Fault::Conflict => Self::Away(error),
+            Fault::RefusedText => Self::RefusedText,
+            Fault::Other => Self::Internal(error.into()),
+        }
     }
 }
 
@@ -52,10 +63,12 @@ impl Error {
     /// Reason word of the API.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::UnknownTemplate(_) | Self::Variables(_) | Self::Field { .. } => "validation_failed",
+            Self::UnknownTemplate(_) | Self::Variables(_) | Self::Field { .. } | Self::RefusedText => {
+                "validation_failed"
+            }
             Self::NotFound => "not_found",
             Self::NotResendable => "not_resendable",
-            Self::MailServer => "unavailable",
+            Self::MailServer | Self::Away(_) => "unavailable",
             Self::Internal(_) => "internal",
         }
     }
@@ -71,6 +84,11 @@ impl From<Error> for Status {
             Error::NotFound => Refusal::not_found("email").into(),
             Error::NotResendable => Refusal::new(Code::FailedPrecondition, error.reason(), message).into(),
             Error::MailServer => Refusal::unavailable(message).into(),
+            Error::RefusedText => Refusal::new(Code::InvalidArgument, error.reason(), message).into(),
+            Error::Away(cause) => {
+                tracing::warn!(error = %cause, "the database does not answer");
+                Refusal::unavailable(message).into()
+            }
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "call failed");
                 Refusal::internal().into()

@@ -65,7 +65,8 @@ impl Handler for Mails {
         };
         match self.post.order(connection, order).await {
             Ok(_) => Ok(()),
-            Err(Error::Internal(error)) => Err(Failure::Retry(error)),
+            Err(Error::Away(error)) => Err(error.into()),
+            Err(Error::Internal(error)) => Err(Failure::of(error)),
             Err(error) => Err(Failure::Dead(error.into())),
         }
     }
