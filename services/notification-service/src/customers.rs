@@ -16,6 +16,8 @@ pub struct Account {
     pub email: String,
     /// Greeting.
     pub first_name: String,
+    /// The address was proved to be its owner's.
+    pub is_verified: bool,
     /// Wants mails on instances.
     pub instance_mails: bool,
 }
@@ -52,6 +54,7 @@ impl Customers {
                 Some(customer) if !customer.email.is_empty() => Lookup::Found(Account {
                     email: customer.email,
                     first_name: customer.first_name,
+                    is_verified: customer.is_verified,
                     // Without an answer on switches, all are on: that is the default of an account.
                     instance_mails: customer
                         .preferences

@@ -1,6 +1,6 @@
 //! Sends what is due: woken by NOTIFY, with a sweep behind it; as many mails at once as there are connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, Permit};
-use crate::customers::{Customers, Lookup};
+use crate::customers::{Account, Customers, Lookup};
 use crate::domain::{Failure, Next, after_failure};
 use crate::metrics::{Attempt, MailMetrics};
 use crate::smtp::{Mailer, Outgoing};
@@ -45,6 +45,8 @@ struct Desk {
     mailer: Mailer,
     page: Page,
     breaker: Breaker,
+    /// No mail is claimed before this: user-service did not answer.
+    lookups_from: Mutex<Option<Instant>>,
     metrics: MailMetrics,
     retry_base: time::Duration,
 }
@@ -73,6 +75,7 @@ impl Sender {
             mailer,
             page,
             breaker: Breaker::new(first_pause, pace.lease),
+            lookups_from: Mutex::new(None),
             metrics,
             retry_base: pace.retry_base,
         };
@@ -131,7 +134,7 @@ impl Sender {
     async fn start_due(&self, work: &mut JoinSet<()>) -> anyhow::Result<()> {
         loop {
             let free = self.pace.at_once.saturating_sub(work.len());
-            if free == 0 {
+            if free == 0 || self.desk.waits_for_lookups() {
                 return Ok(());
             }
             let permit = self.desk.breaker.permit(Instant::now());
@@ -180,7 +183,7 @@ async fn woken(listener: &mut Option<PgListener>) -> bool {
 impl Desk {
     /// One attempt, from the look-up to the row.
     async fn attempt(&self, mail: Claimed) {
-        let outcome = self.deliver(&mail).await;
+        let (outcome, served) = self.deliver(&mail).await;
         let word = match &outcome {
             Ended::Sent { .. } => "sent",
             Ended::Deferred(..) => "deferred",
@@ -212,7 +215,7 @@ impl Desk {
             }
             Ended::Cancelled(error) => Outcome::Cancelled { error },
         };
-        match store::settle(&self.pool, &mail, row).await {
+        match store::settle(&self.pool, &mail, row, served).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(email.id = %mail.id, "another sender had taken the mail over"),
             // The lease ends, and the mail is tried again: at least once, with the same Message-ID.
@@ -220,24 +223,19 @@ impl Desk {
         }
     }
 
-    async fn deliver(&self, mail: &Claimed) -> Ended {
-        let account = match self.customers.find(mail.customer_id).await {
-            Lookup::Found(account) => account,
-            Lookup::Unknown => return Ended::Cancelled("the account does not exist".into()),
-            Lookup::Away(error) => {
+    /// Does user-service not answer? Then mails wait where they are.
+    fn waits_for_lookups(&self) -> bool {
+        let from = *self.lookups_from.lock().unwrap_or_else(PoisonError::into_inner);
+        from.is_some_and(|from| Instant::now() < from)
+    }
+
+    /// What becomes of a mail, and whether the mail server had it.
+    async fn deliver(&self, mail: &Claimed) -> (Ended, bool) {
+        let (account, content) = match self.prepare(mail).await {
+            Ok(prepared) => prepared,
+            Err(ended) => {
                 self.breaker.unused(Instant::now());
-                return Ended::Postponed(self.retry_base.min(time::Duration::seconds(5)), error);
-            }
-        };
-        if mail.switchable && !mail.test && !account.instance_mails {
-            self.breaker.unused(Instant::now());
-            return Ended::Cancelled("switched off by the customer".into());
-        }
-        let content = match self.content(mail, &account.first_name) {
-            Ok(content) => content,
-            Err(error) => {
-                self.breaker.unused(Instant::now());
-                return Ended::Failed(format!("{error:#}"));
+                return (ended, false);
             }
         };
         if let Err(error) = store::remember_recipient(&self.pool, mail, &account.email).await {
@@ -256,9 +254,33 @@ impl Desk {
         match sent {
             Ok(()) => {
                 self.breaker.succeeded();
-                Ended::Sent { recipient: account.email }
+                (Ended::Sent { recipient: account.email }, true)
             }
-            Err(failure) => self.judge(&failure, mail.attempts),
+            Err(failure) => {
+                let served = !matches!(failure, Failure::Connection(_));
+                (self.judge(&failure, mail.attempts), served)
+            }
+        }
+    }
+
+    /// The account and the words, or how the mail ends without them.
+    async fn prepare(&self, mail: &Claimed) -> Result<(Account, Rendered), Ended> {
+        let account = match self.customers.find(mail.customer_id).await {
+            Lookup::Found(account) => account,
+            Lookup::Unknown => return Err(Ended::Cancelled("the account does not exist".into())),
+            Lookup::Away(error) => {
+                let pause = self.retry_base.min(time::Duration::seconds(5));
+                let from = Instant::now() + Duration::try_from(pause).unwrap_or_default();
+                *self.lookups_from.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
+                return Err(Ended::Postponed(pause, error));
+            }
+        };
+        if mail.switchable && !mail.test && !account.instance_mails {
+            return Err(Ended::Cancelled("switched off by the customer".into()));
+        }
+        match self.content(mail, &account) {
+            Ok(content) => Ok((account, content)),
+            Err(error) => Err(Ended::Failed(format!("{error:#}"))),
         }
     }
 
@@ -274,9 +296,11 @@ impl Desk {
         }
     }
 
-    fn content(&self, mail: &Claimed, first_name: &str) -> anyhow::Result<Rendered> {
+    fn content(&self, mail: &Claimed, account: &Account) -> anyhow::Result<Rendered> {
         let entry = templates::find(&mail.template_name).context("the template does not exist any more")?;
-        let to = Recipient { first_name: first_name.to_owned() };
+        // Until the address is proved, the name may be anybody's words to its owner.
+        let first_name = if account.is_verified { account.first_name.clone() } else { String::new() };
+        let to = Recipient { first_name };
         let mut content = entry.render(mail.variables.clone(), &to, &self.page).context("cannot render")?;
         if mail.test {
             content.subject.insert_str(0, "[Test] ");

@@ -97,7 +97,7 @@ pub struct Claimed {
     pub created_at: OffsetDateTime,
 }
 
-/// How many mails may start in a time, over all replicas (NTF-12).
+/// How many mails the mail server gets in a time, over all replicas (NTF-12).
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
     /// In any 60 seconds.
@@ -106,10 +106,23 @@ pub struct Rate {
     pub per_hour: i64,
 }
 
+impl Rate {
+    /// What is left for mails of any kind, and for those that are no security mails: a fifth is kept for links that somebody waits for.
+    fn left(self, minute: i64, hour: i64) -> (i64, i64) {
+        let all = (self.per_minute - minute).min(self.per_hour - hour);
+        let others =
+            (self.per_minute - self.per_minute / 5 - minute).min(self.per_hour - self.per_hour / 5 - hour);
+        (all, others)
+    }
+}
+
 /// Serialises the claims of all replicas, so that their counts are exact.
 const CLAIM_LOCK: i64 = 0x6d61_696c;
 
 /// Takes at most `wanted` due mails, security mails first, within the rate. Mails of a sender that died are due again when its lease ended.
+///
+/// The rate counts what went to the mail server ([`settle`]) and what may be on its way there now. A mail that had to wait for something else
+/// costs nothing.
 pub async fn claim(
     pool: &PgPool,
     wanted: i64,
@@ -118,42 +131,51 @@ pub async fn claim(
 ) -> sqlx::Result<Vec<Claimed>> {
     let mut tx = pool.begin().await?;
     sqlx::query!("SELECT pg_advisory_xact_lock($1)", CLAIM_LOCK).execute(&mut *tx).await?;
+    // One statement, one snapshot: a mail is on its way or in the log, never both and never neither.
     let used = sqlx::query!(
-        r#"SELECT count(*) FILTER (WHERE at > clock_timestamp() - interval '1 minute') AS "minute!", count(*) AS "hour!"
+        r#"SELECT count(*) FILTER (WHERE at > clock_timestamp() - interval '1 minute') AS "minute!", count(*) AS "hour!",
+                  (SELECT count(*) FROM emails WHERE status = 'sending' AND lease_until >= clock_timestamp()) AS "going!"
            FROM send_log WHERE at > clock_timestamp() - interval '1 hour'"#
     )
     .fetch_one(&mut *tx)
     .await?;
-    let free = wanted.min(rate.per_minute - used.minute).min(rate.per_hour - used.hour);
-    if free <= 0 {
+    let (all, others) = rate.left(used.minute + used.going, used.hour + used.going);
+    let mut claimed = take(&mut tx, true, wanted.min(all), lease).await?;
+    let taken = i64::try_from(claimed.len()).unwrap_or(wanted);
+    claimed.extend(take(&mut tx, false, (wanted - taken).min(others - taken), lease).await?);
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+/// Takes due mails that are security mails, or those that are none.
+async fn take(
+    connection: &mut PgConnection,
+    security: bool,
+    most: i64,
+    lease: std::time::Duration,
+) -> sqlx::Result<Vec<Claimed>> {
+    if most <= 0 {
         return Ok(Vec::new());
     }
-    let token = Uuid::now_v7();
-    let claimed = sqlx::query_as!(
+    sqlx::query_as!(
         Claimed,
         r#"UPDATE emails SET status = 'sending', attempts = attempts + 1, lease_token = $2,
                   lease_until = clock_timestamp() + make_interval(secs => $3)
            WHERE id IN (
                SELECT id FROM emails
-               WHERE (status = 'queued' AND next_attempt_at <= clock_timestamp())
-                  OR (status = 'sending' AND lease_until < clock_timestamp())
+               WHERE ((status = 'queued' AND next_attempt_at <= clock_timestamp())
+                   OR (status = 'sending' AND lease_until < clock_timestamp()))
+                 AND (priority = 0) = $4
                ORDER BY priority, next_attempt_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
            RETURNING id, lease_token AS "lease_token!", template_name, customer_id,
                      variables || coalesce(secret_variables, '{}'::jsonb) AS "variables!", switchable, test, attempts, message_id, created_at"#,
-        free,
-        token,
+        most,
+        Uuid::now_v7(),
         lease.as_secs_f64(),
+        security,
     )
-    .fetch_all(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "INSERT INTO send_log (at) SELECT clock_timestamp() FROM generate_series(1, $1)",
-        i32::try_from(claimed.len()).unwrap_or(i32::MAX),
-    )
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(claimed)
+    .fetch_all(connection)
+    .await
 }
 
 /// How an attempt ended, as the row shall say it.
@@ -190,9 +212,13 @@ pub enum Outcome<'a> {
     },
 }
 
-/// Writes the outcome, if the lease is still ours. `false`: another sender has taken over.
-pub async fn settle(pool: &PgPool, mail: &Claimed, outcome: Outcome<'_>) -> sqlx::Result<bool> {
+/// Writes the outcome, if the lease is still ours. `false`: another sender has taken over. `served`: the mail server had the mail, so that it counts
+/// for the rate.
+pub async fn settle(pool: &PgPool, mail: &Claimed, outcome: Outcome<'_>, served: bool) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
+    if served {
+        sqlx::query!("INSERT INTO send_log (at) VALUES (clock_timestamp())").execute(&mut *tx).await?;
+    }
     let (status, uncounted, pause, error, recipient) = match outcome {
         Outcome::Sent { recipient } => ("sent", 0, 0.0, None, Some(recipient)),
         Outcome::Deferred { pause, error } => ("queued", 0, pause, Some(error), None),
@@ -224,6 +250,8 @@ pub async fn settle(pool: &PgPool, mail: &Claimed, outcome: Outcome<'_>) -> sqlx
     .rows_affected()
         == 1;
     if !ours {
+        // The log stays: the mail server had the mail.
+        tx.commit().await?;
         return Ok(false);
     }
     note(&mut tx, mail.id, kind, error.unwrap_or_default()).await?;

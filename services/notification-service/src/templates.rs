@@ -32,9 +32,19 @@ pub struct Page {
 /// To whom a mail goes.
 #[derive(Debug, Clone)]
 pub struct Recipient {
-    /// How the person is greeted.
+    /// How the person is greeted; empty: without a name.
     pub first_name: String,
 }
+
+impl Recipient {
+    /// The first line.
+    pub fn greeting(&self) -> String {
+        if self.first_name.is_empty() { "Hello,".to_owned() } else { format!("Hello {},", self.first_name) }
+    }
+}
+
+/// The pages of the platform that mails may link to. The gateway serves them; until there is a portal there are no others.
+pub const PAGES: [&str; 3] = ["/verify-email", "/reset-password", "/reveal"];
 
 /// A mail ready to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +210,53 @@ mod tests {
             insta::assert_snapshot!(format!("{}.text", entry.name), mail.text);
             insta::assert_snapshot!(format!("{}.html", entry.name), mail.html);
         }
+    }
+
+    /// No mail leads to a page that nobody serves: each link is to one of [`PAGES`] or to the customer's own instance, and the gateway's list of
+    /// public routes has these pages.
+    #[test]
+    fn every_link_leads_somewhere() {
+        let routes = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../gateway/tests/it/snapshots/it__access__nothing_else_is_public.snap"
+        );
+        let routes = std::fs::read_to_string(routes).unwrap();
+        for page in PAGES {
+            assert!(routes.lines().any(|line| line.ends_with(&format!(" {page}"))), "no route {page}");
+        }
+        for entry in TEMPLATES {
+            let mail = entry.render(entry.sample(), &ada(), &page()).unwrap();
+            let instance = entry.sample().get("url").and_then(Value::as_str).map(str::to_owned);
+            for part in [&mail.html, &mail.text] {
+                for link in links(part) {
+                    let path =
+                        link.strip_prefix("https://app.example.com").and_then(|rest| rest.split('?').next());
+                    let known =
+                        path.is_some_and(|path| PAGES.contains(&path)) || Some(&link) == instance.as_ref();
+                    assert!(known, "{}: {link}", entry.name);
+                }
+            }
+        }
+    }
+
+    /// Everything in a mail that a mail program makes a link of.
+    fn links(text: &str) -> Vec<String> {
+        let starts = text
+            .match_indices("http")
+            .map(|(at, _)| &text[at..])
+            .filter(|rest| rest.starts_with("http://") || rest.starts_with("https://"));
+        starts
+            .map(|rest| rest.split([' ', '"', '<', '\n', ',']).next().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Until an address is proved, a name in a mail could be a stranger's words to its owner.
+    #[test]
+    fn who_is_not_known_is_greeted_without_a_name() {
+        let nobody = Recipient { first_name: String::new() };
+        let entry = find("email_verification").unwrap();
+        let mail = entry.render(entry.sample(), &nobody, &page()).unwrap();
+        assert!(mail.text.contains("\nHello,\n") && mail.html.contains("Hello,</p>"), "{}", mail.text);
     }
 
     /// NTF-02: a name with markup arrives as text.

@@ -52,11 +52,17 @@ impl Directory {
             id: id.to_string(),
             email: email.into(),
             first_name: "Ada".into(),
+            is_verified: true,
             preferences: Some(preferences),
             ..Default::default()
         };
         self.customers.lock().unwrap().insert(id.to_string(), customer);
         id
+    }
+
+    /// The address was never proved.
+    pub(crate) fn set_unverified(&self, id: Uuid) {
+        self.customers.lock().unwrap().get_mut(&id.to_string()).unwrap().is_verified = false;
     }
 
     /// Everybody who was ever added.
