@@ -252,6 +252,6 @@ async fn the_page_after_a_payment_tells_how_it_stands() {
         let (found, text) = page(&id).await;
         assert_eq!((found, text.contains(words)), (status, true), "{id}: {text}");
         assert_eq!(text.contains("http-equiv=\"refresh\""), refreshed, "{id}: {text}");
-        assert!(text.contains("http://app.saasodoo.local/billing/invoices"), "{text}");
+        assert!(!text.contains("href"), "a page of the portal, which is not there yet: {text}");
     }
 }
