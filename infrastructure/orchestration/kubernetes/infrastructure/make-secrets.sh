@@ -1,11 +1,13 @@
 #!/bin/sh
-# Makes the secrets of a platform (INF-04): reads secrets.env, generates what it lacks, and writes 00-secrets.yaml from it. Both files
-# are readable by their owner only and never in git. Keep secrets.env in a safe: without DATA_KEY no tenant's password can be read.
+# Makes the secrets of a platform (INF-04): reads secrets.env, generates what it lacks, and writes
+# 00-secrets.yaml from it. Both files are readable by their owner only and never in git. Keep secrets.env in a
+# safe: without DATA_KEY no tenant's password can be read.
 #
 #   make-secrets.sh [FOLDER]      the folder of both files; default: the folder of this script
 #
-# To rotate a secret, remove its line and run this again; docs/INSTALL.md says which ones need more than that. Mail and Paynow are
-# given, not generated: add SMTP_USERNAME and SMTP_PASSWORD, or the five PAYNOW_ lines, to secrets.env.
+# To rotate a secret, remove its line and run this again; docs/INSTALL.md says which ones need more than that.
+# Mail and Paynow are given, not generated: add SMTP_USERNAME and SMTP_PASSWORD, or the five PAYNOW_ lines, to
+# secrets.env.
 set -eu
 umask 077
 folder=${1:-$(dirname "$0")}
@@ -13,7 +15,8 @@ file=$folder/secrets.env
 [ -e "$file" ] || : > "$file"
 chmod 600 "$file"
 
-services='user-service billing-service instance-service instance-worker database-service notification-service gateway'
+services='user-service billing-service instance-service instance-worker'
+services="$services database-service notification-service gateway"
 
 get() { sed -n "/^$1=/{s///p;q;}" "$file"; }
 has() { [ -n "$(get "$1")" ]; }
@@ -31,14 +34,17 @@ password() { openssl rand -hex 24; }
 # PKCS#8 in base64, as SERVICE_TOKEN_PRIVATE_KEY and JWT_PRIVATE_KEY want it.
 ed25519() { openssl genpkey -algorithm ed25519 -outform DER | base64 | tr -d '\n'; }
 # The raw 32 bytes of the public half, base64url without padding.
-public() { get "$1" | base64 -d | openssl pkey -inform DER -pubout -outform DER | tail -c 32 | base64 | tr '+/' '-_' | tr -d '=\n'; }
+public() {
+  get "$1" | base64 -d | openssl pkey -inform DER -pubout -outform DER | tail -c 32 |
+    base64 | tr '+/' '-_' | tr -d '=\n'
+}
 upper() { printf '%s' "$1" | tr 'a-z-' 'A-Z_'; }
 
 put POSTGRES_USER printf odoo_user
 for name in POSTGRES_PASSWORD POSTGRES_AUTH_SERVICE_PASSWORD POSTGRES_BILLING_SERVICE_PASSWORD \
-  POSTGRES_INSTANCE_SERVICE_PASSWORD POSTGRES_DATABASE_SERVICE_PASSWORD POSTGRES_NOTIFICATION_SERVICE_PASSWORD \
-  REDIS_PASSWORD RABBITMQ_PASSWORD JWT_SECRET_KEY KILLBILL_PASSWORD KILLBILL_API_KEY KILLBILL_API_SECRET \
-  KILLBILL_HOOK_TOKEN; do
+  POSTGRES_INSTANCE_SERVICE_PASSWORD POSTGRES_DATABASE_SERVICE_PASSWORD \
+  POSTGRES_NOTIFICATION_SERVICE_PASSWORD REDIS_PASSWORD RABBITMQ_PASSWORD JWT_SECRET_KEY \
+  KILLBILL_PASSWORD KILLBILL_API_KEY KILLBILL_API_SECRET KILLBILL_HOOK_TOKEN; do
   put $name password
 done
 put RABBITMQ_USER printf saasodoo
@@ -56,8 +62,9 @@ out=$folder/00-secrets.yaml
 part=$folder/00-secrets.part
 exec 3> "$part"
 begin() {
-  printf -- '---\napiVersion: v1\nkind: %s\nmetadata:\n  name: %s\n  namespace: saasodoo\n  labels:\n' "$1" "$2" >&3
-  printf '    app: %s\n    app.kubernetes.io/name: %s\n    app.kubernetes.io/part-of: saasodoo\n' "$2" "$2" >&3
+  printf -- '---\napiVersion: v1\nkind: %s\nmetadata:\n  name: %s\n' "$1" "$2" >&3
+  printf '  namespace: saasodoo\n  labels:\n    app: %s\n' "$2" >&3
+  printf '    app.kubernetes.io/name: %s\n    app.kubernetes.io/part-of: saasodoo\n' "$2" >&3
   [ "$1" = ConfigMap ] || printf 'type: Opaque\n' >&3
   printf 'data:\n' >&3
 }
@@ -76,14 +83,15 @@ secret postgres-credentials POSTGRES_USER POSTGRES_PASSWORD POSTGRES_AUTH_SERVIC
 secret redis-credentials REDIS_PASSWORD
 secret rabbitmq-credentials RABBITMQ_USER RABBITMQ_PASSWORD
 secret jwt-secret JWT_SECRET_KEY JWT_PRIVATE_KEY
-secret killbill-credentials KILLBILL_USERNAME KILLBILL_PASSWORD KILLBILL_API_KEY KILLBILL_API_SECRET KILLBILL_HOOK_TOKEN
+secret killbill-credentials KILLBILL_USERNAME KILLBILL_PASSWORD KILLBILL_API_KEY KILLBILL_API_SECRET \
+  KILLBILL_HOOK_TOKEN
 secret data-key DATA_KEY DATA_KEY_PREVIOUS
 begin Secret service-keys
 for service in $services; do line "$service" "SERVICE_KEY_$(upper "$service")"; done
 if has SMTP_PASSWORD; then secret smtp-credentials SMTP_USERNAME SMTP_PASSWORD; fi
 if has PAYNOW_INTEGRATION_KEY; then
-  secret paynow-credentials PAYNOW_INTEGRATION_ID PAYNOW_INTEGRATION_KEY PAYNOW_MERCHANT_EMAIL PAYNOW_BASE_URL \
-    PAYNOW_RESULT_URL
+  secret paynow-credentials PAYNOW_INTEGRATION_ID PAYNOW_INTEGRATION_KEY PAYNOW_MERCHANT_EMAIL \
+    PAYNOW_BASE_URL PAYNOW_RESULT_URL
 fi
 # All of them, for operators; no pod has it.
 # shellcheck disable=SC2046 # Names have no spaces.
