@@ -1,10 +1,12 @@
 //! Servers that the environment names: they are used instead of our own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use devstack::given::{Cluster, Given, Killbill, Mail, Server};
 use devstack::services::HostPort;
+
+use crate::workspace::target;
 
 /// Servers that are there already. Each group is used when its first variable is set.
 #[derive(Debug, Clone, Args)]
@@ -130,7 +132,7 @@ impl GivenArgs {
                 smtp: HostPort { host: host.clone(), port: self.smtp_port },
                 http: self.mail_url.clone(),
             }),
-            cluster: self.kubeconfig.as_ref().map(|kubeconfig| Cluster {
+            cluster: self.kubeconfig.as_ref().filter(|path| !is_ours(path)).map(|kubeconfig| Cluster {
                 kubeconfig: kubeconfig.clone(),
                 kubectl: self.kubectl.clone(),
                 addressing: self.cluster_addressing.clone(),
@@ -146,6 +148,11 @@ impl GivenArgs {
     }
 }
 
+/// Whether this is the kubeconfig of a stack of this checkout, as `cargo xtask env` exports it: that names no cluster which is given.
+fn is_ours(kubeconfig: &Path) -> bool {
+    target().is_ok_and(|target| kubeconfig.starts_with(target))
+}
+
 /// Names of what is given, for the first line.
 pub fn names(given: &Given) -> Vec<&'static str> {
     let all = [
@@ -157,4 +164,15 @@ pub fn names(given: &Given) -> Vec<&'static str> {
         (given.killbill.is_some(), "Kill Bill"),
     ];
     all.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubeconfig_of_our_own_stack_names_no_given_cluster() {
+        assert!(is_ours(&target().unwrap().join("dev/kube/kubeconfig")));
+        assert!(!is_ours(Path::new("/home/somebody/.kube/config")));
+    }
 }
