@@ -8,6 +8,7 @@ pub mod events;
 pub mod idempotency;
 pub mod instances;
 pub mod lease;
+pub mod lives;
 pub mod monitoring;
 pub mod news;
 pub mod observe;

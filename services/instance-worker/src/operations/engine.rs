@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::leases::Leases;
 use super::metrics::Metrics;
+use super::name::Name;
 use super::pauses::Pauses;
 use super::run::{Ended, Hold, Runner};
 use super::wake::Wake;
@@ -99,7 +100,9 @@ impl Engine {
         renewal: tokio::task::JoinHandle<anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
         let mut renewal = renewal.fuse();
+        let mut name = Name::new(Arc::clone(&self.owner));
         loop {
+            name.take(&self.runner.worker.database, &self.leases.tokens()).await;
             let pause = match self.round().await {
                 Ok(pause) => pause,
                 Err(error) => {

@@ -10,6 +10,7 @@ mod engine;
 mod kinds;
 mod leases;
 mod metrics;
+mod name;
 mod pauses;
 mod run;
 mod step;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use instance::domain::{DesiredState, OperationKind, OperationState, Status, StepState};
-use instance::store::{instances, lease, operations};
+use instance::store::{instances, lease, lives, operations};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use serde_json::json;
@@ -31,6 +31,32 @@ async fn an_operation_in_hand_is_left_to_its_run(database: PgPool) {
 
     assert!(claim_beside(&mut connection, "a", &[id], 8).await.is_empty());
     assert_eq!(claim(&mut connection, "b", 8).await.remove(0).id, id);
+}
+
+/// REL-16, REL-01: a worker that comes back under its name goes on at once with what its former life held, and takes nothing from another
+/// process of the same name that lives.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_name_frees_what_its_former_life_held(database: PgPool) {
+    let mut connection = database.acquire().await.unwrap();
+    for _ in 0..2 {
+        let row = instance_row("t");
+        instances::insert(&mut connection, &row).await.unwrap();
+        queued(&mut connection, &row).await;
+    }
+    let former = claim(&mut connection, "w", 1).await.remove(0);
+    let living = claim(&mut connection, "w", 1).await.remove(0);
+    let mut other = database.acquire().await.unwrap().detach();
+    assert!(lives::hold_name(&mut other, "w").await.unwrap());
+    assert!(!lives::hold_name(&mut connection, "w").await.unwrap(), "it lives");
+    drop(other);
+    let held = || async {
+        lives::hold_name(&mut *database.acquire().await.ok()?, "w").await.ok().filter(|held| *held)
+    };
+    eventually("the end of the other process", SOON, held).await;
+
+    assert_eq!(lives::free_former(&mut connection, "w", &[living.lease.token]).await.unwrap(), 1);
+
+    assert_eq!(claim(&mut connection, "w", 8).await.remove(0).id, former.id);
 }
 
 /// REL-09: a row of another release waits for that release, and everybody else's operation goes on.
