@@ -78,7 +78,17 @@ pub enum Error {
     /// Lost a race; the whole use case may be repeated.
     #[error("changed by somebody else at the same time")]
     Conflict,
-    /// A tenants' server does not answer or refused a statement.
+    /// A tenants' server answered and refused a statement: nothing is wrong with the server itself, and a
+    /// repeat may get the same answer.
+    #[error("database server {server} refused a step of the work; the log of database-service says which")]
+    Refused {
+        /// Name of the pool.
+        server: String,
+        /// For the log.
+        #[source]
+        cause: sqlx::Error,
+    },
+    /// A tenants' server does not answer.
     #[error("database server {server} is not available")]
     Server {
         /// Name of the pool.
@@ -122,7 +132,7 @@ impl Error {
             Self::VolumeFull(_) => "pool_volume_full",
             Self::InvalidState(_) => "invalid_state",
             Self::Conflict => "conflict",
-            Self::Server { .. } => "unavailable",
+            Self::Server { .. } | Self::Refused { .. } => "unavailable",
             Self::Database(error) if is_away(error) => "unavailable",
             Self::Database(_) | Self::Internal(_) => "internal",
         }
@@ -174,6 +184,10 @@ impl From<Error> for Status {
             | Error::CopyDiffers(_) => refuse(Code::FailedPrecondition).into(),
             Error::VolumeFull(_) => refuse(Code::Unavailable).with_retry_after(Duration::from_secs(5)).into(),
             Error::Conflict => refuse(Code::Aborted).into(),
+            Error::Refused { server, cause } => {
+                tracing::error!(server, error = %cause, "a tenants' server refused a statement");
+                refuse(Code::Unavailable).with_retry_after(Duration::from_secs(5)).into()
+            }
             Error::Server { cause, .. } => {
                 tracing::warn!(error = format!("{cause:#}"), "a tenants' server failed");
                 refuse(Code::Unavailable).with_retry_after(Duration::from_secs(5)).into()
@@ -204,6 +218,10 @@ mod tests {
         let status = Status::from(Error::Server { server: "postgres-pool-1".into(), cause });
         assert_eq!(status.code(), Code::Unavailable);
         assert!(!status.message().contains("10.0.0.7"));
+        let cause = sqlx::Error::Protocol("cannot drop a template database odoo_a".into());
+        let status = Status::from(Error::Refused { server: "postgres-pool-1".into(), cause });
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains("refused") && !status.message().contains("odoo_a"), "{status}");
         let status = Status::from(Error::PlanTierUnknown);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(Refusal::from_status(&status).reason, "plan_tier_unknown");

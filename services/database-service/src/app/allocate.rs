@@ -1,5 +1,6 @@
-//! Giving an instance its role and database (DBS-07, DBS-08, DBS-22): a slot in one transaction, then role and database on the server, then
-//! the end in another transaction. Each part may be repeated after a crash; the sweep finishes what nobody asks for again.
+//! Giving an instance its role and database (DBS-07, DBS-08, DBS-22): a slot in one transaction, then role
+//! and database on the server, then the end in another transaction. Each part may be repeated after a crash;
+//! the sweep finishes what nobody asks for again.
 
 use std::time::Duration;
 
@@ -107,7 +108,8 @@ impl App {
         Ok(Outcome::Allocated(Box::new(allocation), Box::new(server)))
     }
 
-    /// First transaction: finds the allocation of before, or takes a slot, or notes that somebody waits and orders a server.
+    /// First transaction: finds the allocation of before, or takes a slot, or notes that somebody waits and
+    /// orders a server.
     pub async fn take_slot(&self, wanted: &Wanted) -> Result<Taken, Error> {
         for _ in 0..TRIES {
             let now = runtime::clock::now();
@@ -147,7 +149,8 @@ impl App {
                 self.fail.at("allocate.slot_taken");
                 return Ok(Taken::Slot(id));
             }
-            // Another call for the same instance was faster: the transaction is given up, the next round finds its row.
+            // Another call for the same instance was faster: the transaction is given up, the next round
+            // finds its row.
         }
         Err(Error::Conflict)
     }
@@ -205,8 +208,11 @@ impl App {
 
     /// Role and database on the server, then the second transaction. Repeating it changes nothing.
     pub async fn finish(&self, id: Uuid) -> Result<(), Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
-        // Its end may be lost with the machine: then the row says `allocating`, and the next call or the sweep finds everything made.
+        let server =
+            allocations::server_of(&mut *self.pool.acquire().await?, id).await?.ok_or(Error::Conflict)?;
+        let _permit = self.remote.permit(server).await?;
+        // Its end may be lost with the machine: then the row says `allocating`, and the next call or the
+        // sweep finds everything made.
         let mut tx = self.pool.begin_with(store::QUICK).await?;
         allocations::lock_work(&mut tx, id).await?;
         let allocation = allocations::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
@@ -227,7 +233,8 @@ impl App {
                 Ok(())
             }
             Err(error @ Error::NameTaken(_)) => {
-                // Nothing of ours is there: the slot is given back, and an operator has to look at the stranger.
+                // Nothing of ours is there: the slot is given back, and an operator has to look at the
+                // stranger.
                 tracing::error!(instance.id = allocation.instance_id, error = %error, "foreign database found");
                 tx.rollback().await?;
                 self.give_slot_back(&allocation).await?;
@@ -267,7 +274,8 @@ impl App {
             .map_err(|error| tenant_error(&server.name, error))
     }
 
-    /// The server takes nobody more until a check finds space again, so that the next try goes elsewhere; nothing of the tenant stays there.
+    /// The server takes nobody more until a check finds space again, so that the next try goes elsewhere;
+    /// nothing of the tenant stays there.
     async fn leave_full_server(&self, id: Uuid) -> Result<(), Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;

@@ -1,4 +1,5 @@
-//! Work that nobody asked for: activation, checks, and the sweep behind every call. One replica does it, elected by an advisory lock.
+//! Work that nobody asked for: activation, checks, and the sweep behind every call. One replica does it,
+//! elected by an advisory lock.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -17,10 +19,12 @@ use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
 use crate::error::Error;
 use crate::store::servers::{self, Server};
 use crate::store::{allocations, stats, waiting};
-use crate::tenants::SessionLimits;
+use crate::tenants::{Guard, SessionLimits, SharedLimits, TenantError, Tenants};
 
 /// Key of the advisory lock that the leader holds.
 const LEADER: i64 = 0x5341_4153_4442_5f31;
+/// How long the leader's session may say nothing.
+const LEASE: &str = "SET idle_session_timeout = '12s'; SET tcp_user_timeout = '12s'";
 /// Time between two tries to become the leader, and between two signs of life of its session.
 const ELECTION: Duration = Duration::from_secs(3);
 /// Longest pause of the activation loop; a notification ends it.
@@ -39,9 +43,20 @@ const WAITING_LIFE: time::Duration = time::Duration::minutes(15);
 const MAKING_LIFE: time::Duration = time::Duration::minutes(30);
 /// Time between two looks at tenants' sessions.
 const REAP: Duration = Duration::from_mins(1);
-/// Hard limits of a tenant's session. Far above the roles' own timeouts: a dump or the upgrade of a module runs through.
+/// Hard limits of a tenant's session. Far above the roles' own timeouts: a dump or the upgrade of a module
+/// runs through.
 const SESSION_LIMITS: SessionLimits =
     SessionLimits { idle_in_transaction: Duration::from_hours(1), statement: Duration::from_hours(4) };
+/// Time between two looks of the guards.
+const GUARD: Duration = Duration::from_secs(2);
+/// Longest look of a guard.
+const GUARD_DEADLINE: Duration = Duration::from_secs(6);
+/// Pause before a guard that could not log in tries again.
+const GUARD_AGAIN: Duration = Duration::from_secs(15);
+/// A tenant has a quarter of a server's locks at most: a dump or an upgrade takes some thousands of more than
+/// a hundred thousand. The notification queue is eight gibibytes of disk for all of them.
+const SHARED_LIMITS: SharedLimits =
+    SharedLimits { locks: 0.25, queue: 0.25, transaction: Duration::from_mins(1) };
 /// Servers checked at once.
 const CHECKS: usize = 16;
 
@@ -67,10 +82,15 @@ impl App {
         Ok(())
     }
 
-    /// One try: nothing when another replica leads; otherwise works until the session that holds the lock is lost.
+    /// One try: nothing when another replica leads; otherwise works until the session that holds the lock is
+    /// lost.
     async fn lead_once(&self) -> anyhow::Result<()> {
         // Detached: the lock ends with this session and must not travel back into the pool.
         let mut session = self.pool.acquire().await?.detach();
+        // A node that goes down without a word leaves its session and the lock behind, as long as the
+        // operating system believes in the connection. The server ends a
+        // session that says nothing for so long; ours speaks several times as often.
+        sqlx::raw_sql(LEASE).execute(&mut session).await.context("cannot bound the leader's session")?;
         let leads = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "leads!""#, LEADER)
             .fetch_one(&mut session)
             .await?;
@@ -84,6 +104,7 @@ impl App {
             ended = self.sweep_for_ever() => ended,
             ended = self.tasks_for_ever() => ended,
             ended = self.reap_for_ever() => ended,
+            ended = self.guard_for_ever() => ended,
         }
     }
 
@@ -94,7 +115,10 @@ impl App {
         let mut tries: HashMap<Uuid, (Instant, Duration)> = HashMap::new();
         loop {
             let mut pause = ACTIVATION;
-            let due = self.unreached(&mut tries).await?;
+            let due = self.unreached(&mut tries).await.unwrap_or_else(|error| {
+                tracing::error!(error = format!("{error:#}"), "cannot look which servers come up");
+                Vec::new()
+            });
             let checked = self.check_all(due, Look::Again).await;
             for server in checked {
                 if server.health == HealthStatus::Healthy && !server.status.is_in_the_making() {
@@ -130,7 +154,9 @@ impl App {
         let mut listener = PgListener::connect_with(&self.pool).await.context("cannot listen for tasks")?;
         listener.listen("pool_work").await?;
         loop {
-            self.run_tasks().await?;
+            if let Err(error) = self.run_tasks().await {
+                tracing::error!(error = format!("{error:#}"), "cannot look at the tasks");
+            }
             let pause = self.settings.health_interval.min(TASKS);
             if let Ok(notified) = tokio::time::timeout(pause, listener.recv()).await {
                 notified.context("lost the listening connection")?;
@@ -141,22 +167,89 @@ impl App {
     async fn reap_for_ever(&self) -> anyhow::Result<()> {
         loop {
             tokio::time::sleep(REAP).await;
-            let mut conn = self.pool.acquire().await?;
-            let servers = servers::managed(&mut conn).await?;
-            drop(conn);
-            let serving = servers
-                .into_iter()
-                .filter(|server| matches!(server.status, PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance))
-                .map(|server| async move {
-                    if let Err(error) = self.reap(&server, SESSION_LIMITS).await {
-                        tracing::warn!(server.name = server.name, error = %error, "sessions could not be looked at");
-                    }
-                });
+            let serving = self.serving().await.into_iter().map(|server| async move {
+                if let Err(error) = self.reap(&server, SESSION_LIMITS).await {
+                    let name = &server.name;
+                    tracing::warn!(server.name = name, error = %error, "sessions could not be looked at");
+                }
+            });
             futures::stream::iter(serving).buffer_unordered(CHECKS).collect::<()>().await;
         }
     }
 
-    /// Ends tenants' sessions beyond the hard limits, also those of tenants that lifted their own (DBS-29). Gives their number.
+    /// Servers that tenants work on.
+    async fn serving(&self) -> Vec<Server> {
+        let found = async {
+            let mut conn = self.pool.acquire().await?;
+            servers::managed(&mut conn).await
+        };
+        let serves = |server: &Server| {
+            matches!(server.status, PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance)
+        };
+        match found.await {
+            Ok(servers) => servers.into_iter().filter(serves).collect(),
+            Err(error) => {
+                tracing::error!(error = %error, "cannot look which servers serve");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Keeps a session on every server that tenants work on, and ends by it whoever fills what all of them
+    /// share.
+    async fn guard_for_ever(&self) -> anyhow::Result<()> {
+        let mut guards: HashMap<Uuid, Post> = HashMap::new();
+        loop {
+            let serving = self.serving().await;
+            guards.retain(|id, _| serving.iter().any(|server| server.id == *id));
+            let rounds = serving.into_iter().map(|server| {
+                let post = guards.remove(&server.id).unwrap_or(Post::Empty(Instant::now()));
+                async move { (server.id, self.stand_guard(&server, post).await) }
+            });
+            guards =
+                futures::stream::iter(rounds.collect::<Vec<_>>()).buffer_unordered(CHECKS).collect().await;
+            tokio::time::sleep(GUARD).await;
+        }
+    }
+
+    async fn stand_guard(&self, server: &Server, post: Post) -> Post {
+        let look = async {
+            let mut guard = match post {
+                Post::Empty(again) if again > Instant::now() => return Ok(Post::Empty(again)),
+                Post::Empty(_) => Box::new(self.new_guard(server).await?),
+                Post::Taken(guard) => guard,
+            };
+            let ended = guard.look(SHARED_LIMITS).await.map_err(TenantError::from);
+            let ended = ended.map_err(|error| super::tenant_error(&server.name, error))?;
+            if ended > 0 {
+                tracing::warn!(
+                    server.name = server.name,
+                    ended,
+                    "ended sessions that filled what all tenants share"
+                );
+            }
+            Ok::<_, Error>(Post::Taken(guard))
+        };
+        match tokio::time::timeout(GUARD_DEADLINE, look).await {
+            Ok(Ok(post)) => post,
+            Ok(Err(error)) => {
+                let name = &server.name;
+                tracing::warn!(server.name = name, error = %error, "a server is without a guard for now");
+                Post::Empty(Instant::now() + GUARD_AGAIN)
+            }
+            Err(_) => Post::Empty(Instant::now() + GUARD_AGAIN),
+        }
+    }
+
+    async fn new_guard(&self, server: &Server) -> Result<Guard, Error> {
+        let mut conn = self.pool.acquire().await?;
+        let target = self.target(&mut conn, server).await?;
+        drop(conn);
+        Tenants::guard(&target).await.map_err(|error| super::tenant_error(&server.name, error))
+    }
+
+    /// Ends tenants' sessions beyond the hard limits, also those of tenants that lifted their own (DBS-29).
+    /// Gives their number.
     pub async fn reap(&self, server: &Server, limits: SessionLimits) -> Result<i64, Error> {
         let mut conn = self.pool.acquire().await?;
         let target = self.target(&mut conn, server).await?;
@@ -187,38 +280,72 @@ impl App {
 
     async fn sweep_for_ever(&self) -> anyhow::Result<()> {
         loop {
-            self.sweep().await?;
+            if let Err(error) = self.sweep().await {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "a sweep was not whole; it goes on with the next"
+                );
+            }
             tokio::time::sleep(SWEEP).await;
         }
     }
 
-    /// Finishes what was left behind, forgets who stopped asking, orders what is missing, gives up what does not come.
+    /// Finishes what was left behind, forgets who stopped asking, orders what is missing, gives up what does
+    /// not come. No kind of work waits for
+    /// another: each is done whatever became of the one before, certificates first. The error is the first.
     pub async fn sweep(&self) -> anyhow::Result<()> {
         let now = runtime::clock::now();
+        let mut whole = Whole(Ok(()));
+        whole.note("certificates", self.sweep_certificates(now).await);
+        whole.note("waiting", self.sweep_waiting(now).await);
+        whole.note("servers in the making", self.sweep_servers(now).await);
+        whole.note("allocations", self.sweep_allocations(now).await);
+        whole.note("moves", self.sweep_moves(now).await);
+        whole.note("rotations", self.sweep_rotations(now).await);
+        whole.note("dedicated servers", self.sweep_dedicated(now).await);
+        whole.note("growth", self.sweep_growth(now).await);
+        whole.0
+    }
+
+    async fn sweep_waiting(&self, now: OffsetDateTime) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
         let forgotten = waiting::forget(&mut conn, now - WAITING_LIFE).await?;
-        let unfinished = allocations::unfinished(&mut conn, now - STUCK).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "requests stopped waiting");
+        }
+        Ok(())
+    }
+
+    async fn sweep_servers(&self, now: OffsetDateTime) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
         let managed = servers::managed(&mut conn).await?;
         self.metrics.show(&managed, stats::pending(&mut conn).await?);
         drop(conn);
         let late = managed.into_iter();
-        if forgotten > 0 {
-            tracing::info!(forgotten, "requests stopped waiting");
-        }
         for server in
             late.filter(|server| server.status.is_in_the_making() && server.created_at < now - MAKING_LIFE)
         {
-            self.give_up(server.id).await?;
+            if let Err(error) = self.give_up(server.id).await {
+                tracing::warn!(server.name = server.name, error = %error, "a server could not be given up");
+            }
         }
+        Ok(())
+    }
+
+    async fn sweep_allocations(&self, now: OffsetDateTime) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let unfinished = allocations::unfinished(&mut conn, now - STUCK).await?;
+        drop(conn);
         for (id, purging) in unfinished {
             let outcome = if purging { self.purge(id).await } else { self.finish(id).await };
             if let Err(error) = outcome {
                 tracing::warn!(allocation.id = %id, error = %error, "unfinished work failed again");
             }
         }
-        self.sweep_moves(now).await?;
-        self.sweep_rotations(now).await?;
-        self.sweep_certificates(now).await?;
+        Ok(())
+    }
+
+    async fn sweep_growth(&self, now: OffsetDateTime) -> Result<(), Error> {
         let mut tx = self.pool.begin().await?;
         self.grow(&mut tx, now).await?;
         tx.commit().await?;
@@ -226,8 +353,28 @@ impl App {
     }
 }
 
-/// Pools that come up, pools in error that are ready again, and pools that stumbled and whose pod is ready: they serve again as soon as they
-/// can, not with the next round.
+/// Where a guard stands, or shall stand from a time on.
+enum Post {
+    Empty(Instant),
+    Taken(Box<Guard>),
+}
+
+/// Did all kinds of work go well?
+struct Whole(anyhow::Result<()>);
+
+impl Whole {
+    fn note(&mut self, kind: &'static str, outcome: Result<(), Error>) {
+        if let Err(error) = outcome {
+            tracing::error!(kind, error = %error, "one kind of work failed in a sweep");
+            if self.0.is_ok() {
+                self.0 = Err(anyhow::Error::from(error).context(kind));
+            }
+        }
+    }
+}
+
+/// Pools that come up, pools in error that are ready again, and pools that stumbled and whose pod is ready:
+/// they serve again as soon as they can, not with the next round.
 fn wants_check_soon(server: &Server) -> bool {
     if server.platform_host.is_empty() {
         return false;

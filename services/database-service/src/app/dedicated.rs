@@ -1,16 +1,23 @@
 //! A tenant's own server, ordered before its instance is there (DBS-10).
 
 use serde_json::json;
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::allocate::{Outcome, Wanted};
+use super::pools::order_removal;
 use super::{App, By};
-use crate::domain::pool::ServerType;
+use crate::domain::names::ExternalId;
+use crate::domain::pool::{PoolStatus, ServerType};
 use crate::domain::{TaskKind, TaskState};
 use crate::error::Error;
 use crate::store::allocations::Allocation;
 use crate::store::servers::{self, Server};
 use crate::store::{audit, tasks};
+
+/// A server is not taken for forgotten before whoever ordered it had the time to ask again.
+const LEAST_AGE: Duration = Duration::minutes(20);
 
 /// How far it is.
 #[derive(Debug, Clone)]
@@ -22,7 +29,45 @@ pub enum Dedicated {
 }
 
 impl App {
-    /// Orders the server, or tells how far it is; the tenant gets its database there as soon as it is ready and this is called again.
+    /// Nobody wants the server any more that was ordered for this instance: it goes, unless somebody's data
+    /// is on it or an operator holds it back.
+    pub(super) async fn forgo_dedicated(
+        &self,
+        conn: &mut PgConnection,
+        instance: &ExternalId,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let Some(server) = servers::lock_dedicated(conn, instance).await? else { return Ok(()) };
+        let goes = server.status.wants_objects() && server.status != PoolStatus::Maintenance;
+        if goes && server.fill.current == 0 {
+            tracing::info!(server.name = server.name, "a server that nobody waits for is removed");
+            order_removal(conn, server, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for servers whose instance stopped asking: a create that was given up, a move that ended
+    /// before it had its slot.
+    pub(super) async fn sweep_dedicated(&self, now: OffsetDateTime) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await?;
+        let forgotten = servers::forgotten_dedicated(&mut conn, now - LEAST_AGE, None).await?;
+        drop(conn);
+        for instance in forgotten {
+            let Some(instance) = ExternalId::try_new(&instance) else { continue };
+            let mut tx = self.pool.begin().await?;
+            // Who asks now keeps it: a request takes the server's lock before it notes that it waits.
+            servers::lock_dedicated(&mut tx, &instance).await?;
+            let still = servers::forgotten_dedicated(&mut tx, now - LEAST_AGE, Some(&instance)).await?;
+            if !still.is_empty() {
+                self.forgo_dedicated(&mut tx, &instance, now).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Orders the server, or tells how far it is; the tenant gets its database there as soon as it is ready
+    /// and this is called again.
     pub async fn provision_dedicated(&self, by: &By, wanted: Wanted) -> Result<Dedicated, Error> {
         let instance = wanted.instance.clone();
         match self.allocate(wanted).await? {

@@ -16,18 +16,21 @@ pub mod pool_password;
 pub mod pool_work;
 pub mod pools;
 pub mod release;
+mod remote;
 pub mod rotations;
 pub mod stats;
 pub mod tasks;
 
 pub use by::By;
 
+use self::remote::Remote;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::domain::names::ExternalId;
@@ -37,7 +40,7 @@ use crate::metrics::ServiceMetrics;
 use crate::secrets::Vault;
 use crate::store::servers::{Resources, Server};
 use crate::store::{self};
-use crate::tenants::{Target, TenantError, Tenants};
+use crate::tenants::{As, Target, TenantError, Tenants};
 
 /// What ordered pools are made of, and how tenants are kept.
 #[derive(Debug, Clone)]
@@ -77,8 +80,8 @@ pub struct App {
     pub metrics: ServiceMetrics,
     /// Where a test lets the process die.
     pub fail: FailPoint,
-    /// Work on tenants' servers at once; each holds a connection to the own database meanwhile, so this stays below the pool's size.
-    remote: Arc<Semaphore>,
+    /// Work on tenants' servers at once; this stays below the size of the own pool.
+    remote: Arc<Remote>,
     /// Moves that this process copies tables of, or compares, now.
     at_moves: Arc<Mutex<HashSet<Uuid>>>,
 }
@@ -86,7 +89,7 @@ pub struct App {
 impl App {
     /// All parts together. Work on tenants' servers takes at most half of the own connections.
     pub fn new(pool: &PgPool, vault: Vault, settings: Settings, metrics: ServiceMetrics) -> Self {
-        let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(10);
+        let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
         Self {
             pool: pool.clone(),
             vault: Arc::new(vault),
@@ -94,7 +97,7 @@ impl App {
             settings: Arc::new(settings),
             metrics,
             fail: FailPoint::default(),
-            remote: Arc::new(Semaphore::new((connections / 2).max(1))),
+            remote: Arc::new(Remote::new(connections / 2)),
             at_moves: Arc::default(),
         }
     }
@@ -112,6 +115,7 @@ impl App {
         if server.platform_host.is_empty() {
             return Err(server_error(&server.name, anyhow::anyhow!("its address is not known yet")));
         }
+        let port = port_of(&server.name, server.platform_port)?;
         let (sealed, secret_hash) = store::secrets::server(conn, server.id)
             .await?
             .ok_or_else(|| Error::Internal(anyhow::anyhow!("{} has no secret", server.name)))?;
@@ -121,8 +125,9 @@ impl App {
             id: server.id,
             name: server.name.clone(),
             host: server.platform_host.clone(),
-            port: u16::try_from(server.platform_port).unwrap_or(5432),
+            port,
             user: server.admin_user.clone(),
+            session: As::Administrator,
             password: self.vault.open(server.id, &sealed)?,
             secret_hash,
             authorities: trust.enforced.then_some(trust.authorities),
@@ -145,8 +150,22 @@ pub fn external_id(field: &'static str, text: &str) -> Result<ExternalId, Error>
     ExternalId::try_new(text).ok_or(Error::Invalid { field, message })
 }
 
+/// A port that is none is not guessed: whoever listens on the usual one might be another server.
+fn port_of(server: &str, port: i32) -> Result<u16, Error> {
+    let known = u16::try_from(port).ok().filter(|port| *port != 0);
+    known.ok_or_else(|| server_error(server, anyhow::anyhow!("its port {port} is no port")))
+}
+
 fn server_error(server: &str, cause: anyhow::Error) -> Error {
     Error::Server { server: server.to_owned(), cause }
+}
+
+/// The server is there and works, and said no: not a log-in that failed, a lock that was not given, or
+/// resources or a disk that gave out.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code).unwrap_or_default();
+    let of_the_server = ["08", "28", "53", "57", "58", "XX"];
+    !code.is_empty() && code != "55P03" && !of_the_server.iter().any(|class| code.starts_with(class))
 }
 
 fn tenant_error(server: &str, error: TenantError) -> Error {
@@ -155,6 +174,9 @@ fn tenant_error(server: &str, error: TenantError) -> Error {
         TenantError::Unsuited(why) => Error::InvalidState([server, " cannot do this: ", &why].concat()),
         TenantError::Server(cause) if crate::tenants::is_disk_full(&cause) => {
             Error::VolumeFull(server.to_owned())
+        }
+        TenantError::Server(cause) if is_refusal(&cause) => {
+            Error::Refused { server: server.to_owned(), cause }
         }
         TenantError::Server(cause) => server_error(server, cause.into()),
         TenantError::Internal(cause) => Error::Internal(cause),

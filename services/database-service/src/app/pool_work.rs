@@ -61,7 +61,8 @@ pub struct Report {
 }
 
 impl App {
-    /// All servers that should have objects, those that should lose them, and those whose volumes were kept long enough.
+    /// All servers that should have objects, those that should lose them, and those whose volumes were kept
+    /// long enough.
     pub async fn pool_specs(&self) -> Result<Vec<Spec>, Error> {
         let mut conn = self.pool.acquire().await?;
         let mut servers = servers::managed(&mut conn).await?;
@@ -69,16 +70,25 @@ impl App {
         servers.extend(servers::with_old_volumes(&mut conn, kept_since).await?);
         let mut hashes = store::secrets::server_hashes(&mut conn).await?;
         let fingerprints = store::certificates::fingerprints(&mut conn).await?;
-        let specs = servers.into_iter().map(|server| {
-            let hash = hashes.remove(&server.id).unwrap_or_default();
+        let per_tenant = self.settings.connections_per_tenant;
+        let mut specs = Vec::with_capacity(servers.len());
+        for server in servers {
+            let (hash, memory) =
+                (hashes.remove(&server.id), tuning::memory_bytes(&server.resources.memory_limit));
+            // One that cannot be told keeps its objects, and keeps no other from having theirs.
+            let (Some(hash), Some(memory)) = (hash, memory) else {
+                tracing::error!(
+                    server.name = server.name,
+                    memory_limit = server.resources.memory_limit,
+                    "a server has no secret, or a memory limit that is no quantity; its objects stay as they are"
+                );
+                continue;
+            };
             let secret_hash = content_hash(&hash, fingerprints.get(&server.id).map(String::as_str));
-            let memory = tuning::memory_bytes(&server.resources.memory_limit)
-                .ok_or_else(|| anyhow::anyhow!("{} has a memory limit that is no quantity", server.name))?;
-            let per_tenant = self.settings.connections_per_tenant;
             let config = tuning::postgresql_conf(server.server_type, server.fill.max, per_tenant, memory);
-            Ok(Spec { server, config, secret_hash })
-        });
-        specs.collect()
+            specs.push(Spec { server, config, secret_hash });
+        }
+        Ok(specs)
     }
 
     /// What goes into the server's Secret.
@@ -102,7 +112,8 @@ impl App {
         let before = servers::lock(&mut tx, report.server).await?.ok_or(Error::NotFound("pool"))?;
         let mut server = before.clone();
         take_in(&mut server, report, now)?;
-        // A ready pod is news for the activation loop even when the row knows it already: the last try may have failed.
+        // A ready pod is news for the activation loop even when the row knows it already: the last try may
+        // have failed.
         let wake = matches!(server.status, PoolStatus::Initializing | PoolStatus::Error)
             || server.health != HealthStatus::Healthy
             || server.observed != before.observed;
@@ -116,6 +127,7 @@ impl App {
         tx.commit().await?;
         if server.status == PoolStatus::Deprovisioned {
             self.tenants.forget(server.id);
+            self.remote.forget(server.id);
         }
         Ok(server.status)
     }
@@ -147,8 +159,8 @@ fn content_hash(password: &str, certificate: Option<&str>) -> String {
     }
 }
 
-/// The report's effect on the row. Health moves by this service's own checks; a pod that is not ready only takes a healthy server out of
-/// selection until the next check.
+/// The report's effect on the row. Health moves by this service's own checks; a pod that is not ready only
+/// takes a healthy server out of selection until the next check.
 fn take_in(server: &mut Server, report: &Report, now: OffsetDateTime) -> Result<(), Error> {
     // Objects that were applied again do not make a ready pod unready.
     if !(report.observed == Observed::Applied && server.observed == Observed::Ready) {

@@ -30,10 +30,12 @@ impl App {
         waiting::remove(&mut tx, instance).await?;
         let known = allocations::find_by_instance(&mut tx, instance).await?;
         let Some(allocation) = known else {
+            self.forgo_dedicated(&mut tx, instance, now).await?;
             tx.commit().await?;
             return Ok(Released { status: "absent", purge_after: None });
         };
         if allocation.state == AllocationState::Purged {
+            self.forgo_dedicated(&mut tx, instance, now).await?;
             tx.commit().await?;
             return Ok(Released { status: "purged", purge_after: None });
         }
@@ -60,9 +62,13 @@ impl App {
         }
     }
 
-    /// Drops role and database of an allocation that is marked for it, then gives the slot back. Repeating it changes nothing.
+    /// Drops role and database of an allocation that is marked for it, then gives the slot back. Repeating it
+    /// changes nothing.
     pub async fn purge(&self, id: Uuid) -> Result<(), Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let Some(server) = allocations::server_of(&mut *self.pool.acquire().await?, id).await? else {
+            return Ok(());
+        };
+        let _permit = self.remote.permit(server).await?;
         let mut tx = self.pool.begin().await?;
         allocations::lock_work(&mut tx, id).await?;
         let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
@@ -70,7 +76,8 @@ impl App {
             return Ok(());
         }
         if !moves::of_allocation(&mut tx, id).await?.is_empty() {
-            // A copy, or the source of a move, is still kept somewhere: it goes first, so that nothing is forgotten there.
+            // A copy, or the source of a move, is still kept somewhere: it goes first, so that nothing is
+            // forgotten there.
             drop(tx);
             self.drop_leftovers(id).await?;
             tx = self.pool.begin().await?;

@@ -1,7 +1,9 @@
-//! Changing a tenant's password (DBS-32), a call a step of the worker's operation. Every call may be repeated after a crash.
+//! Changing a tenant's password (DBS-32), a call a step of the worker's operation. Every call may be repeated
+//! after a crash.
 //!
-//! PostgreSQL keeps one password for a role, so for a while the database has two roles. From `ready` to the end of `switched` both passwords are
-//! valid: whatever dies in between, a pod that starts with the old Secret or the new one gets in.
+//! PostgreSQL keeps one password for a role, so for a while the database has two roles. From `ready` to the
+//! end of `switched` both passwords are valid: whatever dies in between, a pod that starts with the old
+//! Secret or the new one gets in.
 
 use secrecy::SecretString;
 use serde_json::json;
@@ -9,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::remote::Permit;
 use super::{App, By, tenant_error};
 use crate::domain::names::{ExternalId, other_login};
 use crate::domain::{AllocationState, RotationState, TaskKind};
@@ -29,7 +32,8 @@ const FORGOTTEN: Duration = Duration::hours(2);
 const UNUSED: Duration = Duration::hours(24);
 
 impl App {
-    /// The task of a rotation. An operation does it; without one, for an id that is no instance's, it is done here and now.
+    /// The task of a rotation. An operation does it; without one, for an id that is no instance's, it is done
+    /// here and now.
     pub async fn rotate_allocation(
         &self,
         by: &By,
@@ -83,7 +87,11 @@ impl App {
 
     /// A second role beside the one in use; both passwords are valid afterwards.
     pub async fn begin_rotation(&self, id: Uuid, instance: &ExternalId) -> Result<(), Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let mut conn = self.pool.acquire().await?;
+        let allocation =
+            allocations::find_by_instance(&mut conn, instance).await?.ok_or(Error::NotFound("allocation"))?;
+        drop(conn);
+        let _permit = self.remote.permit(allocation.db_server_id).await?;
         let mut tx = self.pool.begin().await?;
         let allocation =
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
@@ -167,6 +175,14 @@ impl App {
         Ok(self.vault.open(rotation.allocation_id, sealed)?)
     }
 
+    /// To work where both roles are.
+    async fn permit_of_rotation(&self, id: Uuid) -> Result<Permit, Error> {
+        let mut conn = self.pool.acquire().await?;
+        let found = rotations::find(&mut conn, id).await?.ok_or(Error::NotFound("rotation"))?;
+        drop(conn);
+        self.remote.permit(found.server).await
+    }
+
     /// The rotation and its allocation, while nobody else works on them.
     async fn locked(
         &self,
@@ -208,7 +224,8 @@ impl App {
         Ok((allocation, server))
     }
 
-    /// The workload uses the new role: the old one hands over what it owns, and goes. Goes on when the caller goes away.
+    /// The workload uses the new role: the old one hands over what it owns, and goes. Goes on when the caller
+    /// goes away.
     pub async fn retire_rotation(&self, id: Uuid) -> Result<(), Error> {
         let this = self.clone();
         let work = async move { this.retire(id).await };
@@ -216,7 +233,7 @@ impl App {
     }
 
     async fn retire(&self, id: Uuid) -> Result<(), Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let _permit = self.permit_of_rotation(id).await?;
         let (mut tx, rotation, allocation) = self.locked(id).await?;
         match rotation.state {
             RotationState::Switched => {}
@@ -263,7 +280,7 @@ impl App {
     }
 
     async fn drop_second(&self, id: Uuid) -> Result<&'static str, Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let _permit = self.permit_of_rotation(id).await?;
         let (mut tx, rotation, allocation) = self.locked(id).await?;
         match rotation.state {
             RotationState::Aborting => {}
@@ -286,7 +303,8 @@ impl App {
         Ok("aborted")
     }
 
-    /// Ends what operations left behind. An old role that somebody may still use is left alone; the next rotation goes on with it.
+    /// Ends what operations left behind. An old role that somebody may still use is left alone; the next
+    /// rotation goes on with it.
     pub(super) async fn sweep_rotations(&self, now: OffsetDateTime) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
         let left = rotations::left(&mut conn, now - STUCK).await?;

@@ -1,4 +1,5 @@
-//! Tasks: asked for by administrators or begun by the schedule, done by the leader, kept as a history (DBS-18, DBS-20, DBS-21).
+//! Tasks: asked for by administrators or begun by the schedule, done by the leader, kept as a history
+//! (DBS-18, DBS-20, DBS-21).
 
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -76,7 +77,8 @@ impl App {
         Ok(task)
     }
 
-    /// The leader's part: begins what the schedule asks for, does what is queued. Gives the number of tasks done.
+    /// The leader's part: begins what the schedule asks for, does what is queued. Gives the number of tasks
+    /// done.
     pub async fn run_tasks(&self) -> anyhow::Result<usize> {
         self.schedule().await?;
         let mut done = 0;
@@ -108,7 +110,7 @@ impl App {
     /// Queues the schedule's tasks whose time has come. Also a round that somebody asked for counts.
     async fn schedule(&self) -> Result<(), Error> {
         let now = runtime::clock::now();
-        let interval = Duration::try_from(self.settings.health_interval).unwrap_or(Duration::minutes(5));
+        let interval = Duration::try_from(self.settings.health_interval).unwrap_or(Duration::MAX);
         let mut tx = self.pool.begin().await?;
         for (kind, interval) in [(TaskKind::HealthCheck, interval), (TaskKind::Cleanup, CLEANUP_INTERVAL)] {
             if due(tasks::last_started(&mut tx, kind).await?, interval, now) {

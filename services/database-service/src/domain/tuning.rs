@@ -1,8 +1,13 @@
 //! Configuration of a pool's PostgreSQL (DBS-29), computed from its slots and its memory.
 //!
-//! A role may open 20 connections, but 50 tenants never do so at once: the server has room for `slots × connections per tenant` plus a
-//! reserve. With 50 slots, 8 connections and 4 GiB: 420 connections, 1 GiB shared buffers, 2 MiB for each sort; 420 idle backends take about
-//! 1 GiB, and the page cache keeps the rest.
+//! A role may open 20 connections, but 50 tenants never do so at once: the server has room for `slots ×
+//! connections per tenant` plus a reserve. With 50 slots, 8 connections and 4 GiB: 420 connections for work,
+//! 1 GiB shared buffers, 2 MiB for each sort; 420 idle backends take about 1 GiB, and the page cache keeps
+//! the rest.
+//!
+//! PostgreSQL gives a connection its slot before it knows who it is from. Whoever opens one and says nothing
+//! more keeps the slot until the time for
+//! the log-in is over, so that time is short and there are as many slots again for such connections.
 
 use super::pool::ServerType;
 
@@ -10,6 +15,9 @@ use super::pool::ServerType;
 pub const RESERVED_CONNECTIONS: i64 = 20;
 /// Connections of a dedicated server's one tenant.
 const DEDICATED_CONNECTIONS: i64 = 60;
+
+/// Slots for log-ins that are not through, at least.
+const LEAST_LOG_INS: i64 = 100;
 
 const MIB: i64 = 1024 * 1024;
 
@@ -43,8 +51,14 @@ pub fn cpu_millis(quantity: &str) -> Option<i64> {
     (value > 0).then_some(value)
 }
 
-/// Connections that the server accepts.
+/// Connections that the server accepts: those for work, and room for log-ins that come to nothing.
 pub fn max_connections(server_type: ServerType, slots: i32, per_tenant: i64) -> i64 {
+    let working = working_connections(server_type, slots, per_tenant);
+    working + working.max(LEAST_LOG_INS)
+}
+
+/// Connections that memory is divided for.
+fn working_connections(server_type: ServerType, slots: i32, per_tenant: i64) -> i64 {
     let tenants = match server_type {
         ServerType::Dedicated => DEDICATED_CONNECTIONS,
         ServerType::Shared | ServerType::Platform => i64::from(slots) * per_tenant,
@@ -54,27 +68,30 @@ pub fn max_connections(server_type: ServerType, slots: i32, per_tenant: i64) -> 
 
 /// Lines of `postgresql.conf`.
 pub fn postgresql_conf(server_type: ServerType, slots: i32, per_tenant: i64, memory: i64) -> String {
+    let working = working_connections(server_type, slots, per_tenant);
     let connections = max_connections(server_type, slots, per_tenant);
     let mib = |bytes: i64, least: i64, most: i64| {
         [(bytes / MIB).clamp(least, most).to_string().as_str(), "MB"].concat()
     };
     let shared_buffers = memory / 4;
-    let lines: [(&str, String); 18] = [
+    let lines: [(&str, String); 19] = [
         ("listen_addresses", "'*'".into()),
         ("max_connections", connections.to_string()),
         ("superuser_reserved_connections", (RESERVED_CONNECTIONS / 2).to_string()),
+        ("authentication_timeout", "'10s'".into()),
         ("password_encryption", "'scram-sha-256'".into()),
         ("shared_buffers", mib(shared_buffers, 32, 16 * 1024)),
         ("effective_cache_size", mib(memory / 2, 64, 64 * 1024)),
-        ("work_mem", mib((memory - shared_buffers) * 3 / 10 / connections, 1, 32)),
+        ("work_mem", mib((memory - shared_buffers) * 3 / 10 / working, 1, 32)),
         ("maintenance_work_mem", mib(memory / 32, 32, 512)),
         // A session keeps its temporary tables within this.
         ("temp_buffers", "4MB".into()),
         // Tenants share the processors, and a pod has little /dev/shm: no parallel workers.
         ("max_parallel_workers_per_gather", "0".into()),
         ("max_parallel_maintenance_workers", "0".into()),
-        // A dump locks each table of a tenant, and Odoo has many.
-        ("max_locks_per_transaction", "256".into()),
+        // A dump locks each table of a tenant, and Odoo has many. For each connection, half of which do no
+        // work.
+        ("max_locks_per_transaction", "128".into()),
         ("max_wal_size", "'2GB'".into()),
         ("wal_compression", "on".into()),
         ("random_page_cost", "1.1".into()),
@@ -99,11 +116,12 @@ mod tests {
     fn a_pool_of_fifty_fits_into_four_gibibytes() {
         let memory = memory_bytes("4Gi").unwrap();
         let conf = postgresql_conf(ServerType::Shared, 50, 8, memory);
-        assert_eq!(value(&conf, "max_connections"), "420");
+        assert_eq!(value(&conf, "max_connections"), "840");
+        assert_eq!(value(&conf, "authentication_timeout"), "'10s'");
         assert_eq!(value(&conf, "shared_buffers"), "1024MB");
         assert_eq!(value(&conf, "work_mem"), "2MB");
         // Backends at about 3 MiB each, all sorting at once, still leave room.
-        assert!(memory / 4 + max_connections(ServerType::Shared, 50, 8) * (2 + 3) * MIB < memory);
+        assert!(memory / 4 + working_connections(ServerType::Shared, 50, 8) * (2 + 3) * MIB < memory);
     }
 
     /// DBS-29
@@ -113,7 +131,7 @@ mod tests {
         assert_eq!(value(&conf, "work_mem"), "1MB");
         assert_eq!(value(&conf, "shared_buffers"), "64MB");
         let dedicated = postgresql_conf(ServerType::Dedicated, 1, 8, memory_bytes("4Gi").unwrap());
-        assert_eq!(value(&dedicated, "max_connections"), "80");
+        assert_eq!(value(&dedicated, "max_connections"), "180");
     }
 
     #[test]

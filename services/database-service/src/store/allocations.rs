@@ -130,7 +130,8 @@ pub struct Slot<'a> {
     pub tier: PlanTier,
 }
 
-/// Takes a slot in state `allocating`; `None` when the instance got an allocation meanwhile. A purged one gives its row up for the new one.
+/// Takes a slot in state `allocating`; `None` when the instance got an allocation meanwhile. A purged one
+/// gives its row up for the new one.
 pub async fn insert(
     conn: &mut PgConnection,
     slot: &Slot<'_>,
@@ -268,4 +269,9 @@ pub async fn unfinished(conn: &mut PgConnection, before: OffsetDateTime) -> sqlx
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.purging)).collect())
+}
+
+/// Where an allocation is now.
+pub async fn server_of(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!("SELECT db_server_id FROM allocations WHERE id = $1", id).fetch_optional(conn).await
 }

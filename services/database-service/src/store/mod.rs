@@ -1,4 +1,5 @@
-//! All SQL on the service's own database. Functions take a connection, so that a use case decides what is one transaction.
+//! All SQL on the service's own database. Functions take a connection, so that a use case decides what is one
+//! transaction.
 
 pub mod allocations;
 pub mod audit;
@@ -13,9 +14,26 @@ pub mod stats;
 pub mod tasks;
 pub mod waiting;
 
-/// Begins a transaction that does not wait for the disk. For what is found again when the machine loses it, or what a later transaction of the same
-/// call keeps with itself.
+/// Begins a transaction that does not wait for the disk. For what is found again when the machine loses it,
+/// or what a later transaction of the same call keeps with itself.
 pub const QUICK: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
+/// Those rows of a sweep that this release can read. One that it cannot, written by another release or by
+/// hand, keeps no other from being looked at.
+fn readable<R, T>(what: &'static str, rows: Vec<R>, id: impl Fn(&R) -> uuid::Uuid) -> Vec<T>
+where
+    T: TryFrom<R, Error = sqlx::Error>,
+{
+    let read = rows.into_iter().filter_map(|row| {
+        let id = id(&row);
+        T::try_from(row)
+            .inspect_err(
+                |error| tracing::error!(row = %id, error = %error, "{what} cannot be read and is left alone"),
+            )
+            .ok()
+    });
+    read.collect()
+}
 
 /// A word in a row that no enum knows: the CHECK constraint should have refused it.
 fn decode(error: crate::domain::UnknownWord) -> sqlx::Error {

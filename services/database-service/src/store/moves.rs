@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::decode;
+use super::{decode, readable};
 use crate::domain::MoveState;
 use crate::domain::estimate::Measured;
 use crate::domain::placement::PlanTier;
@@ -222,7 +222,7 @@ pub async fn unfinished(
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(Move::try_from).collect()
+    Ok(readable("a move", rows, |row| row.id))
 }
 
 /// Takes a slot on the target.

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::decode;
+use super::{decode, readable};
 use crate::domain::RotationState;
 use crate::secrets::Sealed;
 
@@ -92,7 +92,7 @@ pub async fn left(conn: &mut PgConnection, before: OffsetDateTime) -> sqlx::Resu
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(Rotation::try_from).collect()
+    Ok(readable("a rotation", rows, |row| row.id))
 }
 
 /// Begins one.

@@ -1,7 +1,7 @@
 //! Both ends of a moved database (DBS-33): an empty target, the comparison, and the closing of the source.
 //!
-//! The comparison reads rows of both ends as administrator with the catalogue as search path and without casts, so that nothing that a tenant defined
-//! runs.
+//! The comparison reads rows of both ends as administrator, of tables alone and without casts, so that
+//! nothing that a tenant defined runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::provision::{Tenant, role_mark};
 use super::rotate;
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants};
+use super::{Target, TenantError, Tenants, owner};
 use crate::domain::names::logins;
 use crate::domain::trace::Table;
 
@@ -63,13 +63,37 @@ impl Tenants {
                 .bind(database)
                 .fetch_optional(&self.admin(target))
                 .await?;
-        Ok(size.unwrap_or(0))
+        size.ok_or_else(|| TenantError::Unsuited("the database is not there".into()))
     }
 
     /// An empty database and its role; what an earlier try left is dropped.
     pub async fn prepare_anew(&self, target: &Target, tenant: &Tenant) -> Result<(), TenantError> {
         self.drop_tenant(target, tenant.allocation, &tenant.name).await?;
         self.prepare(target, tenant).await
+    }
+
+    /// The tenant's role can log in to be copied, whatever library it told its own sessions to load.
+    pub async fn let_in(&self, target: &Target, database: &str, role: &str) -> Result<(), TenantError> {
+        let reset = " RESET local_preload_libraries";
+        Statement::new("ALTER ROLE ")
+            .identifier(role)
+            .sql(reset)
+            .sql("; ALTER ROLE ")
+            .identifier(role)
+            .sql(" IN DATABASE ")
+            .identifier(database)
+            .sql(reset)
+            .execute(&self.admin(target))
+            .await?;
+        Ok(())
+    }
+
+    /// The administrator's [`reader`].
+    pub(super) async fn reader(&self, target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+        let mut admin = self.admin(target).acquire().await?;
+        owner::admit(target, &mut admin, database).await?;
+        drop(admin);
+        reader(target, database).await
     }
 
     /// What a database holds; not of tables that are `known` to be the same.
@@ -79,13 +103,14 @@ impl Tenants {
         database: &str,
         known: &BTreeSet<String>,
     ) -> Result<Content, TenantError> {
-        let mut conn = reader(target, database).await?;
+        let mut conn = self.reader(target, database).await?;
         let content = content(&mut conn, known).await?;
         conn.close().await?;
         Ok(content)
     }
 
-    /// Those of these tables, by their names in full, that are the same at both ends now, while the tenant may be at work: each is looked at by itself.
+    /// Those of these tables, by their names in full, that are the same at both ends now, while the tenant
+    /// may be at work: each is looked at by itself.
     pub async fn same(
         &self,
         source: &Target,
@@ -93,7 +118,8 @@ impl Tenants {
         database: &str,
         tables: &[(&String, &Table)],
     ) -> Result<BTreeSet<String>, TenantError> {
-        let (mut source, mut copy) = (reader(source, database).await?, reader(copy, database).await?);
+        let mut source = self.reader(source, database).await?;
+        let mut copy = self.reader(copy, database).await?;
         let mut same = BTreeSet::new();
         for (name, table) in tables {
             let (here, there) = tokio::join!(
@@ -103,7 +129,8 @@ impl Tenants {
             match (here, there) {
                 (Ok(here), Ok(there)) if here == there => _ = same.insert((*name).clone()),
                 (Ok(_), Ok(_)) => {}
-                // Dropped or changed meanwhile: no table that is the same. The comparison at the end tells of it.
+                // Dropped or changed meanwhile: no table that is the same. The comparison at the end tells of
+                // it.
                 (Err(error), _) | (_, Err(error)) if error.as_database_error().is_some() => {
                     tracing::info!(table = name, error = %error, "a table cannot be compared while it is in use");
                 }
@@ -125,6 +152,7 @@ impl Tenants {
         if !there {
             return Ok(());
         }
+        owner::admit(target, &mut conn, database).await?;
         Statement::new("ALTER DATABASE ")
             .identifier(database)
             .sql(" SET default_transaction_read_only = on")
@@ -146,11 +174,28 @@ impl Tenants {
 }
 
 /// A session in which both ends write values alike, and that may take as long as it takes.
+///
+/// Tables are read by name, and while a tenant is at work it may put a view of its own in the place of one: a
+/// server that would run it with our rights is refused.
 pub(super) async fn reader(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
     let mut conn = target.connect(database).await?;
-    sqlx::raw_sql("SET search_path = pg_catalog; SET statement_timeout = 0; SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET IntervalStyle = 'postgres'")
-        .execute(&mut conn)
-        .await?;
+    sqlx::raw_sql(
+        "SET statement_timeout = 0; SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET DateStyle
+        = 'ISO'; SET bytea_output = 'hex'; SET IntervalStyle = 'postgres'",
+    )
+    .execute(&mut conn)
+    .await?;
+    let restricted: i64 = sqlx::query_scalar(
+        "SELECT count(set_config(name, 'view,foreign-table', false)) FROM pg_settings WHERE name =
+            'restrict_nonsystem_relation_kind'",
+    )
+    .fetch_one(&mut conn)
+    .await?;
+    if restricted == 0 {
+        let why = "a move needs PostgreSQL 15.8, 16.4 or newer, which reads tables without running views"
+            .to_owned();
+        return Err(TenantError::Unsuited(why));
+    }
     Ok(conn)
 }
 

@@ -1,6 +1,8 @@
-//! The tenants' servers: bounded connections as administrator, and all SQL that runs there. Never touches the service's own database.
+//! The tenants' servers: bounded connections as administrator, and all SQL that runs there. Never touches the
+//! service's own database.
 
 mod copy;
+mod owner;
 mod privacy;
 mod probe;
 mod provision;
@@ -28,7 +30,7 @@ use crate::failpoint::FailPoint;
 pub use copy::Content;
 pub use probe::ProbeResult;
 pub use provision::Tenant;
-pub use reaper::SessionLimits;
+pub use reaper::{Guard, SessionLimits, SharedLimits};
 pub use refill::Copy;
 pub use served::Served;
 pub use usage::Usage;
@@ -39,7 +41,41 @@ const CONNECTIONS: u32 = 6;
 /// Longest wait for a session.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A server as its administrator reaches it.
+/// How every session starts, whatever a database or a role was given: what a client asks for at its start
+/// goes before `ALTER DATABASE … SET` and
+/// `ALTER ROLE … SET`. Names are looked up in the catalogue alone, so that no function, operator, cast or
+/// table of a tenant stands in for
+/// PostgreSQL's own; nothing changes the role, the kind of transaction or the meaning of a literal.
+const FIXED: [(&str, &str); 13] = [
+    ("search_path", "pg_catalog,pg_temp"),
+    ("role", "none"),
+    ("local_preload_libraries", ""),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("standard_conforming_strings", "on"),
+    ("transform_null_equals", "off"),
+    ("quote_all_identifiers", "off"),
+    ("lock_timeout", "10s"),
+    ("statement_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("idle_session_timeout", "0"),
+];
+
+/// The same, for which PostgreSQL wants an administrator.
+const ADMINISTRATORS: [(&str, &str); 2] =
+    [("session_preload_libraries", ""), ("session_replication_role", "origin")];
+
+/// Whose session it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// The administrator's.
+    Administrator,
+    /// A tenant's, which may not set what an administrator may.
+    Tenant,
+}
+
+/// A server as its administrator reaches it, or a tenant.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Id.
@@ -50,13 +86,16 @@ pub struct Target {
     pub host: String,
     /// Port for this service.
     pub port: u16,
-    /// Administrator's role.
+    /// Role.
     pub user: String,
+    /// Whose it is.
+    pub session: As,
     /// Its password.
     pub password: SecretString,
     /// Changes with the password.
     pub secret_hash: String,
-    /// Authorities that its certificate is checked against, in PEM (DBS-35). Absent: a server from before TLS, which takes what it gets.
+    /// Authorities that its certificate is checked against, in PEM (DBS-35). Absent: a server from before
+    /// TLS, which takes what it gets.
     pub authorities: Option<String>,
 }
 
@@ -69,19 +108,19 @@ impl Target {
             .password(self.password.expose_secret())
             .database(database)
             .application_name("database-service")
-            .options([
-                ("lock_timeout", "10s"),
-                ("statement_timeout", "60s"),
-                ("idle_in_transaction_session_timeout", "60s"),
-            ]);
+            .options(FIXED);
+        let options = match self.session {
+            As::Administrator => options.options(ADMINISTRATORS),
+            As::Tenant => options,
+        };
         match &self.authorities {
             Some(pem) => options.ssl_mode(self.ssl_mode()).ssl_root_cert_from_pem(pem.clone().into_bytes()),
             None => options.ssl_mode(PgSslMode::Prefer),
         }
     }
 
-    /// In full by name. By an address, which no certificate names (a cluster without DNS for services), the authority alone is checked; the name is
-    /// looked at by [`Tenants::served`].
+    /// In full by name. By an address, which no certificate names (a cluster without DNS for services), the
+    /// authority alone is checked; the name is looked at by [`Tenants::served`].
     fn ssl_mode(&self) -> PgSslMode {
         if self.host.parse::<IpAddr>().is_ok() { PgSslMode::VerifyCa } else { PgSslMode::VerifyFull }
     }
@@ -91,6 +130,12 @@ impl Target {
         Ok(tokio::time::timeout(CONNECT, PgConnection::connect_with(&self.options(database)))
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)??)
+    }
+
+    /// The same server as a tenant reaches it.
+    #[must_use]
+    pub fn as_tenant(&self, role: &str, password: SecretString) -> Self {
+        Self { user: role.to_owned(), password, session: As::Tenant, ..self.clone() }
     }
 
     /// A pool made for one address, password and trust is of no use for another.

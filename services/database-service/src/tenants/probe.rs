@@ -1,4 +1,5 @@
-//! The check of a server (DBS-18, DBS-28): connect as administrator, `SELECT 1`, write and read a probe table, free space, connections.
+//! The check of a server (DBS-18, DBS-28): connect as administrator, `SELECT 1`, write and read a probe
+//! table, free space, connections.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants};
+use super::{Target, TenantError, Tenants, owner};
 use crate::domain::checks::{self, Check, Disk};
 
 /// Longest check.
@@ -15,11 +16,9 @@ const DEADLINE: Duration = Duration::from_secs(8);
 /// Safe text of a failed handshake.
 const NO_TLS: &str = "TLS failed: the server speaks none, or its certificate is not its own";
 
-/// Advisory lock of the server under which its rights are prepared.
-const PREPARATION: i64 = 1;
-
-/// Advisory lock of the server under which the probe's table is made.
-const FIRST_CHECK: i64 = 2;
+/// Keeps others from preparing the rights of the same server; nobody who checks it waits for this.
+const PREPARATION: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0;
+    LOCK TABLE platform.probe IN SHARE UPDATE EXCLUSIVE MODE";
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,7 +72,8 @@ impl Tenants {
     pub async fn probe(target: &Target) -> ProbeResult {
         let start = Instant::now();
         let mut result = ProbeResult::default();
-        // A fresh connection: one from the pool would not notice that nobody can log in any more, and the pool hides why it cannot connect.
+        // A fresh connection: one from the pool would not notice that nobody can log in any more, and the
+        // pool hides why it cannot connect.
         match tokio::time::timeout(DEADLINE, probe(target, &mut result, start)).await {
             Ok(Ok(())) => {}
             Ok(Err((step, error))) => result.checks.push(bad(step, &safe_text(&error))),
@@ -86,20 +86,17 @@ impl Tenants {
         result
     }
 
-    /// Rights that hold for the whole server: tenants connect to their own database and to `postgres`, make nothing in the latter, and see
-    /// nothing of each other. One question when all is there already.
+    /// Rights that hold for the whole server: tenants connect to their own database and to `postgres`, make
+    /// nothing in the latter, and see nothing of each other. One question when all is there already.
     pub async fn prepare_server(&self, target: &Target) -> Result<(), String> {
         let admin = self.admin(target);
         if self.is_prepared(target).await.map_err(|error| safe_text(&error))? {
             return Ok(());
         }
-        // One at a time; the lock ends with its session, however this ends.
+        // One at a time; the lock ends with its session, however this ends. It is on a table that no tenant
+        // reaches: an advisory lock is anybody's.
         let mut guard = admin.acquire().await.map_err(|error| safe_text(&error))?.detach();
-        sqlx::query("SELECT pg_advisory_lock($1)")
-            .bind(PREPARATION)
-            .execute(&mut guard)
-            .await
-            .map_err(|error| safe_text(&error))?;
+        sqlx::raw_sql(PREPARATION).execute(&mut guard).await.map_err(|error| safe_text(&error))?;
         if self.is_prepared(target).await.map_err(|error| safe_text(&error))? {
             return Ok(());
         }
@@ -117,6 +114,9 @@ impl Tenants {
             TenantError::Server(error) => safe_text(&error),
             other => other.to_string(),
         };
+        owner::ensure(&mut *admin.acquire().await.map_err(|error| safe_text(&error))?)
+            .await
+            .map_err(|error| safe_text(&error))?;
         self.make_template(target).await.map_err(text)?;
         self.make_private(target).await.map_err(text)?;
         let _ = guard.close().await;
@@ -152,18 +152,29 @@ async fn query(conn: &mut PgConnection) -> sqlx::Result<String> {
     sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(conn).await
 }
 
+/// One message, which is one transaction.
+async fn make_table(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(
+        "CREATE SCHEMA IF NOT EXISTS platform;
+         CREATE TABLE IF NOT EXISTS platform.probe (
+             id integer PRIMARY KEY, token uuid NOT NULL, at timestamptz NOT NULL)",
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
 async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
     let exists: bool =
         sqlx::query_scalar("SELECT to_regclass('platform.probe') IS NOT NULL").fetch_one(&mut *conn).await?;
-    if !exists {
-        // `IF NOT EXISTS` alone does not keep two first checks at once from failing over each other.
-        let mut tx = conn.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(FIRST_CHECK).execute(&mut *tx).await?;
-        sqlx::query("CREATE SCHEMA IF NOT EXISTS platform").execute(&mut *tx).await?;
-        sqlx::query("CREATE TABLE IF NOT EXISTS platform.probe (id integer PRIMARY KEY, token uuid NOT NULL, at timestamptz NOT NULL)")
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
+    if !exists && let Err(error) = make_table(conn).await {
+        // `IF NOT EXISTS` alone does not keep two first checks at once from failing over each other: then the
+        // other one made it.
+        let other = matches!(&error, sqlx::Error::Database(cause)
+            if matches!(cause.code().as_deref(), Some("23505" | "42P06" | "42P07" | "42710")));
+        if !other {
+            return Err(error);
+        }
     }
     let token = Uuid::now_v7();
     // One transaction: another check of the same server waits for the row and does not change it in between.
@@ -183,7 +194,8 @@ async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Space of databases and log by PostgreSQL; free space by `df` of the server's own folder, which needs the administrator's rights.
+/// Space of databases and log by PostgreSQL; free space by `df` of the server's own folder, which needs the
+/// administrator's rights.
 async fn disk(conn: &mut PgConnection) -> sqlx::Result<Disk> {
     let used: i64 = sqlx::query_scalar(
         "SELECT ((SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database)
@@ -207,7 +219,8 @@ async fn disk(conn: &mut PgConnection) -> sqlx::Result<Disk> {
 async fn df(conn: &mut PgConnection) -> sqlx::Result<Option<(i64, i64)>> {
     let mut tx = conn.begin().await?;
     sqlx::query("CREATE TEMPORARY TABLE volume (line text) ON COMMIT DROP").execute(&mut *tx).await?;
-    // The server's working folder is its data folder. A delimiter that `df` never prints keeps each line whole.
+    // The server's working folder is its data folder. A delimiter that `df` never prints keeps each line
+    // whole.
     sqlx::query("COPY volume FROM PROGRAM 'df -Pk .' (DELIMITER E'\\x01')").execute(&mut *tx).await?;
     let lines = sqlx::query("SELECT line FROM volume").fetch_all(&mut *tx).await?;
     tx.rollback().await?;

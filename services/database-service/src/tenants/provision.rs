@@ -1,23 +1,26 @@
 //! Roles and databases of tenants: made, and dropped. Every step may be repeated after a crash at any point.
 //!
-//! A role carries the id of its allocation as a comment, written in the transaction that makes it. Whatever has our name without this mark was
-//! made by somebody else and is left alone (DBS-30). A database belongs to us when its owner is our marked role.
+//! A role carries the id of its allocation as a comment, written in the transaction that makes it. Whatever
+//! has our name without this mark was made by somebody else and is left alone (DBS-30). A database belongs to
+//! us when its owner is the platform's own role (ADR 20), or, from before, our marked role.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::privacy::hide_others;
+use super::privacy::{self, hide_others};
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants};
-use super::{rotate, template};
+use super::{owner, rotate, template};
 use crate::domain::names::logins;
 use crate::domain::placement::RoleLimits;
 use crate::failpoint::FailPoint;
 use crate::secrets::scram_verifier;
 
+/// Begins the comment on a tenant's role; behind it stands the id of its allocation.
+pub(super) const MARK: &str = "saasodoo allocation ";
 /// Extensions that Odoo uses and that only an administrator may be sure to make.
 const EXTENSIONS: [&str; 2] = ["unaccent", "pg_trgm"];
 /// Tries when somebody else is at the same catalog rows.
@@ -54,7 +57,8 @@ impl Tenants {
         }
     }
 
-    /// Ends the tenant's sessions and drops database and role. What is not there is no failure; what is not ours stays.
+    /// Ends the tenant's sessions and drops database and role. What is not there is no failure; what is not
+    /// ours stays.
     pub async fn drop_tenant(
         &self,
         target: &Target,
@@ -72,10 +76,11 @@ impl Tenants {
                 _ => {}
             }
         }
-        if owner.as_ref().is_some_and(|owner| !roles.contains(owner)) {
+        if owner.as_ref().is_some_and(|owner| owner != owner::OWNER && !roles.contains(owner)) {
             return Err(TenantError::NameTaken(name.to_owned()));
         }
         if owner.is_some() {
+            owner::admit(target, &mut conn, name).await?;
             Statement::new("DROP DATABASE IF EXISTS ")
                 .identifier(name)
                 .sql(" WITH (FORCE)")
@@ -104,35 +109,50 @@ async fn prepare_once(
     let found = look(&mut conn, name).await?;
     write_role(&mut conn, tenant, found.mark.as_deref()).await?;
     fail.at("allocate.role_made");
-    // A database that is there already may be without its extensions: it was made by another version, or by hand.
-    let mut is_whole = false;
-    match found.owner {
-        Some(owner) if owner == name => {}
-        Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
-        None => {
-            is_whole = found.template;
-            Statement::new("CREATE DATABASE ")
-                .identifier(name)
-                .sql(" TEMPLATE ")
-                .identifier(if is_whole { template::TEMPLATE } else { "template0" })
-                .sql(" ENCODING 'UTF8' OWNER ")
-                .identifier(name)
-                .execute(&mut *conn)
-                .await?;
+    match found.owner.as_deref() {
+        None => {}
+        Some(known) if known == owner::OWNER || known == name => {
+            owner::admit(target, &mut conn, name).await?;
         }
+        Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
+    }
+    // A database that is there already may be without its extensions: it was made by another version, or by
+    // hand.
+    let is_new = found.owner.is_none();
+    if is_new {
+        if !found.prepared {
+            owner::ensure(&mut conn).await?;
+        }
+        // Until its rights are set, nobody but the administrator gets in: PostgreSQL lets everybody connect
+        // to a new database.
+        Statement::new("CREATE DATABASE ")
+            .identifier(name)
+            .sql(" TEMPLATE ")
+            .identifier(if found.prepared { template::TEMPLATE } else { "template0" })
+            .sql(" ENCODING 'UTF8' CONNECTION LIMIT 0 OWNER ")
+            .identifier(owner::OWNER)
+            .execute(&mut *conn)
+            .await?;
     }
     fail.at("allocate.database_made");
+    if !(is_new && found.prepared) {
+        let mut inside = target.connect(name).await?;
+        extensions(&mut inside).await?;
+        hide_others(&mut inside).await?;
+        owner::open_public(&mut inside).await?;
+        inside.close().await?;
+    }
+    // One message, which is one transaction: it is open to its tenant when it is closed to all others.
     Statement::new("REVOKE ALL ON DATABASE ")
         .identifier(name)
-        .sql(" FROM PUBLIC")
+        .sql(" FROM PUBLIC; ")
+        .then(&owner::grant(name, name))
+        .sql("; ALTER DATABASE ")
+        .identifier(name)
+        .sql(" CONNECTION LIMIT -1")
         .execute(&mut *conn)
         .await?;
-    drop(conn);
-    if is_whole {
-        return Ok(());
-    }
-    extensions(target, name).await?;
-    hide_others(target, name).await
+    Ok(())
 }
 
 /// Role with flags, limits and password, and the mark that it is ours.
@@ -141,9 +161,9 @@ pub(super) async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(),
     write_role(conn, tenant, mark.as_deref()).await
 }
 
-/// Role with flags, limits and password, and the mark that it is ours. One message, which is one transaction: the role is there with its mark and
-/// limits, or not at all. It need not wait for the disk: the making of the database, or the next change of it, does, and what comes later in the
-/// log keeps what came before.
+/// Role with flags, limits and password, and the mark that it is ours. One message, which is one transaction:
+/// the role is there with its mark and limits, or not at all. It need not wait for the disk: the making of
+/// the database, or the next change of it, does, and what comes later in the log keeps what came before.
 async fn write_role(conn: &mut PgConnection, tenant: &Tenant, mark: Option<&str>) -> Result<(), TenantError> {
     let name = tenant.name.as_str();
     let verifier = scram_verifier(&tenant.password)?;
@@ -171,44 +191,51 @@ async fn write_role(conn: &mut PgConnection, tenant: &Tenant, mark: Option<&str>
     ] {
         message = message.sql("; ALTER ROLE ").identifier(name).sql(setting).literal(value);
     }
-    message.execute(conn).await?;
+    owner::odoos_list(message.sql("; "), name).execute(conn).await?;
     Ok(())
 }
 
-/// What is there under a tenant's name, and whether the server has a template.
+/// What is there under a tenant's name, and whether the server is as this release wants it, with its
+/// template.
 struct Found {
     mark: Option<String>,
     owner: Option<String>,
-    template: bool,
+    prepared: bool,
 }
 
 /// In one question.
+const LOOK: &str = concat!(
+    "SELECT (SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = $1),
+        (SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1),
+        EXISTS (SELECT FROM pg_database WHERE datname = $2 AND datistemplate AND NOT datallowconn) AND ",
+    privacy::is_prepared!("$3")
+);
+
 async fn look(conn: &mut PgConnection, name: &str) -> sqlx::Result<Found> {
-    let (mark, owner, template) = sqlx::query_as(
-        "SELECT (SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = $1),
-                (SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1),
-                EXISTS (SELECT FROM pg_database WHERE datname = $2 AND datistemplate AND NOT datallowconn)",
-    )
-    .bind(name)
-    .bind(template::TEMPLATE)
-    .fetch_one(conn)
-    .await?;
-    Ok(Found { mark, owner, template })
+    let (mark, owner, prepared) = sqlx::query_as(AssertSqlSafe(LOOK))
+        .bind(name)
+        .bind(template::TEMPLATE)
+        .bind(privacy::MARK)
+        .fetch_one(conn)
+        .await?;
+    Ok(Found { mark, owner, prepared })
 }
 
 /// Extensions that the server has, made in the tenant's database by the administrator.
-pub(super) async fn extensions(target: &Target, database: &str) -> Result<(), TenantError> {
-    let mut conn = target.connect(database).await?;
+pub(super) async fn extensions(inside: &mut PgConnection) -> Result<(), TenantError> {
     let missing: Vec<String> = sqlx::query_scalar(
         "SELECT name::text FROM pg_available_extensions WHERE name = ANY($1) AND installed_version IS NULL",
     )
     .bind(EXTENSIONS.as_slice())
-    .fetch_all(&mut conn)
+    .fetch_all(&mut *inside)
     .await?;
     for extension in missing {
-        Statement::new("CREATE EXTENSION IF NOT EXISTS ").identifier(&extension).execute(&mut conn).await?;
+        Statement::new("CREATE EXTENSION IF NOT EXISTS ")
+            .identifier(&extension)
+            .sql(" SCHEMA public")
+            .execute(&mut *inside)
+            .await?;
     }
-    conn.close().await?;
     Ok(())
 }
 
@@ -230,14 +257,15 @@ async fn database_owner(conn: &mut PgConnection, name: &str) -> sqlx::Result<Opt
 }
 
 pub(super) fn mark_of(allocation: Uuid) -> String {
-    ["saasodoo allocation ", &allocation.to_string()].concat()
+    [MARK, &allocation.to_string()].concat()
 }
 
 /// Somebody else was at the same rows of the catalog, or at the template: it passes.
 fn is_passing(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     match error.code().as_deref() {
-        // Object in use; duplicate database, object or row; serialization, deadlock, lock time-out; too many connections.
+        // Object in use; duplicate database, object or row; serialization, deadlock, lock time-out; too many
+        // connections.
         Some("55006" | "42P04" | "42710" | "23505" | "40001" | "40P01" | "55P03" | "53300") => true,
         Some("XX000") => error.message().contains("concurrently updated"),
         _ => false,

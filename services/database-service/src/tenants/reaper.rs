@@ -1,8 +1,63 @@
-//! Ends sessions of tenants that hold a server up (DBS-29): a tenant may lift its role's timeouts, but not these limits.
+//! Ends sessions of tenants that hold a server up (DBS-29): a tenant may lift its role's timeouts, but not
+//! these limits.
 
 use std::time::Duration;
 
-use super::{Target, Tenants};
+use sqlx::PgConnection;
+
+use super::{Target, TenantError, Tenants};
+
+/// Keeps what the looks need: roles and databases with their indexes, locked as any reader locks them.
+const KEEP: &str =
+    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = '5s';
+    SELECT count(*) FROM pg_authid; SELECT count(*) FROM pg_database";
+
+/// Functions alone, no table: a look needs no lock that the session does not have. The smallest sessions of a
+/// tenant are left to it.
+const LOOK: &str = "
+WITH held AS (SELECT pid, count(*) AS locks FROM pg_lock_status() GROUP BY pid), sessions AS (
+    SELECT a.pid, a.xact_start,
+        sum(held.locks) OVER (PARTITION BY a.usesysid ORDER BY held.locks NULLS FIRST, a.pid) AS together
+    FROM pg_stat_get_activity(NULL) AS a LEFT JOIN held ON held.pid = a.pid
+    WHERE a.backend_type = 'client backend' AND a.usesysid >= 16384
+), room (locks) AS (
+    SELECT current_setting('max_locks_per_transaction')::bigint * current_setting('max_connections')::bigint
+)
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM sessions, room
+WHERE together > room.locks * $1
+    OR (pg_notification_queue_usage() >= $2 AND xact_start < clock_timestamp() - make_interval(secs => $3))";
+
+/// What of the server's shared memory and disk one tenant may take.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedLimits {
+    /// Part of the table of locks, with all sessions of the tenant.
+    pub locks: f64,
+    /// From this part of the notification queue on, whoever is long in a transaction is ended: it may be the
+    /// one that the queue waits for.
+    pub queue: f64,
+    /// How long that is.
+    pub transaction: Duration,
+}
+
+/// A session of the administrator that stays, for a server whose shared memory is full: nobody logs in there
+/// any more.
+#[derive(Debug)]
+pub struct Guard(PgConnection);
+
+impl Guard {
+    /// Ends the sessions beyond the limits; gives their number. After a failure the guard is of no use any
+    /// more.
+    pub async fn look(&mut self, limits: SharedLimits) -> sqlx::Result<i64> {
+        // Within a transaction the activity of its first look is shown for ever.
+        sqlx::query("SELECT pg_stat_clear_snapshot()").execute(&mut self.0).await?;
+        sqlx::query_scalar(LOOK)
+            .bind(limits.locks)
+            .bind(limits.queue)
+            .bind(limits.transaction.as_secs_f64())
+            .fetch_one(&mut self.0)
+            .await
+    }
+}
 
 /// How long a tenant's session may hold locks or a processor.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +69,13 @@ pub struct SessionLimits {
 }
 
 impl Tenants {
+    /// A guard. It stays in one transaction, which reads nothing while it waits and holds up no vacuum.
+    pub async fn guard(target: &Target) -> Result<Guard, TenantError> {
+        let mut conn = target.connect("postgres").await?;
+        sqlx::raw_sql(KEEP).execute(&mut conn).await?;
+        Ok(Guard(conn))
+    }
+
     /// Ends the sessions beyond the limits; gives their number.
     pub async fn reap(&self, target: &Target, limits: SessionLimits) -> sqlx::Result<i64> {
         sqlx::query_scalar(

@@ -1,7 +1,8 @@
 //! Brings a copy up to its source, table by table (DBS-33), while the instance is off.
 //!
-//! The source is read as administrator, the copy is written as its tenant: what a tenant defined (a default, a check, an index over a function) runs
-//! with its own rights, never with ours. Its role ignores triggers and foreign keys meanwhile, which [`Tenants::close_to_copies`] ends.
+//! The source is read as administrator, the copy is written as its tenant: what a tenant defined (a default,
+//! a check, an index over a function) runs with its own rights, never with ours. Its role ignores triggers
+//! and foreign keys meanwhile, which [`Tenants::close_to_copies`] ends.
 
 use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
@@ -9,7 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::copy::{reader, sequence};
 use super::rotate;
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants};
+use super::{Target, TenantError, Tenants, owner};
 use crate::domain::names::logins;
 use crate::domain::trace::Table;
 
@@ -43,13 +44,16 @@ impl Tenants {
 
     /// A session that writes tables past their triggers and foreign keys.
     pub async fn open_copy(&self, copy: &Copy) -> Result<Open, TenantError> {
+        let mut admin = self.admin(&copy.admin).acquire().await?;
+        owner::admit(&copy.admin, &mut admin, &copy.name).await?;
         Statement::new("ALTER ROLE ")
             .identifier(&copy.name)
             .sql(" IN DATABASE ")
             .identifier(&copy.name)
             .sql(" SET session_replication_role = replica")
-            .execute(&self.admin(&copy.admin))
+            .execute(&mut *admin)
             .await?;
+        drop(admin);
         let mut session = reader(&copy.tenant, &copy.name).await?;
         let role: String = sqlx::query_scalar("SELECT current_setting('session_replication_role')")
             .fetch_one(&mut session)
@@ -81,7 +85,7 @@ impl Tenants {
         tables: &[&Table],
     ) -> Result<(), TenantError> {
         let Open(mut copy) = copy;
-        let mut source = reader(source, database).await?;
+        let mut source = self.reader(source, database).await?;
         for table in tables {
             refill(&mut source, &mut copy, table).await?;
         }

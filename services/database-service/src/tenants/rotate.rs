@@ -1,5 +1,6 @@
-//! Two roles for one database while its password changes (DBS-32). The second is a member of the first, so that it may do everything at once; when
-//! nobody uses the first any more, all that it owns becomes the second's and it is dropped. At rest a database has one role, which owns it all.
+//! Two roles for one database while its password changes (DBS-32). The second is a member of the first, so
+//! that it may do everything at once; when nobody uses the first any more, all that it owns becomes the
+//! second's and it is dropped. At rest a database has one role, which owns all in it.
 
 use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection};
@@ -7,11 +8,12 @@ use uuid::Uuid;
 
 use super::provision::{self, Tenant, mark_of, role_mark};
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants};
+use super::{Target, TenantError, Tenants, owner};
 use crate::secrets::scram_verifier;
 
 impl Tenants {
-    /// Makes the second role, or completes it, and proves that it can log in and has the rights of `first`. May be repeated.
+    /// Makes the second role, or completes it, and proves that it can log in and has the rights of `first`.
+    /// May be repeated.
     pub async fn add_login(
         &self,
         target: &Target,
@@ -20,6 +22,7 @@ impl Tenants {
         second: &Tenant,
     ) -> Result<(), TenantError> {
         let mut conn = self.admin(target).acquire().await?;
+        owner::admit(target, &mut conn, database).await?;
         provision::role(&mut conn, second).await?;
         self.fail.at("rotate.login_made");
         Statement::new("GRANT ")
@@ -29,12 +32,12 @@ impl Tenants {
             .execute(&mut *conn)
             .await?;
         drop(conn);
-        let as_second =
-            Target { user: second.name.clone(), password: second.password.clone(), ..target.clone() };
+        let as_second = target.as_tenant(&second.name, second.password.clone());
         let mut session = as_second.connect(database).await?;
         let usable: bool = sqlx::query_scalar(
-            "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()",
+            "SELECT pg_has_role($1::name, 'USAGE') AND has_database_privilege(current_database(), 'CREATE')",
         )
+        .bind(first)
         .fetch_one(&mut session)
         .await?;
         session.close().await?;
@@ -76,7 +79,8 @@ impl Tenants {
             .await?)
     }
 
-    /// Ends the sessions of `old`, gives all that it owns in its database to `new`, and drops it. May be repeated.
+    /// Ends the sessions of `old`, gives all that it owns in its database to `new`, and drops it. May be
+    /// repeated.
     pub async fn retire_login(
         &self,
         target: &Target,
@@ -92,7 +96,8 @@ impl Tenants {
             Some(_) => return Err(TenantError::NameTaken(old.to_owned())),
         }
         close(&mut conn, old).await?;
-        let mut inside = target.connect(database).await?;
+        let mut inside = owner::enter(target, &mut conn, database).await?;
+        owner::grant(database, new).execute(&mut *conn).await?;
         Statement::new("REASSIGN OWNED BY ")
             .identifier(old)
             .sql(" TO ")
@@ -140,8 +145,8 @@ pub(super) async fn end_sessions(conn: &mut PgConnection, role: &str) -> sqlx::R
     Ok(())
 }
 
-/// Drops a role together with what it left in any database: large objects in `postgres`, and rights that another tenant granted it, which would
-/// keep it alive for ever.
+/// Drops a role together with what it left in any database: large objects in `postgres`, and rights that
+/// another tenant granted it, which would keep it alive for ever.
 pub(super) async fn drop_role(
     target: &Target,
     conn: &mut PgConnection,
@@ -149,13 +154,14 @@ pub(super) async fn drop_role(
 ) -> Result<(), TenantError> {
     let left: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
-         WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_authid WHERE rolname = $1) AND d.datallowconn",
+         WHERE s.refclassid = 'pg_authid'::regclass
+             AND s.refobjid = (SELECT oid FROM pg_authid WHERE rolname = $1)",
     )
     .bind(role)
     .fetch_all(&mut *conn)
     .await?;
     for database in left {
-        let mut inside = target.connect(&database).await?;
+        let mut inside = owner::enter(target, conn, &database).await?;
         Statement::new("DROP OWNED BY ").identifier(role).execute(&mut inside).await?;
         inside.close().await?;
     }

@@ -1,5 +1,5 @@
-//! The one place that writes identifiers and literals into SQL (SEC-05). Statements such as `CREATE ROLE` take no bound values; everything
-//! else binds.
+//! The one place that writes identifiers and literals into SQL (SEC-05). Statements such as `CREATE ROLE`
+//! take no bound values; everything else binds.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor, Postgres};
@@ -17,6 +17,12 @@ impl Statement {
     /// A fixed part.
     pub(super) fn sql(mut self, text: &'static str) -> Self {
         self.0.push_str(text);
+        self
+    }
+
+    /// Another statement behind this one.
+    pub(super) fn then(mut self, next: &Self) -> Self {
+        self.0.push_str(&next.0);
         self
     }
 

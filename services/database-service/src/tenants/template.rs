@@ -1,16 +1,20 @@
-//! The database that tenants' databases are copied from: `template0` with the extensions that Odoo needs, made once on each server. Copying it
-//! saves each tenant a connection and the making of the extensions. Nobody can connect to it.
+//! The database that tenants' databases are copied from: `template0` with the extensions that Odoo needs,
+//! made once on each server. Copying it saves each tenant a connection and the making of the extensions.
+//! Nobody can connect to it.
+
+use sqlx::Connection as _;
 
 use super::privacy::hide_others;
 use super::provision::extensions;
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants};
+use super::{Target, TenantError, Tenants, owner};
 
 /// Its name; tenants' databases begin with `odoo_`.
 pub(super) const TEMPLATE: &str = "platform_template";
 
 impl Tenants {
-    /// Makes it anew. One that was left half made by a crash is no template: only the last statement makes it one.
+    /// Makes it anew. One that was left half made by a crash is no template: only the last statement makes it
+    /// one.
     pub(super) async fn make_template(&self, target: &Target) -> Result<(), TenantError> {
         let mut conn = self.admin(target).acquire().await?;
         let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
@@ -32,11 +36,14 @@ impl Tenants {
             .await?;
         Statement::new("CREATE DATABASE ")
             .identifier(TEMPLATE)
-            .sql(" TEMPLATE template0 ENCODING 'UTF8'")
+            .sql(" TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT 0")
             .execute(&mut *conn)
             .await?;
-        extensions(target, TEMPLATE).await?;
-        hide_others(target, TEMPLATE).await?;
+        let mut inside = target.connect(TEMPLATE).await?;
+        extensions(&mut inside).await?;
+        hide_others(&mut inside).await?;
+        owner::open_public(&mut inside).await?;
+        inside.close().await?;
         Statement::new("REVOKE ALL ON DATABASE ")
             .identifier(TEMPLATE)
             .sql(" FROM PUBLIC")

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::copy::reader;
 use super::{Target, TenantError, Tenants};
 use crate::domain::trace::{Table, Trace};
 
@@ -23,8 +22,9 @@ macro_rules! lines_of {
     };
 }
 
-/// Each row of the catalogue that a tenant's own objects have, with the transaction that wrote it, so that something changed and changed back shows.
-/// What maintenance writes into `pg_class` in passing is left out, and what tables that live for a session leave there.
+/// Each row of the catalogue that a tenant's own objects have, with the transaction that wrote it, so that
+/// something changed and changed back shows. What maintenance writes into `pg_class` in passing is left out,
+/// and what tables that live for a session leave there.
 const CATALOGUE: &str = concat!(
     "WITH own AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
      rel AS (SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM own)),
@@ -100,7 +100,7 @@ impl TableRow {
 impl Tenants {
     /// What a database looks like now.
     pub async fn trace(&self, target: &Target, database: &str) -> Result<Trace, TenantError> {
-        let mut conn = reader(target, database).await?;
+        let mut conn = self.reader(target, database).await?;
         let found = read(&mut conn).await?;
         conn.close().await?;
         Ok(found)

@@ -1,5 +1,6 @@
-//! A tenant with its own valid credentials against a real pool: everything that it tries at its neighbour, the server or its own limits is refused
-//! or bounded, and the neighbour stays served (DBS-29, DBS-30, DBS-37, SEC-07).
+//! A tenant with its own valid credentials against a real pool: everything that it tries at its neighbour,
+//! the server or its own limits is refused or bounded, and the neighbour stays served (DBS-29, DBS-30,
+//! DBS-37, SEC-07).
 
 use std::process::Command;
 use std::time::Duration;
@@ -226,11 +227,13 @@ async fn a_tenant_cannot_lift_its_limits(pool: PgPool) {
     );
     // What it may reset of its own leaves the enforced limit in place.
     sqlx::raw_sql("ALTER ROLE CURRENT_USER RESET ALL").execute(&mut session).await.unwrap();
-    sqlx::raw_sql(own("ALTER DATABASE $A RESET ALL")).execute(&mut session).await.unwrap();
+    // The database is the platform's (ADR 20).
+    assert!(sqlx::raw_sql(own("ALTER DATABASE $A RESET ALL")).execute(&mut session).await.is_err());
     let mut later = scene.a().await;
     assert_eq!(texts(&mut later, "SELECT current_setting('temp_file_limit')").await, ["512MB"]);
 
-    // Temporary files: the statement fails at the limit, and nothing stays on the disk. A smaller limit, so that this test fills no disk either.
+    // Temporary files: the statement fails at the limit, and nothing stays on the disk. A smaller limit, so
+    // that this test fills no disk either.
     let limit = AssertSqlSafe(format!("ALTER ROLE {} SET temp_file_limit = '2MB'", scene.a.name));
     sqlx::raw_sql(limit).execute(&mut scene.server.admin().await).await.unwrap();
     let mut greedy = scene.a().await;
@@ -287,7 +290,8 @@ async fn connections_run_out_for_the_greedy_one_alone(pool: PgPool) {
     }
 }
 
-/// DBS-37: roles, sessions and statistics of others are hidden, in the own database and in `postgres`; what Odoo, psql and pg_dump read is there.
+/// DBS-37: roles, sessions and statistics of others are hidden, in the own database and in `postgres`; what
+/// Odoo, psql and pg_dump read is there.
 #[sqlx::test(migrations = "./migrations")]
 async fn neighbours_are_hidden_and_an_odoo_like_workload_and_a_dump_pass(pool: PgPool) {
     let scene = Scene::new(&pool).await;
@@ -299,8 +303,8 @@ async fn neighbours_are_hidden_and_an_odoo_like_workload_and_a_dump_pass(pool: P
             "SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'odoo%'",
             "SELECT usename::text FROM pg_user WHERE usename LIKE 'odoo%'",
             "SELECT DISTINCT usename::text FROM pg_stat_activity",
-            // Odoo's own list of databases.
-            "SELECT datname::text FROM pg_database WHERE datdba = (SELECT usesysid FROM pg_user WHERE usename = current_user) AND NOT datistemplate AND datallowconn",
+            "SELECT DISTINCT pg_get_userbyid(usesysid)::text FROM visible_activity(NULL)",
+            "SELECT DISTINCT usename::text FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)",
         ] {
             assert_eq!(texts(session, sql).await, std::slice::from_ref(&scene.a.name), "{sql}");
         }
@@ -312,11 +316,33 @@ async fn neighbours_are_hidden_and_an_odoo_like_workload_and_a_dump_pass(pool: P
                 "SELECT datname FROM pg_stat_database",
                 "SELECT * FROM pg_stat_progress_vacuum",
                 "SELECT * FROM pg_prepared_xacts",
+                "SELECT * FROM pg_stat_get_activity(NULL)",
+                "SELECT pg_stat_get_backend_activity(1)",
+                "SELECT pg_stat_get_backend_userid(1)",
+                "SELECT pg_stat_get_db_numbackends(oid) FROM pg_database",
+                "SELECT pg_stat_get_db_tuples_inserted(oid) FROM pg_database",
             ],
         )
         .await;
     }
-    refused(&mut shared, &scene.b.name, &["SELECT lo_create(0)", "SELECT lo_from_bytea(0, 'x')"]).await;
+    // Odoo's own list of databases, which it asks `postgres` for: it takes what it owns.
+    let listed = "SELECT datname::text FROM pg_database WHERE datdba = (SELECT usesysid FROM pg_user WHERE
+        usename = current_user)
+        AND NOT datistemplate AND datallowconn AND datname NOT IN ('postgres', 'template0') ORDER BY datname";
+    assert_eq!(texts(&mut shared, listed).await, std::slice::from_ref(&scene.a.name));
+    refused(
+        &mut shared,
+        &scene.b.name,
+        &[
+            "SELECT lo_create(0)",
+            "SELECT lo_from_bytea(0, 'x')",
+            "SELECT pg_advisory_lock(1)",
+            "SELECT pg_try_advisory_lock(1)",
+            "SELECT pg_advisory_xact_lock(2)",
+            "CREATE TABLE platform_odoo.t (x int)",
+        ],
+    )
+    .await;
     // The administrator still sees everybody.
     let mut admin = scene.server.admin().await;
     assert_eq!(

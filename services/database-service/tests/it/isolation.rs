@@ -77,7 +77,7 @@ async fn a_tenant_reaches_its_own_database_only(pool: PgPool) {
             .fetch_one(&mut admin)
             .await
             .unwrap();
-    assert_eq!(database, ("UTF8".into(), a.0.db_user.clone()));
+    assert_eq!(database, ("UTF8".into(), "platform_owner".into()));
 }
 
 /// DBS-29: connection limit, role settings and the server's own configuration are in force.
@@ -101,7 +101,7 @@ async fn limits_and_tuning_are_real(pool: PgPool) {
     assert_eq!(show(session, "temp_file_limit").await, "512MB");
     assert_eq!(show(session, "statement_timeout").await, "15min");
     assert_eq!(show(session, "idle_in_transaction_session_timeout").await, "30min");
-    assert_eq!(show(session, "max_connections").await, "420", "slots × connections of a tenant + reserve");
+    assert_eq!(show(session, "max_connections").await, "840", "slots × connections of a tenant + reserve");
     let installed: Vec<String> =
         sqlx::query_scalar("SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
             .fetch_all(session)
@@ -113,7 +113,8 @@ async fn limits_and_tuning_are_real(pool: PgPool) {
     }
 }
 
-/// DBS-29: a tenant may lift its timeouts; the reaper ends what holds the server up all the same, and nothing else.
+/// DBS-29: a tenant may lift its timeouts; the reaper ends what holds the server up all the same, and nothing
+/// else.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_reaper_ends_sessions_that_hold_a_server_up(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;

@@ -91,7 +91,7 @@ async fn a_pool_is_ordered_once_per_key_and_one_at_a_time(pool: PgPool) {
     assert_eq!((done.state.as_str(), done.kind.as_str()), ("succeeded", "provision_pool"));
     assert_eq!(
         world.specs().await[0].config.lines().find(|line| line.starts_with("max_connections")),
-        Some("max_connections = 180")
+        Some("max_connections = 360")
     );
     assert_eq!(audit(&pool).await, [("pool.provision".into(), "postgres-pool-1".into(), String::new())]);
     let unknown = proto::GetDatabaseTaskRequest { task_id: "x".into() };
@@ -132,7 +132,7 @@ async fn a_pool_is_changed_within_its_rules(pool: PgPool) {
     assert_eq!((full.status.as_str(), full.max_instances), ("full", 2));
     let spec = world.specs().await.into_iter().find(|spec| spec.name == name).unwrap();
     assert_eq!(spec.generation, 2);
-    assert!(spec.config.contains("max_connections = 36\n"), "{}", spec.config);
+    assert!(spec.config.contains("max_connections = 136\n"), "{}", spec.config);
     let more =
         update(&world, proto::UpdatePoolRequest { max_instances: Some(3), ..named(name) }).await.unwrap();
     assert_eq!(more.status, "active");

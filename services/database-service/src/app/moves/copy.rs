@@ -1,4 +1,5 @@
-//! The copy of a database that moves, taken while its instance runs: what a job needs for it, and a first comparison.
+//! The copy of a database that moves, taken while its instance runs: what a job needs for it, and a first
+//! comparison.
 
 use std::collections::BTreeSet;
 
@@ -40,11 +41,12 @@ pub struct End {
 }
 
 impl App {
-    /// An empty database on the target, and the credentials of both ends. What the source looks like is noted first.
+    /// An empty database on the target, and the credentials of both ends. What the source looks like is noted
+    /// first.
     pub async fn begin_copy(&self, id: Uuid) -> Result<Ends, Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
         let now = runtime::clock::now();
         let (found, allocation) = self.move_and_allocation(id).await?;
+        let _permit = self.remote.permit(found.target).await?;
         let mut tx = self.pool.begin().await?;
         allocations::lock_work(&mut tx, allocation.id).await?;
         let from = [MoveState::Reserved, MoveState::Copying, MoveState::Verified];
@@ -70,6 +72,10 @@ impl App {
         );
         let authorities = if from.enforced && to.enforced { to.authorities } else { String::new() };
         let origin = self.target(&mut tx, &source).await?;
+        self.tenants
+            .let_in(&origin, &allocation.db_name, &allocation.db_user)
+            .await
+            .map_err(|error| tenant_error(&source.name, error))?;
         let trace = self
             .tenants
             .trace(&origin, &allocation.db_name)
@@ -97,8 +103,9 @@ impl App {
         })
     }
 
-    /// Looks which tables are the same at both ends while the instance may be at work, so that those which nobody writes to until it is off need not be
-    /// read then. True: done, whatever was found. False: it goes on.
+    /// Looks which tables are the same at both ends while the instance may be at work, so that those which
+    /// nobody writes to until it is off need not be read then. True: done, whatever was found. False: it goes
+    /// on.
     pub async fn compare_copy(&self, id: Uuid) -> Result<bool, Error> {
         let (found, allocation) = self.move_and_allocation(id).await?;
         if found.state != MoveState::Copying {

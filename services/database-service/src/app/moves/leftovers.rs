@@ -15,7 +15,8 @@ use crate::store::servers;
 const STUCK: time::Duration = time::Duration::seconds(30);
 
 impl App {
-    /// Closes sources, drops copies and sources whose time has come. A server that is away is tried again by the next sweep.
+    /// Closes sources, drops copies and sources whose time has come. A server that is away is tried again by
+    /// the next sweep.
     pub(in crate::app) async fn sweep_moves(&self, now: OffsetDateTime) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
         let found = moves::unfinished(&mut conn, now, now - STUCK).await?;
@@ -61,7 +62,7 @@ impl App {
     }
 
     async fn close_source(&self, left: &Move, now: OffsetDateTime) -> Result<(), Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let _permit = self.remote.permit(left.source).await?;
         let mut tx = self.pool.begin().await?;
         allocations::lock_work(&mut tx, left.allocation_id).await?;
         let allocation = allocations::find(&mut tx, left.allocation_id).await?.ok_or(Error::Conflict)?;
@@ -86,9 +87,12 @@ impl App {
         Ok(())
     }
 
-    /// Drops the copy of a move that was given up, or the source of one that was switched, and gives its slot back.
+    /// Drops the copy of a move that was given up, or the source of one that was switched, and gives its slot
+    /// back.
     pub(super) async fn drop_leftover(&self, id: Uuid) -> Result<(), Error> {
-        let _permit = self.remote.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        let Some(found) = moves::find(&mut *self.pool.acquire().await?, id).await? else { return Ok(()) };
+        let place = if found.state == MoveState::Switched { found.source } else { found.target };
+        let _permit = self.remote.permit(place).await?;
         self.drop_leftover_unbounded(id).await
     }
 

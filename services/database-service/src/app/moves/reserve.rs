@@ -81,6 +81,7 @@ impl App {
         wish: &Wish,
     ) -> Result<Reserved, Error> {
         let now = runtime::clock::now();
+        let measured = self.measure(id, instance).await?;
         let mut tx = self.pool.begin().await?;
         let allocation =
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
@@ -114,7 +115,8 @@ impl App {
             return Ok(Reserved::Provisioning);
         };
         if let Some(former) = known.iter().find(|kept| kept.source == target.id) {
-            // An older source of this very tenant is kept there under the same name: it makes room for the new copy.
+            // An older source of this very tenant is kept there under the same name: it makes room for the
+            // new copy.
             let former = former.id;
             tx.rollback().await?;
             self.drop_leftover(former).await?;
@@ -122,7 +124,9 @@ impl App {
         }
         // Before the growth is looked at: who has a slot waits no more.
         waiting::remove(&mut tx, instance).await?;
-        self.hold_slot(&mut tx, id, &allocation, target, wish, now).await?;
+        let size =
+            measured.filter(|(source, _)| *source == allocation.db_server_id).ok_or(Error::Conflict)?.1;
+        self.hold_slot(&mut tx, id, &allocation, target, wish, size, now).await?;
         let held = moves::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
         let source = servers::find(&mut tx, held.source).await?.ok_or(Error::Conflict)?;
         let target = servers::find(&mut tx, held.target).await?.ok_or(Error::Conflict)?;
@@ -139,6 +143,24 @@ impl App {
         })))
     }
 
+    /// Where the database is and how large. Asked before anything is locked: a server that hangs would keep
+    /// everybody from the pools meanwhile. Nothing for a move that has its slot already.
+    async fn measure(&self, id: Uuid, instance: &ExternalId) -> Result<Option<(Uuid, i64)>, Error> {
+        let mut conn = self.pool.acquire().await?;
+        if moves::find(&mut conn, id).await?.is_some() {
+            return Ok(None);
+        }
+        let allocation =
+            allocations::find_by_instance(&mut conn, instance).await?.ok_or(Error::NotFound("allocation"))?;
+        movable(&allocation)?;
+        let source = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let place = self.target(&mut conn, &source).await?;
+        drop(conn);
+        let size = self.tenants.size(&place, &allocation.db_name).await;
+        Ok(Some((source.id, size.map_err(|error| tenant_error(&source.name, error))?)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one row, written in one place")]
     async fn hold_slot(
         &self,
         conn: &mut PgConnection,
@@ -146,21 +168,19 @@ impl App {
         allocation: &Allocation,
         mut target: Server,
         wish: &Wish,
+        size_bytes: i64,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
-        let source = servers::find(conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
-        let place = self.target(conn, &source).await?;
-        let size = self.tenants.size(&place, &allocation.db_name).await;
         let new = Move {
             id,
             allocation_id: allocation.id,
-            source: source.id,
+            source: allocation.db_server_id,
             target: target.id,
             plan_tier: wish.tier.unwrap_or(allocation.plan_tier),
             state: MoveState::Reserved,
             holds: Some(target.id),
             sealed: Some(self.vault.seal(id, &generate_password()?)?),
-            size_bytes: size.map_err(|error| tenant_error(&source.name, error))?,
+            size_bytes,
             closed: false,
             drop_after: None,
             last_error: String::new(),
@@ -235,9 +255,14 @@ impl App {
                 Some(server) if matches!(server.status, PoolStatus::Active | PoolStatus::Full) => {
                     Ok(Some(server))
                 }
-                Some(_) => Ok(None),
-                None => {
-                    self.order_dedicated(conn, instance, now).await?;
+                in_the_making => {
+                    // Who waits for it keeps it; nobody asks for a server that was ordered for a move which
+                    // ended.
+                    let customer = super::super::external_id("customer_id", &allocation.customer_id)?;
+                    waiting::note(conn, instance, &customer, ServerType::Dedicated, now).await?;
+                    if in_the_making.is_none() {
+                        self.order_dedicated(conn, instance, now).await?;
+                    }
                     Ok(None)
                 }
             };

@@ -21,7 +21,8 @@ pub enum Synced {
 }
 
 impl App {
-    /// Copies again what was written to since the copy was begun. The instance must be off; whatever session it left is ended.
+    /// Copies again what was written to since the copy was begun. The instance must be off; whatever session
+    /// it left is ended.
     pub async fn sync_copy(&self, id: Uuid) -> Result<Synced, Error> {
         let (found, allocation) = self.move_and_allocation(id).await?;
         match found.state {
@@ -73,7 +74,7 @@ impl App {
     pub(super) fn copy_of(&self, found: &Move, admin: Target, name: String) -> Result<Copy, Error> {
         let sealed = found.sealed.as_ref().ok_or(Error::NotFound("secret"))?;
         let password = self.vault.open(found.id, sealed)?;
-        let tenant = Target { user: name.clone(), password, ..admin.clone() };
+        let tenant = admin.as_tenant(&name, password);
         Ok(Copy { admin, tenant, name })
     }
 }

@@ -1,4 +1,5 @@
-//! Table `db_servers`. [`save`] is the only way to change a row: it counts the version up and announces the change in the same transaction.
+//! Table `db_servers`. [`save`] is the only way to change a row: it counts the version up and announces the
+//! change in the same transaction.
 
 mod row;
 mod supply;
@@ -9,12 +10,14 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use self::row::Row;
+use super::readable;
 use crate::domain::names::{ExternalId, pool_name};
 use crate::domain::pool::{PoolStatus, ServerType};
 
 pub use row::{Measured, Resources, Server};
 pub use supply::{
-    last_failed_order, lock_dedicated, lock_growth, lock_open_in_the_making, lock_with_room, supply,
+    forgotten_dedicated, last_failed_order, lock_dedicated, lock_growth, lock_open_in_the_making,
+    lock_with_room, supply,
 };
 
 /// One server.
@@ -46,7 +49,7 @@ pub async fn managed(conn: &mut PgConnection) -> sqlx::Result<Vec<Server>> {
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(Server::try_from).collect()
+    Ok(readable("a server", rows, |row| row.id))
 }
 
 /// A page of the operators' list; an absent filter takes all. Newest first.
@@ -80,8 +83,8 @@ pub async fn list(
     Ok((servers?, total))
 }
 
-/// Writes what may change, counts the version up, announces the new row. The caller holds the row's lock. Gives the row as it is now: the
-/// trigger may have changed the number of tenants.
+/// Writes what may change, counts the version up, announces the new row. The caller holds the row's lock.
+/// Gives the row as it is now: the trigger may have changed the number of tenants.
 pub async fn save(conn: &mut PgConnection, server: &Server) -> sqlx::Result<Server> {
     let row = sqlx::query_as!(
         Row,
@@ -147,7 +150,8 @@ pub struct Order<'a> {
     pub by: &'a str,
 }
 
-/// Adds a server in `provisioning` with the next number of its kind (DBS-26), and announces it. The secret is the caller's to add.
+/// Adds a server in `provisioning` with the next number of its kind (DBS-26), and announces it. The secret is
+/// the caller's to add.
 pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateTime) -> sqlx::Result<Server> {
     let (server_type, number) = if order.instance.is_some() {
         let number = sqlx::query_scalar!(r#"SELECT nextval('dedicated_pool_number') AS "number!""#);
@@ -204,7 +208,7 @@ pub async fn with_old_volumes(
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(Server::try_from).collect()
+    Ok(readable("a server", rows, |row| row.id))
 }
 
 /// The volume of a removed server is gone.

@@ -9,8 +9,9 @@ use super::{Server, find};
 use crate::domain::growth::Supply;
 use crate::domain::names::ExternalId;
 
-/// Locks the shared pool that shall take the next tenant (DBS-22). First without waiting, so that parallel requests spread; when every
-/// candidate is locked, waiting for them, because a locked pool is not a full one.
+/// Locks the shared pool that shall take the next tenant (DBS-22). First without waiting, so that parallel
+/// requests spread; when every candidate is locked, waiting for them, because a locked pool is not a full
+/// one.
 pub async fn lock_with_room(conn: &mut PgConnection) -> sqlx::Result<Option<Server>> {
     let free = sqlx::query_scalar!(
         "SELECT id FROM db_servers
@@ -51,7 +52,30 @@ pub async fn lock_dedicated(conn: &mut PgConnection, instance: &ExternalId) -> s
     row.map(Server::try_from).transpose()
 }
 
-/// What is there, what is coming, who waits, without what `except` has. Pools that fail their checks for good do not count; those that stumble do.
+/// Instances whose dedicated server was ordered before `before`, holds nothing, and is wanted by nobody: no
+/// request waits for it, and no move leads there. All of them, or `only` this one.
+pub async fn forgotten_dedicated(
+    conn: &mut PgConnection,
+    before: OffsetDateTime,
+    only: Option<&ExternalId>,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"SELECT instance_id AS "instance_id!" FROM db_servers s
+           WHERE server_type = 'dedicated' AND NOT retiring AND status IN ('provisioning', 'initializing', 'active', 'error') AND current_instances = 0
+             AND created_at < $1 AND instance_id IS NOT NULL AND ($2::text IS NULL OR instance_id = $2)
+             AND NOT EXISTS (SELECT FROM waiting w WHERE w.instance_id = s.instance_id)
+             AND NOT EXISTS (SELECT FROM allocations a WHERE a.db_server_id = s.id AND a.state <> 'purged')
+             AND NOT EXISTS (SELECT FROM moves m WHERE s.id IN (m.source_server_id, m.target_server_id) AND m.state NOT IN ('aborted', 'dropped'))
+           ORDER BY created_at LIMIT 50"#,
+        before,
+        only.map(ExternalId::as_str)
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// What is there, what is coming, who waits, without what `except` has. Pools that fail their checks for good
+/// do not count; those that stumble do.
 pub async fn supply(conn: &mut PgConnection, except: Option<Uuid>) -> sqlx::Result<Supply> {
     let row = sqlx::query!(
         r#"SELECT

@@ -1,0 +1,72 @@
+//! How much work goes on at tenants' servers at once. Each piece holds a connection to the service's own
+//! database meanwhile, so the sum is bounded;
+//! and no server has all of it, so that one that hangs keeps no other waiting.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// Permits for work at tenants' servers.
+#[derive(Debug)]
+pub(super) struct Remote {
+    all: Arc<Semaphore>,
+    share: usize,
+    each: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
+}
+
+/// May work at a server until it goes.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _one: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Remote {
+    /// So many at once, and at one server all but a third of them.
+    pub(super) fn new(all: usize) -> Self {
+        let share = (all - all / 3).max(1);
+        Self { all: Arc::new(Semaphore::new(all.max(1))), share, each: Mutex::default() }
+    }
+
+    /// Waits for the server's turn first: who waits for a server that hangs holds nothing that others need.
+    pub(super) async fn permit(&self, server: Uuid) -> Result<Permit, Error> {
+        let closed = |error: tokio::sync::AcquireError| Error::Internal(error.into());
+        let one = {
+            let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(each.entry(server).or_insert_with(|| Arc::new(Semaphore::new(self.share))))
+        };
+        let one = one.acquire_owned().await.map_err(closed)?;
+        let all = Arc::clone(&self.all).acquire_owned().await.map_err(closed)?;
+        Ok(Permit { _one: one, _all: all })
+    }
+
+    /// The server is gone.
+    pub(super) fn forget(&self, server: Uuid) {
+        self.each.lock().unwrap_or_else(PoisonError::into_inner).remove(&server);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_hangs_keeps_no_other_waiting() {
+        let remote = Remote::new(5);
+        let (hangs, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let mut held = Vec::new();
+        while let Some(permit) = remote.permit(hangs).now_or_never() {
+            held.push(permit.unwrap());
+            assert!(held.len() < 5, "one server has all of it");
+        }
+        assert!(remote.permit(other).now_or_never().is_some());
+        held.pop();
+        assert!(remote.permit(hangs).now_or_never().is_some());
+    }
+}

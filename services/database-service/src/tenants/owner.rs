@@ -1,0 +1,180 @@
+//! Who owns the tenants' databases: a role of the platform that nobody logs in as (ADR 20). An owner may shut
+//! its database against everybody, make it a template, or give it settings that every session there starts
+//! with, the administrator's too. A tenant may none of it: it has the rights that Odoo needs, and no more.
+
+use sqlx::PgConnection;
+
+use super::provision::MARK;
+use super::statement::Statement;
+use super::{Target, TenantError};
+
+/// Its name; tenants' roles begin with `odoo_`.
+pub(super) const OWNER: &str = "platform_owner";
+
+/// In a database that a tenant has no ownership of, its tables go where they always went. Whoever may connect
+/// may create: that is the tenant.
+const OPEN_PUBLIC: &str = "
+DO $do$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'public') THEN
+        GRANT USAGE, CREATE ON SCHEMA public TO PUBLIC;
+    END IF;
+END
+$do$";
+
+/// In `postgres`, where Odoo asks for the databases that its role owns: a list that says so of those that the
+/// role may create in. Nothing else differs from PostgreSQL's own; only tenants' sessions there look at it
+/// first.
+const ODOOS_LIST: &str = "
+DO $do$
+DECLARE
+    columns text;
+    owner constant text := 'CASE WHEN pg_catalog.pg_get_userbyid(d.datdba) = ''platform_owner''
+            AND pg_catalog.has_database_privilege(current_user, d.oid, ''CREATE'')
+        THEN (SELECT u.oid FROM pg_catalog.pg_authid AS u WHERE u.rolname = current_user)
+        ELSE d.datdba END AS datdba';
+BEGIN
+    SELECT pg_catalog.string_agg(
+        CASE attname WHEN 'datdba' THEN owner ELSE pg_catalog.format('d.%I', attname) END, ', ' ORDER BY attnum)
+    INTO columns
+    FROM pg_catalog.pg_attribute
+    WHERE attrelid = 'pg_catalog.pg_database'::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped;
+    EXECUTE 'CREATE SCHEMA IF NOT EXISTS platform_odoo';
+    EXECUTE 'CREATE OR REPLACE VIEW platform_odoo.pg_database AS SELECT ' || columns
+        || ' FROM pg_catalog.pg_database AS d';
+    EXECUTE 'GRANT USAGE ON SCHEMA platform_odoo TO PUBLIC';
+    EXECUTE 'GRANT SELECT ON platform_odoo.pg_database TO PUBLIC';
+END
+$do$";
+
+/// How a database stands.
+#[derive(sqlx::FromRow)]
+struct Standing {
+    owner: String,
+    /// Of the owner.
+    mark: String,
+    /// PostgreSQL died while it was dropped: nothing but another drop is possible.
+    broken: bool,
+    /// Nobody can connect, or nobody can drop it.
+    shut: bool,
+}
+
+/// Makes the role when it is missing, and what Odoo needs to find databases that it does not own. The role's
+/// flags are those of one that can do nothing. The session is one in `postgres`.
+pub(super) async fn ensure(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let exists: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = $1)")
+            .bind(OWNER)
+            .fetch_one(&mut *conn)
+            .await?;
+    if !exists {
+        Statement::new("CREATE ROLE ").identifier(OWNER).execute(&mut *conn).await?;
+    }
+    Statement::new("ALTER ROLE ")
+        .identifier(OWNER)
+        .sql(" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
+        .execute(&mut *conn)
+        .await?;
+    sqlx::raw_sql(ODOOS_LIST).execute(conn).await.map(drop)
+}
+
+/// Where a tenant's sessions in `postgres` look first.
+pub(super) fn odoos_list(statement: Statement, role: &str) -> Statement {
+    statement
+        .sql("ALTER ROLE ")
+        .identifier(role)
+        .sql(" IN DATABASE postgres SET search_path = platform_odoo, pg_catalog")
+}
+
+/// Before any work of the administrator in a database, or on it: it is the platform's and open to it. One of
+/// before, which its tenant owns, is taken over; whatever its tenant set on it is reset. What belongs to
+/// somebody else is left as it is. May be repeated.
+pub(super) async fn admit(target: &Target, conn: &mut PgConnection, name: &str) -> Result<(), TenantError> {
+    let found: Option<Standing> = sqlx::query_as(
+        "SELECT pg_get_userbyid(datdba)::text AS owner, coalesce(shobj_description(datdba, 'pg_authid'), '')
+            AS mark,
+             datconnlimit = -2 AS broken, datistemplate OR NOT datallowconn AS shut
+         FROM pg_database WHERE datname = $1",
+    )
+    .bind(name)
+    .fetch_optional(&mut *conn)
+    .await?;
+    match found {
+        Some(found) if found.broken => Ok(()),
+        Some(found) if found.owner == OWNER && found.shut => Ok(unlock(name).execute(conn).await?),
+        Some(found) if found.mark.starts_with(MARK) => take_over(target, conn, name, &found.owner).await,
+        _ => Ok(()),
+    }
+}
+
+/// A session of the administrator in a tenant's database.
+pub(super) async fn enter(
+    target: &Target,
+    admin: &mut PgConnection,
+    name: &str,
+) -> Result<PgConnection, TenantError> {
+    admit(target, admin, name).await?;
+    target.connect(name).await
+}
+
+/// Its tenant may connect and create; nobody else may. Begins the statement that ends the making of a
+/// database.
+pub(super) fn grant(name: &str, role: &str) -> Statement {
+    Statement::new("GRANT CONNECT, TEMPORARY, CREATE ON DATABASE ")
+        .identifier(name)
+        .sql(" TO ")
+        .identifier(role)
+}
+
+/// In a tenant's database, or in the template.
+pub(super) async fn open_public(inside: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(OPEN_PUBLIC).execute(inside).await.map(drop)
+}
+
+fn unlock(name: &str) -> Statement {
+    Statement::new("ALTER DATABASE ").identifier(name).sql(" WITH IS_TEMPLATE false ALLOW_CONNECTIONS true")
+}
+
+/// From the tenant, which never misses a right meanwhile: it gets them before it loses the ownership.
+async fn take_over(
+    target: &Target,
+    conn: &mut PgConnection,
+    name: &str,
+    tenant: &str,
+) -> Result<(), TenantError> {
+    ensure(conn).await?;
+    unlock(name)
+        .sql(" CONNECTION LIMIT -1; ALTER DATABASE ")
+        .identifier(name)
+        .sql(" RESET ALL")
+        .execute(&mut *conn)
+        .await?;
+    let mut inside = target.connect(name).await?;
+    open_public(&mut inside).await?;
+    sqlx::Connection::close(inside).await?;
+    let others: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT rolname::text FROM pg_database, aclexplode(datacl) AS acl JOIN pg_authid r ON r.oid
+            = acl.grantee
+         WHERE datname = $1",
+    )
+    .bind(name)
+    .fetch_all(&mut *conn)
+    .await?;
+    // One message, which is one transaction. The flags once more: until here the tenant could set them.
+    let mut message = unlock(name)
+        .sql(" CONNECTION LIMIT -1; ALTER DATABASE ")
+        .identifier(name)
+        .sql(" RESET ALL; ALTER DATABASE ")
+        .identifier(name)
+        .sql(" OWNER TO ")
+        .identifier(OWNER)
+        .sql("; REVOKE ALL ON DATABASE ")
+        .identifier(name)
+        .sql(" FROM PUBLIC");
+    for other in others.iter().filter(|other| *other != OWNER) {
+        message = message.sql(", ").identifier(other);
+    }
+    odoos_list(message.sql(" CASCADE; ").then(&grant(name, tenant)).sql("; "), tenant).execute(conn).await?;
+    tracing::info!(server = target.name, "a tenant's database was taken over from its tenant");
+    Ok(())
+}
