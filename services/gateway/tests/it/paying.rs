@@ -255,3 +255,26 @@ async fn the_page_after_a_payment_tells_how_it_stands() {
         assert!(!text.contains("href"), "a page of the portal, which is not there yet: {text}");
     }
 }
+
+/// SEC-01: the invoices of somebody else's subscription are not an empty list.
+#[tokio::test]
+async fn invoices_of_a_foreign_subscription_are_not_found() {
+    use contracts::billing::v1::{GetSubscriptionRequest, GetSubscriptionResponse};
+    let world = World::start().await;
+    let token = world.token(Role::Customer);
+    let own = Uuid::now_v7().to_string();
+    let known = own.clone();
+    world.fake.on(
+        "saasodoo.billing.v1.BillingService/GetSubscription",
+        move |asked: GetSubscriptionRequest| {
+            if asked.subscription_id == known {
+                return Ok(GetSubscriptionResponse::default());
+            }
+            Err(tonic::Status::not_found("subscription"))
+        },
+    );
+    let path = |id: &str| format!("/billing/api/billing/subscriptions/subscription/{id}/invoices");
+    assert_eq!(world.get(&path(&own), &token).await.status, 200);
+    let foreign = world.get(&path(&Uuid::now_v7().to_string()), &token).await;
+    assert_eq!(foreign.problem(), (404, "not_found".into()));
+}

@@ -141,6 +141,9 @@ pub async fn list_subscription_invoices(
     Id(id): Id,
     query: Query,
 ) -> Result<Response, Problem> {
+    // A subscription that is missing or somebody else's is a 404, and no subscription without invoices.
+    let asked = context.request(pb::GetSubscriptionRequest { subscription_id: wire(id) });
+    app.clients.billing.clone().get_subscription(asked).await?;
     invoices(&app, &context, &query, None, Some(wire(id))).await
 }
 
