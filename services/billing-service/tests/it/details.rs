@@ -119,7 +119,7 @@ async fn a_trial_that_cannot_be_given_is_refused(pool: PgPool) {
     assert_eq!(open.trial_reason, "already_used");
 }
 
-/// SEC-06: another one's subscription looks like none.
+/// BIL-19: another one's subscription looks like none.
 #[sqlx::test(migrator = "billing_service::MIGRATOR")]
 async fn invoices_of_a_foreign_subscription_are_not_there(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
