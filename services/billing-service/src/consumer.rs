@@ -63,8 +63,14 @@ impl Handler for Facts {
     }
 }
 
+/// While a peer or the database is away the fact waits; it is not the fact that fails.
 fn failure(error: Error) -> Failure {
-    Failure::Retry(error.into())
+    match error {
+        error @ (Error::PeerAway(_) | Error::DatabaseAway | Error::ProviderUnavailable) => {
+            Failure::Away(error.into())
+        }
+        error => Failure::of(error.into()),
+    }
 }
 
 impl Facts {
