@@ -256,6 +256,10 @@ impl Reconciler {
             });
             match done {
                 Repaired::Nothing => {}
+                Repaired::Updated => {
+                    tracing::info!(instance.id = %id, object = part.kind(), "written as it is wanted by now");
+                    self.repairs.count(part.kind());
+                }
                 Repaired::Back(left) => {
                     outcome.repaired.extend(left.is_empty().then_some(part.kind()));
                     outcome.left.extend((!left.is_empty()).then_some(part.kind()));

@@ -6,6 +6,7 @@ use instance::store::observe;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 
+use super::roll_out::wish_changed;
 use crate::cluster::{Applied, Error, Kind, LookAt, Owner, Standing};
 use crate::objects::deployment::{TEMPLATE, deployment, template_of};
 use crate::objects::ingress::ingress;
@@ -63,6 +64,8 @@ pub(super) enum Repaired {
     Nothing,
     /// Brought back; with the paths that differ still.
     Back(Vec<String>),
+    /// What is wanted had changed, with the row or the release: nothing to tell the customer.
+    Updated,
     /// Somebody else is at work, or something must end first.
     Later,
     /// As many instances as may be are started anew already.
@@ -216,6 +219,9 @@ fn repaired(applied: Result<Applied, Error>) -> anyhow::Result<Repaired> {
     match applied {
         Ok(Applied::Unchanged { .. }) => Ok(Repaired::Nothing),
         Ok(Applied::Created { .. }) => Ok(Repaired::Back(Vec::new())),
+        Ok(Applied::Repaired { paths, left, .. }) if left.is_empty() && wish_changed(&paths) => {
+            Ok(Repaired::Updated)
+        }
         Ok(Applied::Repaired { left, .. }) => Ok(Repaired::Back(left)),
         Err(Error::Conflict(why)) => {
             tracing::info!(why, "repaired later");

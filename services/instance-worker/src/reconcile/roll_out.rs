@@ -17,11 +17,14 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// One that is not back by then holds nobody up any longer; its own status tells.
 const LONGEST: Duration = Duration::from_mins(3);
 
-/// Is this a new template, and no edit by hand? Whatever is wanted changes the hash of what was wanted; an
-/// edit leaves it.
+/// Did what is wanted change since the object was written? An edit by hand leaves the hash of what was wanted.
+pub(super) fn wish_changed(paths: &[String]) -> bool {
+    paths.contains(&format!("metadata.annotations.{}", meta::SPEC_HASH))
+}
+
+/// Is this a new template, and no edit by hand?
 pub(super) fn is_new_template(paths: &[String]) -> bool {
-    let hash = format!("metadata.annotations.{}", meta::SPEC_HASH);
-    paths.contains(&hash) && paths.iter().any(|path| path.starts_with("spec.template"))
+    wish_changed(paths) && paths.iter().any(|path| path.starts_with("spec.template"))
 }
 
 /// Who is on the way.
