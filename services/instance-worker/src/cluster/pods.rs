@@ -211,6 +211,39 @@ mod tests {
         assert!(long.len() < LINE_BYTES + 64 && long.ends_with("bytes in all)"), "{}", long.len());
     }
 
+    /// INS-35: a tenant writes what it likes; neither the worker nor its answer grows with it, and the newest lines are among what
+    /// is passed on.
+    #[tokio::test]
+    async fn a_log_of_long_lines_is_read_up_to_a_limit_and_its_end_is_shown() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut seen = vec![0; 4096];
+                    while let Ok(read @ 1..) = stream.read(&mut seen).await {
+                        let head = String::from_utf8_lossy(&seen[..read]).into_owned();
+                        assert!(head.contains("limitBytes=1048576"), "{head}");
+                        let few = ["tailLines=18&", "tailLines=4&"].iter().any(|lines| head.contains(lines));
+                        let body =
+                            if few { "2026-11-01T10:00:00Z newest\n".into() } else { "x".repeat(LOG_BYTES) };
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                        if stream.write_all((head + &body).as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let cluster =
+            Cluster::new(crate::cluster::Connection::fixed(client), 500, crate::cluster::Metrics::default());
+
+        let lines = logs(&cluster, "t", "p", 300, false).await.unwrap();
+
+        assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["newest"]);
+    }
+
     #[test]
     fn the_sum_of_du_is_its_first_number() {
         assert_eq!(kibibytes("10240\t/bitnami/odoo\n"), Some(10240));
