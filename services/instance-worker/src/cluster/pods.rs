@@ -176,7 +176,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: saasodoo-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: saasodoo-probe\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::with_capacity(64);
@@ -211,8 +212,8 @@ mod tests {
         assert!(long.len() < LINE_BYTES + 64 && long.ends_with("bytes in all)"), "{}", long.len());
     }
 
-    /// INS-35: a tenant writes what it likes; neither the worker nor its answer grows with it, and the newest lines are among what
-    /// is passed on.
+    /// INS-35: a tenant writes what it likes; neither the worker nor its answer grows with it, and the newest
+    /// lines are among what is passed on.
     #[tokio::test]
     async fn a_log_of_long_lines_is_read_up_to_a_limit_and_its_end_is_shown() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

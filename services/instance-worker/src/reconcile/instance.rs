@@ -251,7 +251,8 @@ impl Reconciler {
             }
             let done = Box::pin(self.bring_back(&parts, part)).await;
             let done = done.unwrap_or_else(|error| {
-                tracing::warn!(instance.id = %id, object = part.kind(), error = format!("{error:#}"), "not repaired");
+                let (object, error) = (part.kind(), format!("{error:#}"));
+                tracing::warn!(instance.id = %id, object, error, "not repaired");
                 Repaired::Back(vec![String::new()])
             });
             match done {

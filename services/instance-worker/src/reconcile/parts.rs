@@ -209,7 +209,7 @@ impl Parts<'_> {
         }
         let left = cluster.pods_at_server(&settings.tenants, id).await?.len();
         if left > 0 {
-            tracing::info!(instance.id = %id, pods = left, "the Deployment comes back when its former pods are gone");
+            tracing::info!(instance.id = %id, pods = left, "the Deployment waits for its former pods to go");
         }
         Ok(left > 0)
     }

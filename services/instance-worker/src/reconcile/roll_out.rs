@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// One that is not back by then holds nobody up any longer; its own status tells.
 const LONGEST: Duration = Duration::from_mins(3);
 
-/// Did what is wanted change since the object was written? An edit by hand leaves the hash of what was wanted.
+/// Did what is wanted change since the object was written? An edit by hand leaves the hash of the wish.
 pub(super) fn wish_changed(paths: &[String]) -> bool {
     paths.contains(&format!("metadata.annotations.{}", meta::SPEC_HASH))
 }
