@@ -1,6 +1,7 @@
-//! What must happen without anybody asking (REL-04): whatever a row wants and is not so, orders that were paid, ended keys. Each sweep goes
-//! through all that is due, and each round over all that billing pays for: nothing waits behind what cannot be done. Every replica sweeps;
-//! each effect is decided on the row as it is then, so two sweeps do no more than one.
+//! What must happen without anybody asking (REL-04): whatever a row wants and is not so, orders that were
+//! paid, ended keys. Each sweep goes through all that is due, and each round over all that billing pays for:
+//! nothing waits behind what cannot be done. Every replica sweeps; each effect is decided on the row as it is
+//! then, so two sweeps do no more than one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,7 +66,8 @@ fn told<T>(what: &str, outcome: Result<T, Error>) -> Option<T> {
         .ok()
 }
 
-/// Rounds of the drains of pools, until the process stops. Often while one is open, so that the next tenant follows soon.
+/// Rounds of the drains of pools, until the process stops. Often while one is open, so that the next tenant
+/// follows soon.
 pub async fn drains(app: App, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
         let pause = match drain::round(&app, runtime::clock::now()).await {
@@ -132,7 +134,8 @@ async fn due(app: &App, now: OffsetDateTime) -> Result<(), Error> {
     }
 }
 
-/// One page of the round over all live instances: what billing says of them, should its facts have been lost. Returns where the next page begins.
+/// One page of the round over all live instances: what billing says of them, should its facts have been lost.
+/// Returns where the next page begins.
 pub async fn follow_billing(app: &App, after: Uuid) -> Result<Uuid, Error> {
     let mut connection = app.pool.acquire().await?;
     let page = instances::live_after(&mut connection, after, BATCH).await?;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 #[error("{0}")]
 pub struct Invalid(pub &'static str);
 
-/// A display name: 1 to 100 characters of any script, trimmed, at least one of which can be seen, without control and format characters.
-/// Never part of an object's name or label.
+/// A display name: 1 to 100 characters of any script, trimmed, at least one of which can be seen, without
+/// control and format characters. Never part of an object's name or label.
 pub fn display_name(text: &str) -> Result<String, Invalid> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > 100 {
@@ -36,7 +36,8 @@ pub fn description(description: &str) -> Result<String, Invalid> {
     Ok(description.to_owned())
 }
 
-/// Text of people in several lines: no control characters but the ends of lines and tabs, and none that turn the text around.
+/// Text of people in several lines: no control characters but the ends of lines and tabs, and none that turn
+/// the text around.
 pub fn text(text: &str) -> Result<(), Invalid> {
     if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t')) {
         return Err(Invalid("must not contain control characters"));
@@ -47,8 +48,8 @@ pub fn text(text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Characters of Unicode's category Cf: nobody sees them, and some change how the others are shown. The two joiners are letters' own in many
-/// scripts, and so in the middle of a word only.
+/// Characters of Unicode's category Cf: nobody sees them, and some change how the others are shown. The two
+/// joiners are letters' own in many scripts, and so in the middle of a word only.
 fn has_format(text: &str) -> bool {
     let joined = |index: usize| {
         let around = (text[..index].chars().next_back(), text[index..].chars().nth(1));
@@ -210,22 +211,26 @@ impl SubdomainRules {
         Ok(Subdomain(text.to_owned()))
     }
 
-    /// The host name made from a display name: its slug when that can be had, else `None`: take one with a suffix.
+    /// The host name made from a display name: its slug when that can be had, else `None`: take one with a
+    /// suffix.
     pub fn from_name(&self, name: &str) -> Option<Subdomain> {
         self.check(&slug(name)).ok()
     }
 
-    /// The host name made from a display name with a suffix of 4 characters: for a slug that is taken, reserved, too short or empty.
+    /// The host name made from a display name with a suffix of 4 characters: for a slug that is taken,
+    /// reserved, too short or empty.
     pub fn from_name_with_suffix(&self, name: &str, suffix: &str) -> Result<Subdomain, SubdomainFault> {
         let slug = slug(name);
         let base = if slug.is_empty() { "odoo" } else { &slug };
         let joined = self.check(&format!("{base}-{suffix}"));
-        // `ab` + `-` + suffix is fine; `ab-` never ends a slug. What is left is a name that hits the xn-- rule or a reserved word.
+        // `ab` + `-` + suffix is fine; `ab-` never ends a slug. What is left is a name that hits the xn--
+        // rule or a reserved word.
         joined.or_else(|_| self.check(&format!("odoo-{suffix}")))
     }
 }
 
-/// Lower-case ASCII letters and digits with single dashes between; letters with marks of the Latin script lose them.
+/// Lower-case ASCII letters and digits with single dashes between; letters with marks of the Latin script
+/// lose them.
 pub fn slug(name: &str) -> String {
     let mut slug = String::with_capacity(name.len());
     for character in name.chars().flat_map(char::to_lowercase) {

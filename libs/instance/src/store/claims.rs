@@ -1,5 +1,5 @@
-//! What a create claims before it orders (INS-10, INS-12): its host name, and its `Idempotency-Key` when it has one. Whoever loses the race for
-//! either has ordered nothing.
+//! What a create claims before it orders (INS-10, INS-12): its host name, and its `Idempotency-Key` when it
+//! has one. Whoever loses the race for either has ordered nothing.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 /// Seconds that a call may take between its claim and its row.
 const LIFE: f64 = 120.0;
-/// Seconds after its end in which the same request may go on with a claim, under the same identifier: billing keeps an order that nobody
-/// confirms for longer than that.
+/// Seconds after its end in which the same request may go on with a claim, under the same identifier: billing
+/// keeps an order that nobody confirms for longer than that.
 const RESUMABLE: f64 = 300.0;
 
 /// A claim.
@@ -62,8 +62,8 @@ pub async fn of_key(
     .await
 }
 
-/// Claims a host name. An ended claim of somebody else is overwritten. False: the name is taken. The caller holds the customer's lock and
-/// knows that the key is free.
+/// Claims a host name. An ended claim of somebody else is overwritten. False: the name is taken. The caller
+/// holds the customer's lock and knows that the key is free.
 pub async fn insert(connection: &mut PgConnection, claim: &Claim) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         r#"INSERT INTO create_claims (instance_id, token, customer_id, subdomain, key, request_hash, expires_at)

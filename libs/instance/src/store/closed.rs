@@ -1,11 +1,12 @@
-//! Accounts that were closed (USR-20). An account may have been asked for just before it was closed: whoever orders for it looks here too, in
-//! the transaction of the order's row.
+//! Accounts that were closed (USR-20). An account may have been asked for just before it was closed: whoever
+//! orders for it looks here too, in the transaction of the order's row.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Notes it. The caller holds the customer's lock: what was ordered before is there, and nothing is ordered after.
+/// Notes it. The caller holds the customer's lock: what was ordered before is there, and nothing is ordered
+/// after.
 pub async fn note(connection: &mut PgConnection, customer: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO closed_customers (customer_id, closed_at) VALUES ($1, now())
@@ -17,8 +18,8 @@ pub async fn note(connection: &mut PgConnection, customer: Uuid) -> sqlx::Result
     .map(drop)
 }
 
-/// Was it closed just now? What user-service said of the account may be older than that. One that was closed long ago and is active again
-/// was opened again.
+/// Was it closed just now? What user-service said of the account may be older than that. One that was closed
+/// long ago and is active again was opened again.
 pub async fn is_closing(connection: &mut PgConnection, customer: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM closed_customers

@@ -1,7 +1,8 @@
 //! Claiming operations, keeping and giving up leases, fenced saves (worker only).
 //!
-//! Every claim has a token of its own. Every save names the operation, its lease and the state `running`: a worker that lost its lease,
-//! or whose operation was pre-empted, changes no row and learns so from `false`, also when it claimed the same operation again meanwhile.
+//! Every claim has a token of its own. Every save names the operation, its lease and the state `running`: a
+//! worker that lost its lease, or whose operation was pre-empted, changes no row and learns so from `false`,
+//! also when it claimed the same operation again meanwhile.
 
 use std::sync::Arc;
 
@@ -57,7 +58,8 @@ pub struct Claimed {
     pub claimed_at: OffsetDateTime,
 }
 
-/// A claimed row that this release cannot read. It was parked: another release may know it, and no other operation waits for it.
+/// A claimed row that this release cannot read. It was parked: another release may know it, and no other
+/// operation waits for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// The operation.
@@ -147,13 +149,14 @@ pub struct Claimant<'a> {
     pub in_hand: &'a [Uuid],
 }
 
-/// Claims up to `limit` operations that are due and free. A customer with fewer running ones goes first, then age (REL-14). An operation
-/// waits while another one of its instance is still held by a worker. What the claimant has in hand is left alone, and so is what it
-/// cannot do. A row that it cannot read is set aside and stops nobody else's.
+/// Claims up to `limit` operations that are due and free. A customer with fewer running ones goes first, then
+/// age (REL-14). An operation waits while another one of its instance is still held by a worker. What the
+/// claimant has in hand is left alone, and so is what it cannot do. A row that it cannot read is set aside
+/// and stops nobody else's.
 ///
-/// Each part is computed once and the rows to lock are found by their key, whatever the planner believes of the table's size: during a
-/// burst its statistics are those of an empty table. Four times the limit are looked at, for those that another worker locks at this
-/// moment.
+/// Each part is computed once and the rows to lock are found by their key, whatever the planner believes of
+/// the table's size: during a burst its statistics are those of an empty table. Four times the limit are
+/// looked at, for those that another worker locks at this moment.
 pub async fn claim(
     connection: &mut PgConnection,
     claimant: Claimant<'_>,
@@ -246,8 +249,8 @@ pub async fn set_aside(connection: &mut PgConnection, lease: &Lease, why: &str) 
     .map(drop)
 }
 
-/// Seconds until the next operation is due that the claimant can do and nobody holds; `None`: there is none. One whose instance is held by
-/// the worker of another operation is due when that lease ends, at the latest.
+/// Seconds until the next operation is due that the claimant can do and nobody holds; `None`: there is none.
+/// One whose instance is held by the worker of another operation is due when that lease ends, at the latest.
 pub async fn next_due(connection: &mut PgConnection, claimant: Claimant<'_>) -> sqlx::Result<Option<f64>> {
     sqlx::query_scalar!(
         r#"SELECT extract(epoch FROM min(greatest(o.not_before, o.lease_until, (
@@ -275,8 +278,8 @@ pub struct Renewed {
     pub cancel_requested: bool,
 }
 
-/// Renews leases by their tokens. What does not come back is lost. An operation that was pre-empted keeps its lease until its worker lets
-/// go, so that the next one of the instance waits for it.
+/// Renews leases by their tokens. What does not come back is lost. An operation that was pre-empted keeps its
+/// lease until its worker lets go, so that the next one of the instance waits for it.
 pub async fn renew(
     connection: &mut PgConnection,
     owner: &str,
@@ -363,7 +366,8 @@ pub async fn save(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores where it is and gives the lease up until `seconds` from now: a wait (`parked_for`), or the pause before another try.
+/// Stores where it is and gives the lease up until `seconds` from now: a wait (`parked_for`), or the pause
+/// before another try.
 pub async fn park(
     connection: &mut PgConnection,
     lease: &Lease,
@@ -393,7 +397,8 @@ pub async fn park(
     Ok(done.rows_affected() == 1)
 }
 
-/// The operation gives its aim up; from now on what it made is taken back. Durable, so that another worker goes on with it.
+/// The operation gives its aim up; from now on what it made is taken back. Durable, so that another worker
+/// goes on with it.
 pub async fn give_up(
     connection: &mut PgConnection,
     lease: &Lease,
@@ -469,8 +474,8 @@ pub async fn wake_waiting_for_pool(connection: &mut PgConnection) -> sqlx::Resul
     Ok(done.rows_affected())
 }
 
-/// The reaper (INS-33): what is past its deadline and not held becomes due, so that whoever claims it ends it. One that this
-/// release does not know is left alone. Returns how many.
+/// The reaper (INS-33): what is past its deadline and not held becomes due, so that whoever claims it ends
+/// it. One that this release does not know is left alone. Returns how many.
 pub async fn wake_overdue(connection: &mut PgConnection) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE operations SET not_before = now()

@@ -1,11 +1,11 @@
-//! A worker that comes back under its old name (worker only): what it held in its former life is free at once, and nobody takes it from one
-//! that lives.
+//! A worker that comes back under its old name (worker only): what it held in its former life is free at
+//! once, and nobody takes it from one that lives.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Takes a worker's name for as long as this session lasts: PostgreSQL gives it back with the end of the process. False: another process has
-/// it, or the former one has not ended yet.
+/// Takes a worker's name for as long as this session lasts: PostgreSQL gives it back with the end of the
+/// process. False: another process has it, or the former one has not ended yet.
 pub async fn hold_name(connection: &mut PgConnection, owner: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"SELECT pg_try_advisory_lock(hashtextextended('worker:' || $1::text, 0)) AS "held!""#,

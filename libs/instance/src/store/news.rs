@@ -1,4 +1,5 @@
-//! Facts of billing that wait to be followed: heard in the transaction of their inbox row, followed when billing was asked.
+//! Facts of billing that wait to be followed: heard in the transaction of their inbox row, followed when
+//! billing was asked.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -39,7 +40,8 @@ pub async fn hear(
     sqlx::query!("SELECT pg_notify($1, '')", CHANNEL).execute(connection).await.map(drop)
 }
 
-/// Takes what is due. It is due again later, should it not be followed: after five seconds, then twice as long each time, up to five minutes.
+/// Takes what is due. It is due again later, should it not be followed: after five seconds, then twice as
+/// long each time, up to five minutes.
 pub async fn take(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<News>> {
     sqlx::query_as!(
         News,

@@ -23,7 +23,8 @@ pub struct Wish {
     pub reason: Option<String>,
     /// The host name, typed by the owner who terminates.
     pub confirm: Option<String>,
-    /// A last backup before the data is let go. There are none yet: who asks for one is refused, instead of believing that there is one.
+    /// A last backup before the data is let go. There are none yet: who asks for one is refused, instead of
+    /// believing that there is one.
     pub final_backup: Option<bool>,
     /// Unsuspend although billing holds it.
     pub force: bool,
@@ -194,7 +195,8 @@ fn extra(app: &App, before: &Instance, action: Action, wish: &Wish, now: OffsetD
         Action::Terminate if before.status == Status::PendingPayment && before.is_provisioned() => {
             Some(before.purge_after.unwrap_or(now))
         }
-        // Nothing was made for an order that nobody paid (BIL-13), or whose creation failed: its name is free at once.
+        // Nothing was made for an order that nobody paid (BIL-13), or whose creation failed: its name is free
+        // at once.
         Action::Terminate if !before.is_provisioned() => Some(now),
         // The same wish, tried again.
         Action::Terminate | Action::Retry if before.desired_state == DesiredState::Terminated => {
@@ -208,8 +210,8 @@ fn extra(app: &App, before: &Instance, action: Action, wish: &Wish, now: OffsetD
         suspended_reason: wish.reason.clone().filter(|_| action == Action::Suspend),
         purge_after,
         restarted_at: matches!(action, Action::Restart | Action::Retry).then_some(now),
-        // Who brings an ended one back by hand knows that its subscription ended, or will when billing hears of the end: that word comes later, and
-        // must not end it again. Billing says how it goes on.
+        // Who brings an ended one back by hand knows that its subscription ended, or will when billing hears
+        // of the end: that word comes later, and must not end it again. Billing says how it goes on.
         billing_status: wish
             .billing_status
             .or_else(|| (action == Action::Undelete).then_some(BillingStatus::Closed)),

@@ -1,5 +1,6 @@
-//! Create an instance (INS-01…14): check, claim, order, then everything that belongs to it in one transaction. Host name and key are claimed
-//! before the order, so that whoever loses a race for them leaves no order behind.
+//! Create an instance (INS-01…14): check, claim, order, then everything that belongs to it in one
+//! transaction. Host name and key are claimed before the order, so that whoever loses a race for them leaves
+//! no order behind.
 
 mod checked;
 mod claimed;
@@ -23,7 +24,8 @@ use super::who::Who;
 use crate::clients::billing::Order;
 use crate::error::Error;
 
-/// What the customer sent, before any check. Its JSON is the order's settings and the ground of the idempotency hash.
+/// What the customer sent, before any check. Its JSON is the order's settings and the ground of the
+/// idempotency hash.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CreateInput {
     /// Display name.
@@ -139,7 +141,8 @@ pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Resu
             take_back(app, &claim, error.reason()).await;
             Err(error)
         }
-        // It may be there: nothing is taken back. The same request goes on with it, and billing asks for the instance of each order.
+        // It may be there: nothing is taken back. The same request goes on with it, and billing asks for the
+        // instance of each order.
         Err(Unstored::Unknown(error)) => {
             claimed::leave(app, &claim).await;
             Err(error)
@@ -147,7 +150,8 @@ pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Resu
     }
 }
 
-/// The order of a call that made no row. Only while the claim is ours: else another call goes on with the same order.
+/// The order of a call that made no row. Only while the claim is ours: else another call goes on with the
+/// same order.
 async fn take_back(app: &App, claim: &Claim, reason: &str) {
     if claimed::give_up(app, claim).await {
         app.billing.cancel(claim.instance_id, reason).await;

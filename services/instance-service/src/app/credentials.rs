@@ -11,8 +11,9 @@ use super::App;
 use super::who::Who;
 use crate::error::Error;
 
-/// Fetches them, then marks them as shown, then gives them out: in this order, so that a failed fetch costs nothing, no row is held while the
-/// cluster is asked, and of two calls at once only the one that marked them gets them.
+/// Fetches them, then marks them as shown, then gives them out: in this order, so that a failed fetch costs
+/// nothing, no row is held while the cluster is asked, and of two calls at once only the one that marked them
+/// gets them.
 pub async fn reveal(app: &App, who: &Who, id: Uuid) -> Result<GetAdminPasswordResponse, Error> {
     let mut connection = app.pool.acquire().await?;
     // Not even an operator sees those of others.

@@ -1,7 +1,9 @@
-//! Following an operation (design part 9): its present state, then each change by revision, until it has ended.
+//! Following an operation (design part 9): its present state, then each change by revision, until it has
+//! ended.
 //!
-//! One task listens for NOTIFY and wakes the readers. An operation has one reader, however many follow it: it also polls, so that a lost
-//! notification costs two seconds. Each account has a share of the open streams, and no stream lives for ever.
+//! One task listens for NOTIFY and wakes the readers. An operation has one reader, however many follow it: it
+//! also polls, so that a lost notification costs two seconds. Each account has a share of the open streams,
+//! and no stream lives for ever.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,7 +157,8 @@ struct Follower {
     _seat: Seat,
 }
 
-/// The changes of an operation above `after` (`Last-Event-ID`). Fails at once when there is no such operation.
+/// The changes of an operation above `after` (`Last-Event-ID`). Fails at once when there is no such
+/// operation.
 pub async fn follow(
     app: &App,
     who: &Who,

@@ -1,5 +1,6 @@
-//! Facts of billing are followed here: each was kept in the transaction of its message, and waits until billing has said how the subscription
-//! stands now. No transaction is open while billing is asked, and an answer that does not come costs time, not the fact.
+//! Facts of billing are followed here: each was kept in the transaction of its message, and waits until
+//! billing has said how the subscription stands now. No transaction is open while billing is asked, and an
+//! answer that does not come costs time, not the fact.
 
 use std::time::Duration;
 

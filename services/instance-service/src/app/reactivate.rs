@@ -1,7 +1,9 @@
-//! A terminated instance comes back under a new subscription (BIL-25): the same data on the same volume, at once or after the payment.
+//! A terminated instance comes back under a new subscription (BIL-25): the same data on the same volume, at
+//! once or after the payment.
 //!
-//! As with a create the order comes first, and is idempotent by the instance: a call that was cut off between the order and the row is made again
-//! and finds its order; one that nobody makes again is taken back by billing, which asks for the instance of each order.
+//! As with a create the order comes first, and is idempotent by the instance: a call that was cut off between
+//! the order and the row is made again and finds its order; one that nobody makes again is taken back by
+//! billing, which asks for the instance of each order.
 
 use instance::domain::{Limits, Operation, may_reactivate, reactivate};
 use instance::store::instances::{Current, Extra, Found};
@@ -67,8 +69,9 @@ pub async fn bring_back(
     }
 }
 
-/// Every call with this order is refused so. Whatever else went wrong says nothing about the order: another call, or the commit whose answer
-/// was lost, may have taken it. Billing asks for the instance of each order, and takes back what nobody has.
+/// Every call with this order is refused so. Whatever else went wrong says nothing about the order: another
+/// call, or the commit whose answer was lost, may have taken it. Billing asks for the instance of each order,
+/// and takes back what nobody has.
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error,
@@ -91,7 +94,8 @@ async fn is_taken(app: &App, id: Uuid, subscription: Uuid) -> bool {
         .map_or(true, |found| found.is_some_and(|found| found.instance.subscription_id == Some(subscription)))
 }
 
-/// What it gets: the plan's limits, less where the customer had chosen less. Its volume must fit, since none gets smaller.
+/// What it gets: the plan's limits, less where the customer had chosen less. Its volume must fit, since none
+/// gets smaller.
 async fn limits(app: &App, found: &Found, plan: &Plan) -> Result<Limits, Error> {
     let present = found.instance.limits;
     let wanted = plan.limits.or(app.rules.fallback);

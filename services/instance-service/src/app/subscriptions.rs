@@ -1,6 +1,7 @@
-//! What billing's word means for instances (BIL-13…16, BIL-21, BIL-24): begin, suspend, resume, terminate, another plan. A fact is a hint: the
-//! entitlement is read before anything is decided, so that repeated, late and reordered facts change nothing. Billing is asked before the
-//! transaction, and the row is read again in it.
+//! What billing's word means for instances (BIL-13…16, BIL-21, BIL-24): begin, suspend, resume, terminate,
+//! another plan. A fact is a hint: the entitlement is read before anything is decided, so that repeated, late
+//! and reordered facts change nothing. Billing is asked before the transaction, and the row is read again in
+//! it.
 
 use contracts::services::BILLING;
 use instance::domain::{
@@ -21,8 +22,8 @@ use super::{App, RACES};
 use crate::clients::billing::{Entitlement, Plan, Standing};
 use crate::error::Error;
 
-/// What does billing say of this subscription now? For a fact, with its reason, and for the sweep behind it (REL-04). An answer that does not
-/// come changes nothing (BIL-35).
+/// What does billing say of this subscription now? For a fact, with its reason, and for the sweep behind it
+/// (REL-04). An answer that does not come changes nothing (BIL-35).
 pub async fn look_after(
     app: &App,
     instance: Uuid,
@@ -123,7 +124,8 @@ async fn take(
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let who = Who::service(BILLING, ActorKind::Billing, "");
-    // The sweep may find it before the fact comes, and a fact may be an old one: billing's word of now is the better one (REL-04).
+    // The sweep may find it before the fact comes, and a fact may be an old one: billing's word of now is the
+    // better one (REL-04).
     let why = match (entitlement.cause.as_deref().or(reason), entitlement.standing) {
         (Some(word), _) => in_words(word),
         (None, Standing::Ended) => "the subscription ended",
@@ -171,9 +173,10 @@ async fn note_standing(
     Ok(instances::save_holds(connection, before, before.holds, &extra, now).await?)
 }
 
-/// Another plan (BIL-21, BIL-22, INS-29): its limits on the row and one operation that rolls them out. A plan with another type of database server
-/// moves the database, and its one new pod has the new limits too. Where another operation is active, or the instance rests in a state without one,
-/// the row alone changes: the worker brings the objects to it, and a sweep begins the move that was wished.
+/// Another plan (BIL-21, BIL-22, INS-29): its limits on the row and one operation that rolls them out. A plan
+/// with another type of database server moves the database, and its one new pod has the new limits too. Where
+/// another operation is active, or the instance rests in a state without one, the row alone changes: the
+/// worker brings the objects to it, and a sweep begins the move that was wished.
 async fn change_plan(
     connection: &mut PgConnection,
     app: &App,

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::support::{World, order, refusal, refused};
 
-/// INS-01, INS-41: one transaction makes the row, its operation with all steps, the event and the announcements.
+/// INS-01, INS-41: one transaction makes the row, its operation with all steps, the event and the
+/// announcements.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn an_order_is_accepted_with_everything_that_belongs_to_it(pool: PgPool) {
     let world = World::start(pool).await;

@@ -1,4 +1,5 @@
-//! Whatever a row wants stays wanted: what failed is tried again by the sweep, after a rest, until it is so (REL-04).
+//! Whatever a row wants stays wanted: what failed is tried again by the sweep, after a rest, until it is so
+//! (REL-04).
 
 use contracts::instance::v1 as wire;
 use contracts::services::BILLING;
@@ -110,7 +111,8 @@ async fn a_sweep_goes_through_all_that_is_due(pool: PgPool) {
     assert_eq!(found, ids);
 }
 
-/// INS-07, INS-38: what never ran can be tried again, whatever others heard of its failure; once given up, its name is free at once.
+/// INS-07, INS-38: what never ran can be tried again, whatever others heard of its failure; once given up,
+/// its name is free at once.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_create_that_failed_is_tried_again_or_frees_its_name(pool: PgPool) {
     let world = World::start(pool).await;

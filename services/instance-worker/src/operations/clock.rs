@@ -1,4 +1,5 @@
-//! Time as the database has it. Deadlines are written by it, and each worker reads them by the same clock, however wrong its own may be.
+//! Time as the database has it. Deadlines are written by it, and each worker reads them by the same clock,
+//! however wrong its own may be.
 
 use time::OffsetDateTime;
 use tokio::time::Instant;

@@ -53,7 +53,8 @@ pub struct Engine {
 const DRAIN: Duration = Duration::from_secs(15);
 /// How long a run that is cut off may take to give its lease up.
 const CUT: Duration = Duration::from_secs(5);
-/// An operation that is due and could not be claimed is locked by another worker at this moment, which tells its end.
+/// An operation that is due and could not be claimed is locked by another worker at this moment, which tells
+/// its end.
 const BUSY: Duration = Duration::from_millis(500);
 
 impl Engine {
@@ -150,7 +151,8 @@ impl Engine {
         }
     }
 
-    /// One look at the queue, in one transaction. A row that this release cannot read is set aside, and stops nothing else.
+    /// One look at the queue, in one transaction. A row that this release cannot read is set aside, and stops
+    /// nothing else.
     async fn claim(&self, claimant: Claimant<'_>, limit: i64) -> anyhow::Result<Vec<Claimed>> {
         let mut tx = self.runner.worker.database.begin().await?;
         lease::wake_overdue(&mut tx).await?;

@@ -1,6 +1,6 @@
-//! The leases that this worker holds: renewed at a third of their life, given up at the stop (REL-16). A lease that could not be renewed in
-//! its life is lost by this process's own clock, whatever the database thinks: after a pause of either, nobody goes on with a run that another
-//! worker may have begun.
+//! The leases that this worker holds: renewed at a third of their life, given up at the stop (REL-16). A
+//! lease that could not be renewed in its life is lost by this process's own clock, whatever the database
+//! thinks: after a pause of either, nobody goes on with a run that another worker may have begun.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -77,7 +77,8 @@ impl Leases {
         }
     }
 
-    /// Gives one lease up after the database had failed: it may need some seconds to come back. Else the lease ends by itself.
+    /// Gives one lease up after the database had failed: it may need some seconds to come back. Else the
+    /// lease ends by itself.
     pub(super) async fn let_go(&self, database: &PgPool, lease: &Lease) {
         let until = Instant::now() + self.life;
         while Instant::now() < until {

@@ -1,5 +1,6 @@
-//! The name of this worker. Whoever holds it is the only one of that name, and may free what its former life left behind; the others of the
-//! name, should there be some by mistake, work beside it and wait until leases end by themselves.
+//! The name of this worker. Whoever holds it is the only one of that name, and may free what its former life
+//! left behind; the others of the name, should there be some by mistake, work beside it and wait until leases
+//! end by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;

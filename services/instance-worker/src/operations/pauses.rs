@@ -1,5 +1,5 @@
-//! How long a step rests before another try (K8S-20). The deadline of its operation ends the tries, not their number: an outage costs time and
-//! no operation.
+//! How long a step rests before another try (K8S-20). The deadline of its operation ends the tries, not their
+//! number: an outage costs time and no operation.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Runs one claimed operation: forward step by step, or backward when its aim is given up, until it ends, is parked, or is lost.
+//! Runs one claimed operation: forward step by step, or backward when its aim is given up, until it ends, is
+//! parked, or is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,8 @@ use super::step::{Failure, Outcome};
 use super::steps::{self, Undo};
 use crate::worker::Worker;
 
-/// What an undo may take, from the first of them: then the operation ends, and what is left is reported as an orphan.
+/// What an undo may take, from the first of them: then the operation ends, and what is left is reported as an
+/// orphan.
 const UNDO: time::Duration = time::Duration::minutes(30);
 /// Between two tries of an undo.
 const UNDO_AGAIN: Duration = Duration::from_secs(5);
@@ -75,7 +77,8 @@ enum Next {
 }
 
 impl Runner {
-    /// Runs until an end. An error is the platform's database: the lease ends by itself and the operation is taken up again.
+    /// Runs until an end. An error is the platform's database: the lease ends by itself and the operation is
+    /// taken up again.
     pub(super) async fn run(&self, operation: Claimed, hold: Hold) -> anyhow::Result<Ended> {
         let lease = operation.lease.clone();
         let definition = definition(operation.kind)
@@ -89,7 +92,8 @@ impl Runner {
             ended = run.drive() => ended?,
         };
         if ended == Ended::Lost {
-            // Pre-empted: the next operation of the instance waits for this. Lost for good: no row is ours, nothing happens.
+            // Pre-empted: the next operation of the instance waits for this. Lost for good: no row is ours,
+            // nothing happens.
             let mut connection = self.worker.database.acquire().await?;
             release(&mut connection, &lease).await?;
         }
@@ -144,7 +148,8 @@ impl Run<'_> {
             return Some(why("deadline_exceeded", "the operation did not end in time"));
         }
         let cancel = self.operation.cancel_requested || self.hold.cancel.load(Ordering::SeqCst);
-        // A first claim may come between the wish and the queue: then nothing was done, and any kind may still end.
+        // A first claim may come between the wish and the queue: then nothing was done, and any kind may
+        // still end.
         let may =
             self.operation.kind.cancellable_when_running() || self.operation.kind.cancellable_when_queued();
         (cancel && may).then(|| why("cancelled", "cancelled by the customer"))
@@ -355,7 +360,8 @@ impl Run<'_> {
         Ok(if kept { Ended::Parked } else { Ended::Lost })
     }
 
-    /// The tests kill the process here: the effect is there, and nobody has written so. Whoever does again what a dead one did lives on.
+    /// The tests kill the process here: the effect is there, and nobody has written so. Whoever does again
+    /// what a dead one did lives on.
     fn fail_point(&self, index: usize, step: StepDefinition) {
         if self.operation.attempts == 1 || self.operation.steps[index].attempts == 1 {
             self.runner.worker.fail.at(&format!("{}.{}", self.operation.kind, step.name));

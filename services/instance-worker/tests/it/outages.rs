@@ -1,4 +1,5 @@
-//! What an outage, a pause or another release must not do: end an operation, run it twice, or stop those of others.
+//! What an outage, a pause or another release must not do: end an operation, run it twice, or stop those of
+//! others.
 
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ async fn an_operation_in_hand_is_left_to_its_run(database: PgPool) {
     assert_eq!(claim(&mut connection, "b", 8).await.remove(0).id, id);
 }
 
-/// REL-16, REL-01: a worker that comes back under its name goes on at once with what its former life held, and takes nothing from another
-/// process of the same name that lives.
+/// REL-16, REL-01: a worker that comes back under its name goes on at once with what its former life held,
+/// and takes nothing from another process of the same name that lives.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_name_frees_what_its_former_life_held(database: PgPool) {
     let mut connection = database.acquire().await.unwrap();
@@ -139,7 +140,8 @@ async fn what_is_done_at_the_deadline_is_done(database: PgPool) {
     stack.end().await;
 }
 
-/// REL-09: a plan with a step of a newer release is left to it, also after the deadline; nothing is taken back by halves.
+/// REL-09: a plan with a step of a newer release is left to it, also after the deadline; nothing is taken
+/// back by halves.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn an_unknown_step_is_left_to_the_release_that_knows_it(database: PgPool) {
     let mut stack = Stack::start(database).await;
@@ -164,7 +166,8 @@ async fn an_unknown_step_is_left_to_the_release_that_knows_it(database: PgPool) 
     stack.end().await;
 }
 
-/// K8S-20: the deadline ends the tries, not their number. The pauses are those of an hour of outage in a smaller scale.
+/// K8S-20: the deadline ends the tries, not their number. The pauses are those of an hour of outage in a
+/// smaller scale.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_terminate_outlives_an_outage_of_a_neighbour(database: PgPool) {
     let mut stack = Stack::start(database).await;

@@ -85,8 +85,9 @@ pub struct Due {
     pub action: Action,
 }
 
-/// What is due after an id, in the order of the ids, at most `limit`. Every state that is wanted stays wanted: what failed is due again, after
-/// a rest that doubles from a minute to an hour with each failure of the last day.
+/// What is due after an id, in the order of the ids, at most `limit`. Every state that is wanted stays
+/// wanted: what failed is due again, after a rest that doubles from a minute to an hour with each failure of
+/// the last day.
 ///
 /// - purge: terminated, and the retention has passed;
 /// - terminate: shall be terminated, and is not;
@@ -131,7 +132,8 @@ pub async fn due(
         .collect()
 }
 
-/// Instances that wait for a payment, with their subscriptions, the newest first: the round over all live ones comes to the others.
+/// Instances that wait for a payment, with their subscriptions, the newest first: the round over all live
+/// ones comes to the others.
 pub async fn unpaid(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     let rows = sqlx::query!(
         r#"SELECT id, subscription_id AS "subscription_id!" FROM instances
@@ -158,7 +160,8 @@ pub async fn expired(
     .await
 }
 
-/// Live instances with their subscriptions after an id, in the order of the ids: pages for sweeps and audits (BIL-37).
+/// Live instances with their subscriptions after an id, in the order of the ids: pages for sweeps and audits
+/// (BIL-37).
 pub async fn live_after(
     connection: &mut PgConnection,
     after: Uuid,

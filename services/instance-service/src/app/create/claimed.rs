@@ -34,7 +34,8 @@ enum Look {
     Busy,
 }
 
-/// Claims the host name and the key of a request. A repetition waits until the first one has ended, and gets its answer.
+/// Claims the host name and the key of a request. A repetition waits until the first one has ended, and gets
+/// its answer.
 pub(super) async fn take(app: &App, draft: &Draft, request: &Asked) -> Result<Taken, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -85,7 +86,8 @@ async fn former(
         claims::forget(connection, former.instance_id).await?;
         return Ok(None);
     }
-    // Nobody knows how far it came. The order is idempotent by the instance: it is placed again, and is the same one.
+    // Nobody knows how far it came. The order is idempotent by the instance: it is placed again, and is the
+    // same one.
     let claim = Claim {
         instance_id: former.instance_id,
         token: Uuid::new_v4(),
@@ -144,7 +146,8 @@ fn suffix() -> String {
     random.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
 }
 
-/// Ends a claim without a row. False: it is not ours any more, or nobody can say; then its order is not ours to take back either.
+/// Ends a claim without a row. False: it is not ours any more, or nobody can say; then its order is not ours
+/// to take back either.
 pub(super) async fn give_up(app: &App, claim: &Claim) -> bool {
     let ended = async {
         let mut connection = app.pool.acquire().await?;
