@@ -210,3 +210,33 @@ async fn a_hold_shows_and_does_not_come_back_with_a_roll_back(database: PgPool) 
     .await;
     stack.end().await;
 }
+
+/// A wish that changed is written and is no repair: the customer hears nothing of it.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn another_name_and_plan_are_written_without_a_word(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let id = stack.running_instance().await;
+    let name = format!("odoo-{id}");
+    let before = stack.api::<Deployment>().get(&name).await.unwrap();
+    assert_eq!(before.labels()["saasodoo.io/plan"], "basic-monthly");
+    assert_eq!(before.labels()["saasodoo.io/subdomain"], stack.row(id).await.subdomain);
+
+    sqlx::query("UPDATE instances SET name = 'other', plan = 'premium', version = version + 1 WHERE id = $1")
+        .bind(id)
+        .execute(&stack.database)
+        .await
+        .unwrap();
+    compared(&stack).await;
+
+    eventually("the new name", BACK, || async {
+        let now = stack.api::<Deployment>().get(&name).await.unwrap();
+        let named = now.annotations()["saasodoo.io/instance-name"] == "other";
+        (named && now.labels()["saasodoo.io/plan"] == "premium").then_some(())
+    })
+    .await;
+    let now = stack.api::<Deployment>().get(&name).await.unwrap();
+    let template = |found: &Deployment| found.spec.as_ref().unwrap().template.clone();
+    assert_eq!(template(&now), template(&before), "no pod is started anew for it");
+    assert!(!stack.timeline(id).await.contains(&"repaired".to_owned()));
+    stack.end().await;
+}
