@@ -1,11 +1,13 @@
-//! Compiles `proto/` with protox (no protoc to install) and keeps the descriptor set for reflection and for the policy tests.
+//! Compiles `proto/` with protox (no protoc to install) and keeps the descriptor set for reflection and for
+//! the policy tests.
 
 use std::path::PathBuf;
 
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Asked when it runs, not when it is compiled: a script that was compiled in another checkout must read the protos of this one.
+    // Asked when it runs, not when it is compiled: a script that was compiled in another checkout must read
+    // the protos of this one.
     let root = PathBuf::from(told("CARGO_MANIFEST_DIR")?).join("../../proto");
     let mut files = Vec::new();
     for service in ["billing", "database", "instance", "notification", "user", "worker"] {

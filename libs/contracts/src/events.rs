@@ -1,7 +1,8 @@
 //! Payloads of the events on the exchange `saasodoo.events`, and their topics (routing keys).
 //!
-//! An event is a past fact and a hint: whoever misses it finds the truth in SQL. Payloads carry ids and display text, never a secret (SEC-04).
-//! A change to a payload is additive; another meaning gets a new version in the topic.
+//! An event is a past fact and a hint: whoever misses it finds the truth in SQL. Payloads carry ids and
+//! display text, never a secret (SEC-04). A change to a payload is additive; another meaning gets a new
+//! version in the topic.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -15,7 +16,8 @@ pub mod topics {
     pub const CUSTOMER_VERIFIED: &str = "customer.verified.v1";
     /// Payload [`super::CustomerFact`]: mail `password_changed`.
     pub const CUSTOMER_PASSWORD_CHANGED: &str = "customer.password_changed.v1";
-    /// Payload [`super::CustomerFact`]: the brute-force guard closed the account for a while; mail `login_blocked`.
+    /// Payload [`super::CustomerFact`]: the brute-force guard closed the account for a while; mail
+    /// `login_blocked`.
     pub const CUSTOMER_LOGIN_BLOCKED: &str = "customer.login_blocked.v1";
     /// Payload [`super::CustomerFact`]: the account was closed (USR-20).
     pub const CUSTOMER_CLOSED: &str = "customer.closed.v1";
@@ -28,7 +30,8 @@ pub mod topics {
     pub const INSTANCE_PROVISIONING_STARTED: &str = "instance.provisioning_started.v1";
     /// Payload [`super::InstanceFact`]: first time running; mail `instance_ready`.
     pub const INSTANCE_READY: &str = "instance.ready.v1";
-    /// Payload [`super::InstanceFact`]: provisioning ended without an instance; mail `instance_provisioning_failed`; billing takes the order back.
+    /// Payload [`super::InstanceFact`]: provisioning ended without an instance; mail
+    /// `instance_provisioning_failed`; billing takes the order back.
     pub const INSTANCE_PROVISIONING_FAILED: &str = "instance.provisioning_failed.v1";
     /// Payload [`super::InstanceFact`]: running again after start; mail `instance_started`.
     pub const INSTANCE_STARTED: &str = "instance.started.v1";
@@ -40,7 +43,8 @@ pub mod topics {
     pub const INSTANCE_SUSPENDED: &str = "instance.suspended.v1";
     /// Payload [`super::InstanceFact`]: back after suspension; mail `instance_resumed`.
     pub const INSTANCE_RESUMED: &str = "instance.resumed.v1";
-    /// Payload [`super::InstanceFact`]: workload gone, data kept until `purge_after`; mail `instance_deleted`.
+    /// Payload [`super::InstanceFact`]: workload gone, data kept until `purge_after`; mail
+    /// `instance_deleted`.
     pub const INSTANCE_TERMINATED: &str = "instance.terminated.v1";
     /// Payload [`super::InstanceFact`]: back from terminated within retention; no mail.
     pub const INSTANCE_UNDELETED: &str = "instance.undeleted.v1";
@@ -49,7 +53,8 @@ pub mod topics {
 
     /// Payload [`super::PoolFact`]: a pool should get (or lose) its objects; wakes the worker.
     pub const POOL_REQUESTED: &str = "database.pool.requested.v1";
-    /// Payload [`super::PoolFact`]: a row of `db_servers` changed; keeps the projection in database `instance` (X12) and wakes waiting operations.
+    /// Payload [`super::PoolFact`]: a row of `db_servers` changed; keeps the projection in database
+    /// `instance` (DBS-36) and wakes waiting operations.
     pub const POOL_CHANGED: &str = "database.pool.changed.v1";
 
     /// Payload [`super::SubscriptionFact`].
@@ -60,8 +65,9 @@ pub mod topics {
     pub const SUBSCRIPTION_RESUMED: &str = "billing.subscription.resumed.v1";
     /// Payload [`super::SubscriptionFact`].
     pub const SUBSCRIPTION_ENDED: &str = "billing.subscription.ended.v1";
-    /// Payload [`super::SubscriptionFact`]: plan, billing status or a pending change is another now. A hint: instance-service reads the entitlement
-    /// (`GetEntitlement`), follows `billing_status`, starts what waited for its payment and applies new limits.
+    /// Payload [`super::SubscriptionFact`]: plan, billing status or a pending change is another now. A hint:
+    /// instance-service reads the entitlement (`GetEntitlement`), follows `billing_status`, starts what
+    /// waited for its payment and applies new limits.
     pub const SUBSCRIPTION_CHANGED: &str = "billing.subscription.changed.v1";
 
     /// Payload [`super::BillingFact`]: an invoice was issued; mail `invoice_created`.
@@ -72,22 +78,28 @@ pub mod topics {
     pub const PAYMENT_RECEIVED: &str = "billing.payment.received.v1";
     /// Payload [`super::BillingFact`]: a payment failed; mail `payment_failure`.
     pub const PAYMENT_FAILED: &str = "billing.payment.failed.v1";
-    /// Payload [`super::BillingFact`]: an open invoice will soon be due or has just become due; mail `billing_reminder`.
+    /// Payload [`super::BillingFact`]: an open invoice will soon be due or has just become due; mail
+    /// `billing_reminder`.
     pub const INVOICE_REMINDER: &str = "billing.invoice.reminder.v1";
-    /// Payload [`super::BillingFact`]: the ladder warned (first mail) or suspended (second mail); mail `overdue_payment` (BIL-14).
+    /// Payload [`super::BillingFact`]: the ladder warned (first mail) or suspended (second mail); mail
+    /// `overdue_payment` (BIL-14).
     pub const OVERDUE: &str = "billing.overdue.v1";
     /// Payload [`super::BillingFact`]: the trial ends in `days`; mail `trial_ending` (BIL-11).
     pub const TRIAL_ENDING: &str = "billing.trial.ending.v1";
     /// Payload [`super::BillingFact`]: the plan changed upwards; mail `subscription_upgrade`.
     pub const SUBSCRIPTION_UPGRADED: &str = "billing.subscription.upgraded.v1";
-    /// Payload [`super::BillingFact`]: a cancellation was asked for; mail `subscription_cancelled` with the true end (BIL-24).
+    /// Payload [`super::BillingFact`]: a cancellation was asked for; mail `subscription_cancelled` with the
+    /// true end (BIL-24).
     pub const SUBSCRIPTION_CANCELLED: &str = "billing.subscription.cancelled.v1";
-    /// Payload [`super::BillingFact`]: a terminated instance has a new subscription; mail `subscription_reactivated` (BIL-25). `balance`: what must be
-    /// paid before the instance comes back; none: it comes back now.
+    /// Payload [`super::BillingFact`]: a terminated instance has a new subscription; mail
+    /// `subscription_reactivated` (BIL-25). `balance`: what must be paid before the instance comes back;
+    /// none: it comes back now.
     pub const SUBSCRIPTION_REACTIVATED: &str = "billing.subscription.reactivated.v1";
-    /// Payload [`super::BillingFact`]: an order was never paid, or its trial ended without a plan; mail `subscription_expired`.
+    /// Payload [`super::BillingFact`]: an order was never paid, or its trial ended without a plan; mail
+    /// `subscription_expired`.
     pub const SUBSCRIPTION_EXPIRED: &str = "billing.subscription.expired.v1";
-    /// Payload [`super::BillingFact`]: the service of a subscription ended; mail `service_terminated` with the true retention date (BIL-24).
+    /// Payload [`super::BillingFact`]: the service of a subscription ended; mail `service_terminated` with
+    /// the true retention date (BIL-24).
     pub const SERVICE_TERMINATED: &str = "billing.service.terminated.v1";
 }
 
@@ -211,7 +223,8 @@ pub struct Amount {
     pub currency: String,
 }
 
-/// A fact about money, with what a mail needs to show. Which fields are set depends on the topic; dates are those of the billing clock.
+/// A fact about money, with what a mail needs to show. Which fields are set depends on the topic; dates are
+/// those of the billing clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillingFact {
     /// Whose.

@@ -1,4 +1,5 @@
-//! Conversions between protobuf scalars and ours: times, identifiers, the digits of currencies. Nothing else belongs here.
+//! Conversions between protobuf scalars and ours: times, identifiers, the digits of currencies. Nothing else
+//! belongs here.
 
 use prost_types::Timestamp;
 use time::OffsetDateTime;
@@ -8,7 +9,8 @@ pub fn timestamp(at: OffsetDateTime) -> Timestamp {
     Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or(0) }
 }
 
-/// Currencies of ISO 4217 (list one) in which people pay, by the decimal digits of their minor unit. Funds, metals and test codes are none.
+/// Currencies of ISO 4217 (list one) in which people pay, by the decimal digits of their minor unit. Funds,
+/// metals and test codes are none.
 const CURRENCIES: [(u32, &str); 4] = [
     (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"),
     (
@@ -60,7 +62,9 @@ mod tests {
     /// BIL-06: digits as ISO 4217 has them; what is no currency has none.
     #[test]
     fn currencies_have_the_digits_of_the_standard() {
-        for (code, digits) in [("USD", 2), ("ISK", 0), ("PYG", 0), ("XPF", 0), ("IQD", 3), ("LYD", 3), ("CLF", 4)] {
+        for (code, digits) in
+            [("USD", 2), ("ISK", 0), ("PYG", 0), ("XPF", 0), ("IQD", 3), ("LYD", 3), ("CLF", 4)]
+        {
             assert_eq!(super::currency_digits(code), Some(digits), "{code}");
         }
         for unknown in ["ZZZ", "XXX", "XAU", "usd", "US", "", "USD EUR", " "] {

@@ -15,7 +15,8 @@ pub const DATABASE: &str = "database-service";
 /// Mail.
 pub const NOTIFICATION: &str = "notification-service";
 
-/// Operators' scripts: no process of the platform, but a name with a key of its own. It calls over HTTP only, through the gateway.
+/// Operators' scripts: no process of the platform, but a name with a key of its own. It calls over HTTP only,
+/// through the gateway.
 pub const AUTOMATION: &str = "automation";
 
 /// Every service, in start order.

@@ -1,4 +1,5 @@
-//! Connections to RabbitMQ. A lost connection is made anew by whoever uses it; there is no hidden recovery, so the state is always known.
+//! Connections to RabbitMQ. A lost connection is made anew by whoever uses it; there is no hidden recovery,
+//! so the state is always known.
 
 use std::time::Duration;
 

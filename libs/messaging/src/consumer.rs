@@ -1,7 +1,9 @@
-//! A consumer: quorum queue in, effect and inbox row in one transaction, acknowledgement after the commit (REL-03).
+//! A consumer: quorum queue in, effect and inbox row in one transaction, acknowledgement after the commit
+//! (REL-03).
 //!
-//! An outage is not the message's fault. While the database or a peer is away, a consumer keeps the few messages that it has in hand, takes no
-//! more, and tries these again until they work; none of their tries is spent. Only a message that fails while all it needs is there uses them up.
+//! An outage is not the message's fault. While the database or a peer is away, a consumer keeps the few
+//! messages that it has in hand, takes no more, and tries these again until they work; none of their tries is
+//! spent. Only a message that fails while all it needs is there uses them up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,8 @@ use uuid::Uuid;
 use crate::topology::{self, DEAD, DELIVERY_LIMIT};
 use crate::{Broker, Failure};
 
-/// Messages in work at once. Each holds a connection to the database, and some of the pool (`DB_POOL_SIZE`, 10) must stay for requests.
+/// Messages in work at once. Each holds a connection to the database, and some of the pool (`DB_POOL_SIZE`,
+/// 10) must stay for requests.
 const PREFETCH: u16 = 6;
 /// Header of dead messages: why.
 pub(crate) const DEATH_REASON: &str = "x-death-reason";
@@ -48,8 +51,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// First and longest pause of a consumer between two looks at whether what was away is back.
 const AWAY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// After this time with something away the messages in hand are put back as new ones: the broker ends a channel whose messages stay without an
-/// answer for 30 min, and that would count as a try.
+/// After this time with something away the messages in hand are put back as new ones: the broker ends a
+/// channel whose messages stay without an answer for 30 min, and that would count as a try.
 const IN_HAND: Duration = Duration::from_mins(10);
 /// First and longest pause before a message that failed is delivered again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
@@ -76,8 +79,8 @@ impl Message {
 
 /// What a consumer does with a message.
 pub trait Handler: Send + Sync + 'static {
-    /// The effect, inside the transaction that also holds the inbox row. It is committed on `Ok` only. Must not publish or call out for
-    /// anything that may not happen twice.
+    /// The effect, inside the transaction that also holds the inbox row. It is committed on `Ok` only. Must
+    /// not publish or call out for anything that may not happen twice.
     fn handle(
         &self,
         connection: &mut PgConnection,
@@ -200,7 +203,8 @@ impl<H: Handler> Worker<H> {
                 delivery.ack(BasicAckOptions::default()).await?;
             }
             Err(Failure::Away(_)) => {
-                // A copy with the same id in its place: the inbox sees to it that both together have one effect.
+                // A copy with the same id in its place: the inbox sees to it that both together have one
+                // effect.
                 publish_copy(channel, ("", self.consumer.queue), &delivery, FieldTable::default()).await?;
                 delivery.ack(BasicAckOptions::default()).await?;
             }
@@ -224,7 +228,8 @@ impl<H: Handler> Worker<H> {
         Ok(())
     }
 
-    /// Tries a message until what it needs is there. Gives it out of the hand, as [`Failure::Away`], at the stop or after [`IN_HAND`].
+    /// Tries a message until what it needs is there. Gives it out of the hand, as [`Failure::Away`], at the
+    /// stop or after [`IN_HAND`].
     async fn persist(&self, message: &Message) -> Result<&'static str, Failure> {
         let began = tokio::time::Instant::now();
         let mut round = 0;
@@ -314,7 +319,8 @@ fn parse(delivery: &Delivery) -> anyhow::Result<(Message, Headers)> {
     Ok((Message { id, topic: topic(delivery), body: delivery.data.clone() }, cause))
 }
 
-/// Publishes the same message, id and all, to `(exchange, key)`; it is there when this returns. The broker's own counts of tries start anew.
+/// Publishes the same message, id and all, to `(exchange, key)`; it is there when this returns. The broker's
+/// own counts of tries start anew.
 pub(crate) async fn publish_copy(
     channel: &Channel,
     (exchange, key): (&str, &str),

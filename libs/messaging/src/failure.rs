@@ -5,7 +5,8 @@ use runtime::database::{Fault, fault, fault_within};
 /// Why a message was not handled, and what shall happen to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The database or a peer is away. The consumer waits for it with the message in hand, and none of its tries is spent.
+    /// The database or a peer is away. The consumer waits for it with the message in hand, and none of its
+    /// tries is spent.
     #[error("away: {0:#}")]
     Away(#[source] anyhow::Error),
     /// This message fails, and may work another time: delivered again after a pause that grows, at most
@@ -18,8 +19,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// For an error of a use case: where its chain of causes has an error of the database or of a call to a peer, that one says what it means.
-    /// Anything else is a [`Failure::Retry`].
+    /// For an error of a use case: where its chain of causes has an error of the database or of a call to a
+    /// peer, that one says what it means. Anything else is a [`Failure::Retry`].
     pub fn of(error: anyhow::Error) -> Self {
         if let Some(fault) = fault_within(error.as_ref()) {
             return Self::by(fault, error);

@@ -1,4 +1,5 @@
-//! Puts dead messages back into their queue, when the cause of their death is gone. The inbox sees to it that none has its effect twice.
+//! Puts dead messages back into their queue, when the cause of their death is gone. The inbox sees to it that
+//! none has its effect twice.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -45,7 +46,8 @@ pub async fn redrive(broker: &Broker, consumer: &Consumer) -> anyhow::Result<u32
     channel.confirm_select(ConfirmSelectOptions::default()).await.context("no publisher confirms")?;
     let dead = dead_queue(consumer.queue);
     let mut moved = 0;
-    // A message that dies again meanwhile must not be taken for a new one: those behind the first answer's count wait for the next call.
+    // A message that dies again meanwhile must not be taken for a new one: those behind the first answer's
+    // count wait for the next call.
     let mut left = 1;
     while left > 0 {
         let Some(message) = channel.basic_get(dead.as_str().into(), BasicGetOptions::default()).await? else {

@@ -1,8 +1,9 @@
 //! Publishes outbox rows and marks them sent on the broker's confirm (REL-02).
 //!
-//! Every replica may run one: rows are claimed with `FOR UPDATE SKIP LOCKED`. Woken by NOTIFY, with a poll behind it. It never gives up; while
-//! the broker is away the rows wait. A row that the broker does not take (too large, no route) stops no other: from then on it is tried by itself,
-//! and after [`TRIES`] it is set aside, counted and tried each few minutes only. Old rows of outbox and inbox are removed here too.
+//! Every replica may run one: rows are claimed with `FOR UPDATE SKIP LOCKED`. Woken by NOTIFY, with a poll
+//! behind it. It never gives up; while the broker is away the rows wait. A row that the broker does not take
+//! (too large, no route) stops no other: from then on it is tried by itself, and after [`TRIES`] it is set
+//! aside, counted and tried each few minutes only. Old rows of outbox and inbox are removed here too.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,7 +156,8 @@ impl Relay {
         }
         let (outcomes, lost) = match publish_within(channel, &rows).await {
             Ok(outcomes) => (outcomes, None),
-            // The broker went away, or it closed the channel over one of these rows. Which one shows when each is tried by itself.
+            // The broker went away, or it closed the channel over one of these rows. Which one shows when
+            // each is tried by itself.
             Err(error) => {
                 (rows.iter().map(|_| Outcome::Refused(format!("{error:#}"))).collect(), Some(error))
             }

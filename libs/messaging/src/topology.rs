@@ -1,4 +1,5 @@
-//! Exchanges and queues, declared in one place. Declaring is idempotent; every part declares what it uses when it connects.
+//! Exchanges and queues, declared in one place. Declaring is idempotent; every part declares what it uses
+//! when it connects.
 
 use anyhow::Context as _;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -11,7 +12,8 @@ pub const EVENTS: &str = "saasodoo.events";
 pub const DEAD: &str = "saasodoo.dead";
 /// Keeps the last events, so that each one has a route: an event without a consumer yet is no error.
 pub const AUDIT: &str = "saasodoo.audit";
-/// Redeliveries after the first try, then a message is dead. Outages do not count (see [`Failure::Away`](crate::Failure::Away)).
+/// Redeliveries after the first try, then a message is dead. Outages do not count (see
+/// [`Failure::Away`](crate::Failure::Away)).
 pub const DELIVERY_LIMIT: i64 = 10;
 
 /// Name of the queue that holds the dead messages of `queue`.
@@ -41,8 +43,8 @@ pub async fn declare_exchanges(channel: &Channel) -> lapin::Result<()> {
 
 /// A channel on which the queue of a consumer exists and is bound.
 ///
-/// The arguments of a queue cannot be changed while it exists, and a declaration with other ones is refused. A queue of a former (or newer)
-/// release is used as it is then: other limits are better than no consumption.
+/// The arguments of a queue cannot be changed while it exists, and a declaration with other ones is refused.
+/// A queue of a former (or newer) release is used as it is then: other limits are better than no consumption.
 pub async fn ready_queue(connection: &Connection, queue: &str, topics: &[&str]) -> anyhow::Result<Channel> {
     let channel = connection.create_channel().await.context("cannot open a channel")?;
     let Err(error) = declare_queue(&channel, queue, topics).await else { return Ok(channel) };

@@ -287,7 +287,8 @@ async fn an_outage_of_the_database_costs_a_message_no_try(pool: PgPool) {
     bench.end().await;
 }
 
-/// REL-03: what is still in hand at a stop is put back as it was, topic and all, and the next process does it.
+/// REL-03: what is still in hand at a stop is put back as it was, topic and all, and the next process does
+/// it.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_message_in_hand_at_the_stop_is_put_back(pool: PgPool) {
     let bench = Bench::new(pool).await;

@@ -1,4 +1,5 @@
-//! The service's own HTTP port: `/health` (alive), `/health/ready` (may get work), `/health/database`, `/metrics`, and routes that the service adds.
+//! The service's own HTTP port: `/health` (alive), `/health/ready` (may get work), `/health/database`,
+//! `/metrics`, and routes that the service adds.
 //!
 //! Liveness checks no dependency (REL-08); readiness runs the checks that the service registered.
 
@@ -27,7 +28,8 @@ use crate::database::Probe;
 const DATABASE: &str = "database";
 /// The check that process and database have the same time.
 const CLOCK: &str = "clock";
-/// How long the outcome of a check is told again. However often the pages are asked for, what is behind them is asked once in this time.
+/// How long the outcome of a check is told again. However often the pages are asked for, what is behind them
+/// is asked once in this time.
 const FRESH: Duration = Duration::from_secs(1);
 /// Longest run of a check.
 const LIMIT: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! Settings that several services share, as clap groups with the environment names of requirements part 14.
 //!
-//! A service flattens the groups that it needs into its one struct. Nothing else reads the environment. Secrets are `SecretString` with
-//! `hide_env_values`, so neither `--help` nor `Debug` shows them.
+//! A service flattens the groups that it needs into its one struct. Nothing else reads the environment.
+//! Secrets are `SecretString` with `hide_env_values`, so neither `--help` nor `Debug` shows them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -79,7 +79,8 @@ pub struct GrpcTls {
     pub key_file: Option<std::path::PathBuf>,
 }
 
-/// The service's own database. Defaults for name and role come from the service ([`Postgres::with_defaults`]).
+/// The service's own database. Defaults for name and role come from the service
+/// ([`Postgres::with_defaults`]).
 #[derive(Debug, Clone, Args)]
 pub struct Postgres {
     /// Host of PostgreSQL
@@ -196,7 +197,8 @@ pub struct ServiceIdentity {
 const WEAK: [&str; 9] =
     ["change_me", "changeme", "password", "secret", "admin", "guest", "postgres", "default", "saasodoo"];
 
-/// Refuses a missing or well-known secret outside of development (SEC-03). `name` is the environment name, for the message.
+/// Refuses a missing or well-known secret outside of development (SEC-03). `name` is the environment name,
+/// for the message.
 pub fn require_strong(environment: Environment, name: &str, secret: &SecretString) -> anyhow::Result<()> {
     let value = secret.expose_secret();
     if value.is_empty() {

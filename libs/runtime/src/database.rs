@@ -1,4 +1,5 @@
-//! Connections to the service's own database, its migrations, and what its errors mean. SQL itself lives in the services' stores.
+//! Connections to the service's own database, its migrations, and what its errors mean. SQL itself lives in
+//! the services' stores.
 
 mod fault;
 mod probe;
@@ -16,8 +17,9 @@ pub use probe::{Probe, clock_offset};
 
 use crate::config::Postgres;
 
-/// What every session of ours asks of the server. A client that is gone without a word (a dead node, a cut network) is noticed within some
-/// 20 s instead of hours, so that its locks, among them those that say who leads, are free again. A transaction that nobody works on ends.
+/// What every session of ours asks of the server. A client that is gone without a word (a dead node, a cut
+/// network) is noticed within some 20 s instead of hours, so that its locks, among them those that say who
+/// leads, are free again. A transaction that nobody works on ends.
 const SESSION: [(&str, &str); 6] = [
     ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "30s"),
@@ -48,7 +50,8 @@ pub fn options(settings: &Postgres, owned: Owned, application: &str) -> PgConnec
         .options(SESSION)
 }
 
-/// A pool that connects when it is first used, so that a service starts (and stays alive, not ready) while its database is away (REL-06).
+/// A pool that connects when it is first used, so that a service starts (and stays alive, not ready) while
+/// its database is away (REL-06).
 pub fn pool(settings: &Postgres, owned: Owned, application: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(settings.db_pool_size + settings.db_max_overflow)
@@ -60,8 +63,9 @@ pub fn pool(settings: &Postgres, owned: Owned, application: &str) -> PgPool {
 
 /// Applies the embedded migrations under sqlx's advisory lock. Waits up to 60 s for the database to come up.
 ///
-/// A database that is newer than this release is no error: after a roll-back, or when an old pod starts again during a roll-out, the older
-/// release runs on the newer schema, which only grows until nobody needs the old one (expand, roll out, contract).
+/// A database that is newer than this release is no error: after a roll-back, or when an old pod starts again
+/// during a roll-out, the older release runs on the newer schema, which only grows until nobody needs the old
+/// one (expand, roll out, contract).
 pub async fn migrate(
     settings: &Postgres,
     owned: Owned,

@@ -1,5 +1,5 @@
-//! The HTTP/1 server of all our ports. Whoever connects and then says nothing, or says it a byte at a time, loses the connection; and there are
-//! never more connections than the process can hold.
+//! The HTTP/1 server of all our ports. Whoever connects and then says nothing, or says it a byte at a time,
+//! loses the connection; and there are never more connections than the process can hold.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

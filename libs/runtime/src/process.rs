@@ -1,7 +1,8 @@
 //! The life of a process: telemetry, signals, tracked tasks, shutdown.
 //!
-//! Shutdown order: readiness off → [`Process::stopping`] is cancelled → tasks drain with a deadline → spans are flushed. A task that ends
-//! before that stops the process with a failing exit code (REL-08): Kubernetes restarts better than we do.
+//! Shutdown order: readiness off → [`Process::stopping`] is cancelled → tasks drain with a deadline → spans
+//! are flushed. A task that ends before that stops the process with a failing exit code (REL-08): Kubernetes
+//! restarts better than we do.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -95,7 +96,8 @@ impl Process {
         });
     }
 
-    /// Waits for SIGTERM, SIGINT or the end of a task, then stops all within the drain time. Fails when a task had failed.
+    /// Waits for SIGTERM, SIGINT or the end of a task, then stops all within the drain time. Fails when a
+    /// task had failed.
     pub async fn run(self, health: &crate::admin::Health) -> anyhow::Result<()> {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .context("cannot listen for SIGTERM")?;

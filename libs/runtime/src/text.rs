@@ -1,14 +1,16 @@
-//! Characters of texts that people write: what cannot be stored, what makes a text look like another one, and what nobody sees.
+//! Characters of texts that people write: what cannot be stored, what makes a text look like another one, and
+//! what nobody sees.
 
-/// Can this character stand in no text at all? Control characters but line breaks and tabs (PostgreSQL cannot even store U+0000), those that turn
-/// the direction of what follows around, and the separators that some programs take for line breaks and others do not.
+/// Can this character stand in no text at all? Control characters but line breaks and tabs (PostgreSQL cannot
+/// even store U+0000), those that turn the direction of what follows around, and the separators that some
+/// programs take for line breaks and others do not.
 pub fn is_forbidden(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Is it a character that is not seen itself (general category Cf) and has no place in a name or a subject? The joiners of Persian, Indic
-/// scripts and emoji are left alone.
+/// Is it a character that is not seen itself (general category Cf) and has no place in a name or a subject?
+/// The joiners of Persian, Indic scripts and emoji are left alone.
 pub fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -30,7 +32,8 @@ pub fn is_invisible(c: char) -> bool {
     )
 }
 
-/// What is wrong with a text of one line, such as a name: it may have no control or invisible characters, and something of it must be seen.
+/// What is wrong with a text of one line, such as a name: it may have no control or invisible characters, and
+/// something of it must be seen.
 pub fn check_line(text: &str) -> Result<(), &'static str> {
     if text.chars().any(char::is_control) {
         return Err("must not contain control characters");
@@ -50,7 +53,8 @@ pub fn has_address(text: &str) -> bool {
     lower.contains("://") || lower.contains("www.") || text.contains(['/', '\\', '@']) || has_domain(&lower)
 }
 
-/// Letters or digits, a dot, and at least two letters right behind it: `evil.example`, but not `J. R. R.`, `St. Ives` or `M.Sc`.
+/// Letters or digits, a dot, and at least two letters right behind it: `evil.example`, but not `J. R. R.`,
+/// `St. Ives` or `M.Sc`.
 fn has_domain(text: &str) -> bool {
     text.match_indices('.').any(|(at, _)| {
         let before = text[..at].chars().rev().take_while(|c| c.is_alphanumeric() || *c == '-').count();

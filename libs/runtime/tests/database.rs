@@ -63,7 +63,8 @@ fn migration(version: i64, sql: &'static str) -> Migration {
     Migration::new(version, "test".into(), MigrationType::Simple, sql.into_sql_str(), false)
 }
 
-/// REL-08: a pool that is wholly at work is busy and not away: the process stays ready, and whoever asks often asks once.
+/// REL-08: a pool that is wholly at work is busy and not away: the process stays ready, and whoever asks
+/// often asks once.
 #[sqlx::test(migrations = false)]
 async fn a_busy_pool_is_ready(pool: PgPool) {
     let busy = PgPoolOptions::new()

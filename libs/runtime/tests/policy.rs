@@ -73,7 +73,8 @@ async fn a_user_method_needs_a_user_of_the_role() {
     assert_eq!(call(&running, GATEWAY, Some("x.y.z")).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
-/// SEC-02, GTW-05: what a service asks of the gateway is done in that service's name, when the method lists it; its token proves it.
+/// SEC-02, GTW-05: what a service asks of the gateway is done in that service's name, when the method lists
+/// it; its token proves it.
 #[tokio::test]
 async fn a_relayed_call_is_the_asking_services_and_needs_its_token() {
     let running = server().await;

@@ -1,6 +1,7 @@
 //! W3C trace context between processes: HTTP → gRPC → outbox row → RabbitMQ (MON-10).
 //!
-//! A call continues the trace of its caller; a consumer *links* to the trace that caused its message, because it runs later and may run again.
+//! A call continues the trace of its caller; a consumer *links* to the trace that caused its message, because
+//! it runs later and may run again.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,8 @@ pub fn headers() -> Headers {
     headers
 }
 
-/// Makes `span` a child of the trace in HTTP or gRPC headers and records its trace id in the field `trace.id`, when the span declares it.
+/// Makes `span` a child of the trace in HTTP or gRPC headers and records its trace id in the field
+/// `trace.id`, when the span declares it.
 pub fn continue_from(span: &Span, incoming: &http::HeaderMap) {
     let parent =
         opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Http(incoming)));

@@ -1,5 +1,5 @@
-//! One JSON object a line on standard output: time, level, service, message, the event's fields, and those of the spans around it
-//! (`request.id`, `trace.id` and the like).
+//! One JSON object a line on standard output: time, level, service, message, the event's fields, and those of
+//! the spans around it (`request.id`, `trace.id` and the like).
 
 use std::fmt;
 use std::io::Write as _;

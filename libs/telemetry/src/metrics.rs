@@ -1,4 +1,5 @@
-//! The process' metrics registry and its text form (MON-07). Each module registers its metrics in one struct; there are no globals.
+//! The process' metrics registry and its text form (MON-07). Each module registers its metrics in one struct;
+//! there are no globals.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

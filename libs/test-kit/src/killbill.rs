@@ -1,5 +1,6 @@
-//! A strict stand-in for Kill Bill: it answers as a running 0.22.26 and a 0.24.21 were seen to answer (status codes, error codes, content types,
-//! date forms), and refuses what they refuse. Where it and a real one disagree, the real one is right.
+//! A strict stand-in for Kill Bill: it answers as a running 0.22.26 and a 0.24.21 were seen to answer (status
+//! codes, error codes, content types, date forms), and refuses what they refuse. Where it and a real one
+//! disagree, the real one is right.
 //!
 //! It keeps its hooks instead of sending them: a test delivers them late, twice or never.
 

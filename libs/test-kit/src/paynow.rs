@@ -1,8 +1,9 @@
-//! A strict stand-in for Paynow, written from its published protocol and not from our client: it refuses every request that the documents do not
-//! describe, signs what they say is signed, and mixes upper and lower case of field names as Paynow does.
+//! A strict stand-in for Paynow, written from its published protocol and not from our client: it refuses
+//! every request that the documents do not describe, signs what they say is signed, and mixes upper and lower
+//! case of field names as Paynow does.
 //!
-//! It keeps its results until somebody delivers them: a test in its own time and order, or [`delivery`] as Paynow would, over HTTP and up to ten times.
-//! `tools/paynow-sim` is the same as a program.
+//! It keeps its results until somebody delivers them: a test in its own time and order, or [`delivery`] as
+//! Paynow would, over HTTP and up to ten times. `tools/paynow-sim` is the same as a program.
 
 mod books;
 mod control;
@@ -131,8 +132,8 @@ impl Paynow {
         self.lock().find(reference).cloned()
     }
 
-    /// The customer or Paynow does something with a transaction: its status is this word now, and a result waits to be delivered. With `amount`,
-    /// so much was paid. `false`: there is no such transaction.
+    /// The customer or Paynow does something with a transaction: its status is this word now, and a result
+    /// waits to be delivered. With `amount`, so much was paid. `false`: there is no such transaction.
     pub fn decide(&self, reference: &str, status: &str, amount: Option<&str>) -> bool {
         self.lock().decide(reference, status, amount)
     }

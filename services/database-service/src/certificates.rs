@@ -1,4 +1,5 @@
-//! The private authority of the tenants' servers and the certificates that it signs (DBS-35). Pure: rows, locks and renewal are `app::certificates`.
+//! The private authority of the tenants' servers and the certificates that it signs (DBS-35). Pure: rows,
+//! locks and renewal are `app::certificates`.
 
 use anyhow::Context as _;
 use rcgen::{
@@ -12,7 +13,8 @@ use uuid::Uuid;
 
 /// Life of an authority.
 const AUTHORITY_LIFE: Duration = Duration::days(730);
-/// A younger authority signs from so long before its end: longer than a certificate's life, so that none outlives its authority.
+/// A younger authority signs from so long before its end: longer than a certificate's life, so that none
+/// outlives its authority.
 const AUTHORITY_RENEWED: Duration = Duration::days(180);
 /// Life of a server's certificate.
 const CERTIFICATE_LIFE: Duration = Duration::days(90);
@@ -106,7 +108,8 @@ pub fn server(authority: &Authority, names: &[String], now: OffsetDateTime) -> a
     })
 }
 
-/// Names of a server: those of its headless Service and its pod, the full one first, and the one for clients inside of the pod.
+/// Names of a server: those of its headless Service and its pod, the full one first, and the one for clients
+/// inside of the pod.
 pub fn names(server: &str, namespace: &str) -> Vec<String> {
     let host = full_name(server, namespace);
     let (service, short) = ([server, ".", namespace, ".svc"].concat(), [server, ".", namespace].concat());

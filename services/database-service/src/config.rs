@@ -33,7 +33,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Bring the database to the newest migration, then end
     Migrate(Box<Migrate>),
-    /// Encrypt every value at rest with `DATA_KEY`, reading those of `DATA_KEY_PREVIOUS`, then end; may be interrupted and repeated
+    /// Encrypt every value at rest with `DATA_KEY`, reading those of `DATA_KEY_PREVIOUS`, then end; may be
+    /// interrupted and repeated
     RotateKey(Box<RotateKey>),
 }
 
@@ -68,7 +69,8 @@ pub struct DataKeys {
     /// Encrypts passwords at rest: base64 of 32 random bytes
     #[arg(long, env = "DATA_KEY", hide_env_values = true)]
     pub data_key: SecretString,
-    /// Keys that are only read: the one of before, or the next one while replicas change over; separated by commas
+    /// Keys that are only read: the one of before, or the next one while replicas change over; separated by
+    /// commas
     #[arg(long, env = "DATA_KEY_PREVIOUS", hide_env_values = true, default_value = "")]
     pub data_key_previous: SecretString,
 }

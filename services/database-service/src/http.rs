@@ -1,4 +1,5 @@
-//! Pages of the own HTTP port beside those of every service: `/health/kubernetes` and its old name `/health/docker` (DBS-14, DBS-15).
+//! Pages of the own HTTP port beside those of every service: `/health/kubernetes` and its old name
+//! `/health/docker` (DBS-14, DBS-15).
 
 use axum::extract::State;
 use axum::http::StatusCode;

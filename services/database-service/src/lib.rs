@@ -1,7 +1,7 @@
 //! database-service: pools of PostgreSQL servers, and the role and database of each tenant on them.
 //!
-//! Owns database `database_service` and everything that is done on tenants' servers by SQL. Must not: talk to Kubernetes. It orders servers by
-//! an event; the worker answers by `PoolWorkService`.
+//! Owns database `database_service` and everything that is done on tenants' servers by SQL. Must not: talk to
+//! Kubernetes. It orders servers by an event; the worker answers by `PoolWorkService`.
 
 pub mod app;
 pub mod certificates;

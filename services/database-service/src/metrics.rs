@@ -1,4 +1,5 @@
-//! Metrics of this service. Gauges of pools are the leader's: it alone sets them, and clears them when it no longer leads.
+//! Metrics of this service. Gauges of pools are the leader's: it alone sets them, and clears them when it no
+//! longer leads.
 
 use std::sync::atomic::AtomicU64;
 

@@ -1,4 +1,5 @@
-//! Passwords: made, encrypted at rest (DBS-32), and turned into what PostgreSQL stores. Nothing here is ever logged.
+//! Passwords: made, encrypted at rest (DBS-32), and turned into what PostgreSQL stores. Nothing here is ever
+//! logged.
 
 use std::num::NonZeroU32;
 
@@ -46,7 +47,8 @@ impl Vault {
         Ok(Self { key, key_id, others: Vec::new() })
     }
 
-    /// Other keys, separated by commas, that are read and never written with: that of before, or the next one while replicas change over.
+    /// Other keys, separated by commas, that are read and never written with: that of before, or the next one
+    /// while replicas change over.
     pub fn with_others(mut self, keys: &SecretString) -> anyhow::Result<Self> {
         for text in keys.expose_secret().split(',').filter(|text| !text.trim().is_empty()) {
             let (id, key) = parse("DATA_KEY_PREVIOUS", text)?;
@@ -140,7 +142,8 @@ pub fn secret_hash(id: Uuid, password: &SecretString) -> String {
     hex::encode(&hasher.finalize()[..8])
 }
 
-/// The form in which PostgreSQL stores a password (RFC 5803), so that the password itself is in no statement, activity view or server log.
+/// The form in which PostgreSQL stores a password (RFC 5803), so that the password itself is in no statement,
+/// activity view or server log.
 pub fn scram_verifier(password: &SecretString) -> anyhow::Result<String> {
     let mut salt = [0; 16];
     rand::fill(&mut salt).ok().context("no random numbers")?;

@@ -135,7 +135,8 @@ pub struct Catalogue {
     /// Live instances of a customer at most; an account may have its own number
     #[arg(long, env = "MAX_INSTANCES_PER_USER", default_value_t = 20)]
     pub max_instances_per_user: u32,
-    /// Terminated instances of a customer whose data is kept at most; then no new one is made until a retention ends
+    /// Terminated instances of a customer whose data is kept at most; then no new one is made until a
+    /// retention ends
     #[arg(long, env = "MAX_KEPT_INSTANCES_PER_USER", default_value_t = 50)]
     pub max_kept_instances_per_user: u32,
     /// Host names that nobody may have, besides the built-in ones, with commas between

@@ -1,4 +1,5 @@
-//! Events of others: servers of database-service into the projection, subscriptions of billing-service into decisions.
+//! Events of others: servers of database-service into the projection, subscriptions of billing-service into
+//! decisions.
 
 use contracts::events::{PoolFact, SubscriptionFact, topics};
 use instance::store::{news, servers};
@@ -31,7 +32,8 @@ impl Handler for Servers {
     }
 }
 
-/// Hears what became of subscriptions. Billing is asked afterwards, outside of the message's transaction ([`crate::app::news`]).
+/// Hears what became of subscriptions. Billing is asked afterwards, outside of the message's transaction
+/// ([`crate::app::news`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Subscriptions;
 

@@ -1,4 +1,5 @@
-//! Why a call is refused, and how it is told: one table from errors to gRPC codes and reasons (`docs/ERRORS.md`).
+//! Why a call is refused, and how it is told: one table from errors to gRPC codes and reasons
+//! (`docs/ERRORS.md`).
 
 use instance::domain::{Action, LimitFault, LimitFaultKind, OperationKind, Refused, Status, SubdomainFault};
 use runtime::grpc::{FieldViolation, Refusal};
@@ -207,7 +208,8 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(error) => {
                 let code = error.code().unwrap_or_default().into_owned();
                 match code.as_str() {
-                    // It stops, starts, has no connection or no lock to give: the same call may succeed soon (REL-06).
+                    // It stops, starts, has no connection or no lock to give: the same call may succeed soon
+                    // (REL-06).
                     "57P01" | "57P02" | "57P03" | "53300" | "55P03" => {
                         tracing::warn!(code, "the database does not answer");
                         Self::Unavailable("the database")

@@ -1,6 +1,8 @@
-//! Monitoring on the service's own port (MON-02): without a token from the machine itself, with a service token from elsewhere.
+//! Monitoring on the service's own port (MON-02): without a token from the machine itself, with a service
+//! token from elsewhere.
 //!
-//! `kubectl exec` and `kubectl port-forward` reach the pod by its loopback address; nothing else does. Forwarding headers are not looked at.
+//! `kubectl exec` and `kubectl port-forward` reach the pod by its loopback address; nothing else does.
+//! Forwarding headers are not looked at.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! Instances: what customers have and want, operations, events.
 //!
-//! Owns the database `instance` (together with instance-worker, through the library `instance`). Must not talk to Kubernetes: it writes what is
-//! wanted, the worker makes it so.
+//! Owns the database `instance` (together with instance-worker, through the library `instance`). Must not
+//! talk to Kubernetes: it writes what is wanted, the worker makes it so.
 
 pub mod app;
 pub mod clients;

@@ -132,7 +132,8 @@ pub struct OdooSettings {
     /// User and group of instance pods
     #[arg(long, env = "ODOO_RUN_AS_USER", default_value_t = 1001)]
     pub odoo_run_as_user: i64,
-    /// A ready pod must also answer over HTTP before an instance counts as running; off only where pods are simulated
+    /// A ready pod must also answer over HTTP before an instance counts as running; off only where pods are
+    /// simulated
     #[arg(long, env = "ODOO_HTTP_CHECK", default_value_t = true, action = clap::ArgAction::Set)]
     pub odoo_http_check: bool,
     /// Requested CPU as a part of the limit, 0 to 1
@@ -167,7 +168,8 @@ pub struct EngineSettings {
     /// Seconds between sweeps for work whose wake-up was lost
     #[arg(long, env = "WORKER_SWEEP_SECONDS", default_value_t = 60)]
     pub worker_sweep_seconds: u64,
-    /// For tests: `<kind>.<step>`; the process aborts after the effect of that step, on the first attempt only. Refused in production
+    /// For tests: `<kind>.<step>`; the process aborts after the effect of that step, on the first attempt
+    /// only. Refused in production
     #[arg(long, env = "WORKER_FAIL_POINT", hide = true)]
     pub worker_fail_point: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! Places where a test lets the process die: an effect is there, and nobody has written so (REL-06). Steps of operations are such places by
-//! themselves: `<kind>.<step>`.
+//! Places where a test lets the process die: an effect is there, and nobody has written so (REL-06). Steps of
+//! operations are such places by themselves: `<kind>.<step>`.
 
 use std::sync::Arc;
 

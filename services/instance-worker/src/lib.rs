@@ -1,7 +1,8 @@
 //! Makes the cluster match the desired state: the only part of the platform with a Kubernetes client.
 //!
-//! [`objects`] says what is wanted (pure), [`cluster`] is the door to the API, [`operations`] run what customers ask for, [`watch`] follows the
-//! cluster, [`reconcile`] repairs it. The truth is the row in database `instance`; nothing is kept here that a restart may not lose.
+//! [`objects`] says what is wanted (pure), [`cluster`] is the door to the API, [`operations`] run what
+//! customers ask for, [`watch`] follows the cluster, [`reconcile`] repairs it. The truth is the row in
+//! database `instance`; nothing is kept here that a restart may not lose.
 
 pub mod cluster;
 pub mod config;

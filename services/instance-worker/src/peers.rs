@@ -1,4 +1,5 @@
-//! The other services as the worker calls them. Every call has a deadline; only `Unavailable` is repeated, because every call is idempotent.
+//! The other services as the worker calls them. Every call has a deadline; only `Unavailable` is repeated,
+//! because every call is idempotent.
 
 mod moves;
 

@@ -1,7 +1,9 @@
-//! The circuit breaker in front of SMTP (REL-15): while the server is away, mails wait in the queue instead of using up their attempts.
+//! The circuit breaker in front of SMTP (REL-15): while the server is away, mails wait in the queue instead
+//! of using up their attempts.
 //!
-//! After `THRESHOLD` connection failures in a row it opens; after a pause one mail is tried; its success closes the circuit, its failure
-//! doubles the pause. Answers of the server, also refusals, count as a working connection.
+//! After `THRESHOLD` connection failures in a row it opens; after a pause one mail is tried; its success
+//! closes the circuit, its failure doubles the pause. Answers of the server, also refusals, count as a
+//! working connection.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

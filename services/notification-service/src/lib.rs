@@ -1,7 +1,7 @@
 //! Mail: typed templates, a queue in SQL, SMTP, history for operators.
 //!
-//! Owns the database `communication`. Must not decide whom to tell: callers announce facts, and the recipient is always the account's own
-//! address (NTF-11).
+//! Owns the database `communication`. Must not decide whom to tell: callers announce facts, and the recipient
+//! is always the account's own address (NTF-11).
 
 pub mod app;
 pub mod breaker;

@@ -1,4 +1,5 @@
-//! Sends what is due: woken by NOTIFY, with a sweep behind it; as many mails at once as there are connections.
+//! Sends what is due: woken by NOTIFY, with a sweep behind it; as many mails at once as there are
+//! connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

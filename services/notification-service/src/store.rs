@@ -107,7 +107,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// What is left for mails of any kind, and for those that are no security mails: a fifth is kept for links that somebody waits for.
+    /// What is left for mails of any kind, and for those that are no security mails: a fifth is kept for
+    /// links that somebody waits for.
     fn left(self, minute: i64, hour: i64) -> (i64, i64) {
         let all = (self.per_minute - minute).min(self.per_hour - hour);
         let others =
@@ -119,10 +120,11 @@ impl Rate {
 /// Serialises the claims of all replicas, so that their counts are exact.
 const CLAIM_LOCK: i64 = 0x6d61_696c;
 
-/// Takes at most `wanted` due mails, security mails first, within the rate. Mails of a sender that died are due again when its lease ended.
+/// Takes at most `wanted` due mails, security mails first, within the rate. Mails of a sender that died are
+/// due again when its lease ended.
 ///
-/// The rate counts what went to the mail server ([`settle`]) and what may be on its way there now. A mail that had to wait for something else
-/// costs nothing.
+/// The rate counts what went to the mail server ([`settle`]) and what may be on its way there now. A mail
+/// that had to wait for something else costs nothing.
 pub async fn claim(
     pool: &PgPool,
     wanted: i64,
@@ -212,8 +214,8 @@ pub enum Outcome<'a> {
     },
 }
 
-/// Writes the outcome, if the lease is still ours. `false`: another sender has taken over. `served`: the mail server had the mail, so that it counts
-/// for the rate.
+/// Writes the outcome, if the lease is still ours. `false`: another sender has taken over. `served`: the mail
+/// server had the mail, so that it counts for the rate.
 pub async fn settle(pool: &PgPool, mail: &Claimed, outcome: Outcome<'_>, served: bool) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     if served {
@@ -272,7 +274,8 @@ pub async fn remember_recipient(pool: &PgPool, mail: &Claimed, recipient: &str) 
     Ok(())
 }
 
-/// Removes what nobody needs: old rows of the rate limit, and secrets of mails that failed a day ago (NTF-10).
+/// Removes what nobody needs: old rows of the rate limit, and secrets of mails that failed a day ago
+/// (NTF-10).
 pub async fn clean(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM send_log WHERE at < clock_timestamp() - interval '1 hour'")
         .execute(pool)

@@ -1,7 +1,7 @@
 //! The mails: one typed struct each, HTML (escaped by askama) and text (NTF-02).
 //!
-//! A variable that a template names and its struct lacks is a build error; one that a caller leaves out is refused when the mail is ordered.
-//! Owns the words. Must not know the queue, SMTP or the bus.
+//! A variable that a template names and its struct lacks is a build error; one that a caller leaves out is
+//! refused when the mail is ordered. Owns the words. Must not know the queue, SMTP or the bus.
 
 mod catalogue;
 
@@ -43,7 +43,8 @@ impl Recipient {
     }
 }
 
-/// The pages of the platform that mails may link to. The gateway serves them; until there is a portal there are no others.
+/// The pages of the platform that mails may link to. The gateway serves them; until there is a portal there
+/// are no others.
 pub const PAGES: [&str; 3] = ["/verify-email", "/reset-password", "/reveal"];
 
 /// A mail ready to send.
@@ -212,8 +213,8 @@ mod tests {
         }
     }
 
-    /// No mail leads to a page that nobody serves: each link is to one of [`PAGES`] or to the customer's own instance, and the gateway's list of
-    /// public routes has these pages.
+    /// No mail leads to a page that nobody serves: each link is to one of [`PAGES`] or to the customer's own
+    /// instance, and the gateway's list of public routes has these pages.
     #[test]
     fn every_link_leads_somewhere() {
         let routes = concat!(

@@ -1,6 +1,8 @@
-//! Work that nobody waits for: sending mails, terminating the instances of closed accounts, erasing, cleaning up.
+//! Work that nobody waits for: sending mails, terminating the instances of closed accounts, erasing, cleaning
+//! up.
 //!
-//! Each loop is woken at once and also runs by a timer; it takes no input, so that a lost signal costs latency only. Every replica runs all.
+//! Each loop is woken at once and also runs by a timer; it takes no input, so that a lost signal costs
+//! latency only. Every replica runs all.
 
 use std::time::Duration;
 
@@ -49,7 +51,8 @@ pub async fn clean(app: &App) -> Result<usize, Error> {
     Ok(done)
 }
 
-/// Runs `work` again and again: at once while there is more, else when woken or after `period`. A failure is logged and tried again.
+/// Runs `work` again and again: at once while there is more, else when woken or after `period`. A failure is
+/// logged and tried again.
 async fn repeat<F, Fut>(
     name: &'static str,
     wake: &Notify,

@@ -1,5 +1,5 @@
-//! Settings of this service; `--help` is their manual. Nothing else reads the environment, with one exception: the password of the first
-//! administrator, which must not be an argument.
+//! Settings of this service; `--help` is their manual. Nothing else reads the environment, with one
+//! exception: the password of the first administrator, which must not be an argument.
 
 use clap::{Args, Parser, Subcommand};
 use runtime::config::{Common, Postgres, Rabbit, Redis, ServiceIdentity, UserTokens};
@@ -35,7 +35,8 @@ pub enum Command {
 pub enum AdminCommand {
     /// Create the first super_admin, verified and active; refuses when there is one already
     ///
-    /// The password is taken from the environment variable ADMIN_PASSWORD, or from the first line of standard input; it is never an argument.
+    /// The password is taken from the environment variable ADMIN_PASSWORD, or from the first line of standard
+    /// input; it is never an argument.
     Create(AdminSettings),
 }
 

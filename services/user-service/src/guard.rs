@@ -1,8 +1,9 @@
 //! The brute-force guard (USR-16): counters of failed log-ins per account and per client address in Redis.
 //!
-//! No more passwords are compared at once than failures are left, so that parallel tries cannot slip through; who comes in between waits for
-//! those in work, which is a moment for somebody whose password is right. After the limit each further failure closes the door for 30 s,
-//! doubling up to 15 min. Keys hold hashes, no addresses. Redis away: no log-in (REL-07).
+//! No more passwords are compared at once than failures are left, so that parallel tries cannot slip through;
+//! who comes in between waits for those in work, which is a moment for somebody whose password is right.
+//! After the limit each further failure closes the door for 30 s, doubling up to 15 min. Keys hold hashes, no
+//! addresses. Redis away: no log-in (REL-07).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,8 +24,9 @@ const IN_WORK_MS: u64 = 15_000;
 /// Longest wait for tries that are in work, and the pause between two looks.
 const QUEUE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(50));
 
-/// KEYS: failures, block and tries in work of the account, the same of the address. ARGV: both limits (0: not counted), life of a try in work.
-/// Answer: milliseconds to wait because the door is closed; 0: go on; -1: ask again, as many are in work as there are failures left.
+/// KEYS: failures, block and tries in work of the account, the same of the address. ARGV: both limits (0: not
+/// counted), life of a try in work. Answer: milliseconds to wait because the door is closed; 0: go on; -1:
+/// ask again, as many are in work as there are failures left.
 const BEGIN: &str = r"
 local wait = 0
 for i = 0, 1 do
@@ -45,7 +47,8 @@ end
 return 0
 ";
 
-/// The password was wrong. KEYS as above. ARGV: both limits, memory of failures. Answer: 1 when this closes the account for the first time.
+/// The password was wrong. KEYS as above. ARGV: both limits, memory of failures. Answer: 1 when this closes
+/// the account for the first time.
 const FAIL: &str = r"
 local first = 0
 for i = 0, 1 do
@@ -108,7 +111,8 @@ impl std::fmt::Debug for LoginGuard {
 }
 
 impl LoginGuard {
-    /// Connects on the first try and again whenever it is needed; every answer is awaited for a second at most.
+    /// Connects on the first try and again whenever it is needed; every answer is awaited for a second at
+    /// most.
     pub fn try_new(
         client: redis::Client,
         prefix: &str,
@@ -149,7 +153,8 @@ impl LoginGuard {
         Attempt { keys: [keys(&account), keys(&ip)].concat(), address_known: address.is_some() }
     }
 
-    /// Lets the try in, unless the door is closed. It counts as in work until [`Self::failed`], [`Self::succeeded`] or [`Self::abandoned`].
+    /// Lets the try in, unless the door is closed. It counts as in work until [`Self::failed`],
+    /// [`Self::succeeded`] or [`Self::abandoned`].
     pub async fn begin(&self, attempt: &Attempt) -> Result<Entry, Error> {
         let (longest, pause) = QUEUE;
         let end = tokio::time::Instant::now() + longest;

@@ -1,6 +1,8 @@
-//! Accounts, verification, sessions, password reset, roles. Owns database `auth`; must not know instances or invoices: it asks for them.
+//! Accounts, verification, sessions, password reset, roles. Owns database `auth`; must not know instances or
+//! invoices: it asks for them.
 //!
-//! Reading order: [`domain`] (rules) → [`app`] (one use case a file) → [`store`] (all SQL) → [`grpc`] (adapter) → [`config`], [`serve`].
+//! Reading order: [`domain`] (rules) → [`app`] (one use case a file) → [`store`] (all SQL) → [`grpc`]
+//! (adapter) → [`config`], [`serve`].
 
 pub mod app;
 pub mod background;

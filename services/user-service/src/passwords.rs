@@ -21,7 +21,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// 19 MiB, 2 passes: what every running service uses. No setting changes it; only a test can ask for less.
+    /// 19 MiB, 2 passes: what every running service uses. No setting changes it; only a test can ask for
+    /// less.
     pub const STANDARD: Self = Self { memory_kib: 19 * 1024, passes: 2 };
 }
 

@@ -1,4 +1,5 @@
-//! The other services that we ask. Each call has a deadline; what an absence means is decided by the use case.
+//! The other services that we ask. Each call has a deadline; what an absence means is decided by the use
+//! case.
 
 use std::collections::HashMap;
 use std::time::Duration;

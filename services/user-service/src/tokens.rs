@@ -1,4 +1,5 @@
-//! Making tokens: signed access tokens (USR-10) and random ones that are stored hashed (USR-07, USR-12, USR-14).
+//! Making tokens: signed access tokens (USR-10) and random ones that are stored hashed (USR-07, USR-12,
+//! USR-14).
 
 use anyhow::{Context as _, anyhow, ensure};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -58,7 +59,8 @@ impl std::fmt::Debug for AccessSigner {
 }
 
 impl AccessSigner {
-    /// Signer and verifier of the same settings; fails with the name of the setting that is missing, weak or does not fit (SEC-03, SEC-10).
+    /// Signer and verifier of the same settings; fails with the name of the setting that is missing, weak or
+    /// does not fit (SEC-03, SEC-10).
     ///
     /// With EdDSA the public key may be left out: this service derives it.
     pub fn try_new(

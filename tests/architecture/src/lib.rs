@@ -1,4 +1,5 @@
-//! Holds the tree against its rules (design part 3): who may depend on whom. The manifests are the architecture; this crate only reads them.
+//! Holds the tree against its rules (ADR 1): who may depend on whom. The manifests are the
+//! architecture; this crate only reads them.
 
 #[cfg(test)]
 mod tests {
@@ -125,7 +126,8 @@ mod tests {
         }
     }
 
-    /// Dependencies come from the one table of the workspace. `workspace-hack` alone names some that nobody uses by name.
+    /// Dependencies come from the one table of the workspace. `workspace-hack` alone names some that nobody
+    /// uses by name.
     #[test]
     fn versions_stand_in_the_workspace_table_only() {
         let metadata = metadata();
@@ -139,7 +141,8 @@ mod tests {
         }
     }
 
-    /// Programs whose test executable is switched off, since linking it takes time and it would be empty, have no tests that nobody runs.
+    /// Programs whose test executable is switched off, since linking it takes time and it would be empty,
+    /// have no tests that nobody runs.
     #[test]
     fn targets_without_a_test_executable_have_no_tests() {
         let metadata = metadata();

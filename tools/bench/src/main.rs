@@ -1,5 +1,5 @@
-//! Benchmarks. Each measures a running stack from outside, measures a baseline in the same run, and writes its figures as JSON.
-//! `cargo xtask bench` builds with optimisation, starts a stack for it and stops it.
+//! Benchmarks. Each measures a running stack from outside, measures a baseline in the same run, and writes
+//! its figures as JSON. `cargo xtask bench` builds with optimisation, starts a stack for it and stops it.
 
 mod billing;
 mod clock;
@@ -29,7 +29,8 @@ struct Cli {
 enum What {
     /// Creating instances: acceptance, provisioning, throughput, memory, writes in a steady state
     Provision(provision::Settings),
-    /// Billing: orders against bare SQL, messages of payment providers, a renewal run, sweeps with nothing due; with Kill Bill: against its own calls
+    /// Billing: orders against bare SQL, messages of payment providers, a renewal run, sweeps with nothing
+    /// due; with Kill Bill: against its own calls
     Billing(billing::Settings),
     /// Databases: allocation against bare SQL, one by one and in parallel; a health round
     Databases(databases::Settings),

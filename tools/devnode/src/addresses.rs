@@ -1,4 +1,5 @@
-//! Loopback addresses of pods: one block 127.N.0.0/16 for each running node program, one address for each pod.
+//! Loopback addresses of pods: one block 127.N.0.0/16 for each running node program, one address for each
+//! pod.
 //!
 //! Pods of StatefulSets keep theirs for life, also over restarts of this program, by a small file.
 

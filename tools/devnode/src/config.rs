@@ -8,16 +8,18 @@ use clap::{Parser, ValueEnum};
 
 /// A Kubernetes node whose pods are processes of this machine.
 ///
-/// It registers a Node, runs the pods that are bound to it by a recipe chosen from the image name (PostgreSQL, Odoo, our
-/// own programs, else simulated), provides volumes, answers `kubectl logs` and `kubectl exec`, routes Ingresses, and
-/// makes faults on request. For machines without a container engine; never for production.
+/// It registers a Node, runs the pods that are bound to it by a recipe chosen from the image name
+/// (PostgreSQL, Odoo, our own programs, else simulated), provides volumes, answers `kubectl logs` and
+/// `kubectl exec`, routes Ingresses, and makes faults on request. For machines without a container engine;
+/// never for production.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Config {
     /// Kubeconfig with administrator rights.
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: PathBuf,
-    /// Folder for volumes, logs, addresses and pid files. Users that pods run as (`postgres`) must be able to reach it.
+    /// Folder for volumes, logs, addresses and pid files. Users that pods run as (`postgres`) must be able to
+    /// reach it.
     #[arg(long)]
     pub data_dir: PathBuf,
     /// Name of the Node.
@@ -57,7 +59,8 @@ pub struct Config {
     /// Address of the fault switch (plain HTTP). Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub faults_listen: SocketAddr,
-    /// File that receives one JSON object with the chosen ports once everything listens; also printed on standard output.
+    /// File that receives one JSON object with the chosen ports once everything listens; also printed on
+    /// standard output.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
 
@@ -81,7 +84,8 @@ pub struct Config {
     #[arg(long)]
     pub simulate_silent: bool,
 
-    /// Folder of our own programs: image `…/saasodoo/NAME:TAG` runs `NAME`. The folder of this program when absent.
+    /// Folder of our own programs: image `…/saasodoo/NAME:TAG` runs `NAME`. The folder of this program when
+    /// absent.
     #[arg(long)]
     pub bin_dir: Option<PathBuf>,
     /// Program for an image, `NAME=PATH` with the image's name without tag; may be repeated.

@@ -1,4 +1,5 @@
-//! The environment of a container: which Secrets and ConfigMaps it names, and its variables once these are known. Pure.
+//! The environment of a container: which Secrets and ConfigMaps it names, and its variables once these are
+//! known. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

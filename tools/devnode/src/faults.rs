@@ -1,4 +1,5 @@
-//! Faults on request: what is asked for, which containers it hits and how often. The fault switch is its HTTP side.
+//! Faults on request: what is asked for, which containers it hits and how often. The fault switch is its HTTP
+//! side.
 
 pub mod server;
 

@@ -1,6 +1,8 @@
-//! The Ingress listener: plain HTTP, routed by host and path through Ingress and Service to a ready pod of this node.
+//! The Ingress listener: plain HTTP, routed by host and path through Ingress and Service to a ready pod of
+//! this node.
 //!
-//! Pages of its own are plain: 404 for a host or path without an Ingress, 503 with `Retry-After` where no pod is ready.
+//! Pages of its own are plain: 404 for a host or path without an Ingress, 503 with `Retry-After` where no pod
+//! is ready.
 
 mod table;
 

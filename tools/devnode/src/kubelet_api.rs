@@ -1,5 +1,5 @@
-//! The part of the kubelet's API that the API server uses for `kubectl logs` and `kubectl exec`: TLS, for clients that the
-//! cluster's authority certifies.
+//! The part of the kubelet's API that the API server uses for `kubectl logs` and `kubectl exec`: TLS, for
+//! clients that the cluster's authority certifies.
 
 pub mod exec;
 mod logs;

@@ -1,4 +1,5 @@
-//! Logs of containers: one file for each run, each line with time and stream in the format that container runtimes use.
+//! Logs of containers: one file for each run, each line with time and stream in the format that container
+//! runtimes use.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -1,4 +1,5 @@
-//! A Kubernetes node whose pods are processes of this machine, for developers and tests without a container engine.
+//! A Kubernetes node whose pods are processes of this machine, for developers and tests without a container
+//! engine.
 
 mod addresses;
 mod config;

@@ -1,5 +1,5 @@
-//! Paths of a container and what they are on this machine. There is no file system of its own for a pod, so paths below
-//! its mounts are rewritten in arguments, environment and configuration.
+//! Paths of a container and what they are on this machine. There is no file system of its own for a pod, so
+//! paths below its mounts are rewritten in arguments, environment and configuration.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Names of Services and of pods behind them. Pods of this node are host processes and have no cluster DNS, so names of
-//! the cluster in their environment are replaced by addresses when they start.
+//! Names of Services and of pods behind them. Pods of this node are host processes and have no cluster DNS,
+//! so names of the cluster in their environment are replaced by addresses when they start.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

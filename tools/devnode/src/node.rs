@@ -162,7 +162,8 @@ fn node(config: &Config) -> Node {
     }
 }
 
-/// The status, as JSON: the field `declaredFeatures` is younger than the typed objects of the oldest supported cluster.
+/// The status, as JSON: the field `declaredFeatures` is younger than the typed objects of the oldest
+/// supported cluster.
 fn status(config: &Config, kubelet_port: u16, now: Timestamp) -> Value {
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let resources = json!({

@@ -1,4 +1,5 @@
-//! How the containers of an image run on this machine: the choice by the image's name, and the command that follows.
+//! How the containers of an image run on this machine: the choice by the image's name, and the command that
+//! follows.
 
 pub mod postgres;
 
@@ -124,7 +125,8 @@ impl Plan<'_> {
         words.unwrap_or_default().iter().map(|word| self.mounts.text(&expand(word, &known))).collect()
     }
 
-    /// The working directory: the container's own where a mount covers it, else its first volume, else its scratch folder.
+    /// The working directory: the container's own where a mount covers it, else its first volume, else its
+    /// scratch folder.
     pub fn dir(&self) -> PathBuf {
         let own = self.container.working_dir.as_deref().and_then(|dir| self.mounts.covered(dir));
         own.or_else(|| self.first_volume()).unwrap_or_else(|| self.mounts.scratch().to_owned())

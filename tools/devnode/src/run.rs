@@ -153,7 +153,8 @@ fn find_postgres(config: &Config, data_dir: &Path) -> Option<Postgres> {
     }
 }
 
-/// Folders that other users can pass, so that `postgres` reaches its own; what is in them is for their owners.
+/// Folders that other users can pass, so that `postgres` reaches its own; what is in them is for their
+/// owners.
 fn prepare_folder(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let dir = fs::canonicalize(dir)?;

@@ -1,4 +1,5 @@
-//! What answers for simulated pods: the ports of their HTTP probes say 200, so that those who ask by HTTP see them run.
+//! What answers for simulated pods: the ports of their HTTP probes say 200, so that those who ask by HTTP see
+//! them run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Volumes of pods: claims are folders of the data folder, everything else is written as files beside the pod.
+//! Volumes of pods: claims are folders of the data folder, everything else is written as files beside the
+//! pod.
 
 pub mod files;
 pub mod provisioner;
@@ -57,7 +58,8 @@ pub async fn fetch(client: &Client, namespace: &str, references: &References) ->
     Ok(sources)
 }
 
-/// Makes all volumes of a pod, or brings the files of its Secrets and ConfigMaps to what these hold now; gives the folder of each volume by its name.
+/// Makes all volumes of a pod, or brings the files of its Secrets and ConfigMaps to what these hold now;
+/// gives the folder of each volume by its name.
 ///
 /// `group` stands for the pod's `fsGroup` on this machine: files that are not for all are for it.
 pub async fn prepare(

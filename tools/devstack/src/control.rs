@@ -1,9 +1,11 @@
-//! The switch of a running stack: a small HTTP server on loopback through which tests stop, kill and start parts.
+//! The switch of a running stack: a small HTTP server on loopback through which tests stop, kill and start
+//! parts.
 //!
 //! - `GET /`: all parts; `GET /services/{name}` and `GET /deps/{name}`: one.
-//! - `POST /services/{name}/{action}`, `POST /deps/{name}/{action}` with `stop`, `kill` (as by a crash, but it stays down), `crash`
-//!   (killed, and started again with back-off) and `start`, which answers when the part is ready. The body of `start` may hold
-//!   `{"env": {…}, "restart": false}`, in force until the next such start.
+//! - `POST /services/{name}/{action}`, `POST /deps/{name}/{action}` with `stop`, `kill` (as by a crash, but
+//!   it stays down), `crash` (killed, and started again with back-off) and `start`, which answers when the
+//!   part is ready. The body of `start` may hold `{"env": {…}, "restart": false}`, in force until the next
+//!   such start.
 //! - `POST /services/{name}/replica/start` and `…/stop`: a second copy on ports of its own.
 //! - `POST /deps/rabbitmq/purge`: empties every queue.
 

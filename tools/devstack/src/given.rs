@@ -1,4 +1,5 @@
-//! Servers that are there already and are used instead of our own: by address in the environment, or from compose.
+//! Servers that are there already and are used instead of our own: by address in the environment, or from
+//! compose.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
-//! A small HTTP/1.1 client for plain addresses on loopback: enough to probe servers and to run the main job without an HTTP stack in
-//! the build of `cargo xtask`. It must not be used for anything that leaves the machine.
+//! A small HTTP/1.1 client for plain addresses on loopback: enough to probe servers and to run the main job
+//! without an HTTP stack in the build of `cargo xtask`. It must not be used for anything that leaves the
+//! machine.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};

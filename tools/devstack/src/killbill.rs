@@ -1,6 +1,8 @@
-//! A Kill Bill of our own: the published WAR under jetty-runner, on loopback. Both come from Maven once and are kept in the per-user cache.
+//! A Kill Bill of our own: the published WAR under jetty-runner, on loopback. Both come from Maven once and
+//! are kept in the per-user cache.
 //!
-//! Its data is in H2, in memory: it is gone when it stops. (A file was tried; the server empties it at its start.)
+//! Its data is in H2, in memory: it is gone when it stops. (A file was tried; the server empties it at its
+//! start.)
 //!
 //! Its settings are for development: test mode (its clock can be moved) and one round of password hashing.
 
@@ -26,7 +28,8 @@ const WAR_FILE: &str = "killbill-profiles-killbill-0.22.26.war";
 const RUNNER: &str = "org.eclipse.jetty:jetty-runner:10.0.26";
 const RUNNER_FILE: &str = "jetty-runner-10.0.26.jar";
 
-/// Packages that it reaches into. Without the protocol handlers it starts, says that it is healthy, and fills the disk with one error.
+/// Packages that it reaches into. Without the protocol handlers it starts, says that it is healthy, and fills
+/// the disk with one error.
 const OPENED: [&str; 9] = [
     "java.lang",
     "java.net",

@@ -1,8 +1,8 @@
-//! Starts the real servers of the local stack as own processes on free loopback ports: PostgreSQL, Redis, RabbitMQ, the Kubernetes
-//! control plane with its node, a mail sink, and the services.
+//! Starts the real servers of the local stack as own processes on free loopback ports: PostgreSQL, Redis,
+//! RabbitMQ, the Kubernetes control plane with its node, a mail sink, and the services.
 //!
-//! Used by `cargo xtask` and by tests. Synchronous and with few dependencies, so that `cargo xtask` itself builds quickly; it must not
-//! depend on any service, on the Kubernetes client or on a database driver.
+//! Used by `cargo xtask` and by tests. Synchronous and with few dependencies, so that `cargo xtask` itself
+//! builds quickly; it must not depend on any service, on the Kubernetes client or on a database driver.
 
 pub mod cluster;
 pub mod control;

@@ -1,5 +1,5 @@
-//! Which manifests a local stack applies, and in which order: namespaces first, then what guards them, then the rights of the worker.
-//! Workloads of the platform are not applied: locally the services are processes.
+//! Which manifests a local stack applies, and in which order: namespaces first, then what guards them, then
+//! the rights of the worker. Workloads of the platform are not applied: locally the services are processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,8 @@ impl Ports {
         Self { file: file.to_owned(), known, well_known: false }
     }
 
-    /// The same for the developer's own stack: what a person opens has its well-known port while that is free.
+    /// The same for the developer's own stack: what a person opens has its well-known port while that is
+    /// free.
     pub fn load_well_known(file: &Path) -> Self {
         Self { well_known: true, ..Self::load(file) }
     }

@@ -1,4 +1,5 @@
-//! A PostgreSQL server of our own: its data folder, its start, and the roles and databases of the services (INF-07).
+//! A PostgreSQL server of our own: its data folder, its start, and the roles and databases of the services
+//! (INF-07).
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -63,8 +64,8 @@ fn server_user() -> Result<Option<(u32, u32)>> {
     Ok(Some((user.uid.as_raw(), user.gid.as_raw())))
 }
 
-/// A folder `name` that servers of PostgreSQL can use: inside `dir`, or, when their user cannot get there, beneath `/var/tmp` under a
-/// name that follows from `dir`.
+/// A folder `name` that servers of PostgreSQL can use: inside `dir`, or, when their user cannot get there,
+/// beneath `/var/tmp` under a name that follows from `dir`.
 pub fn reachable_folder(dir: &Path, name: &str) -> Result<PathBuf> {
     Ok(match server_user()? {
         Some(user) if !reachable(dir, user) => outside(dir).join(name),
@@ -95,7 +96,8 @@ fn reachable(dir: &Path, (uid, gid): (u32, u32)) -> bool {
 }
 
 impl Server {
-    /// A server with its data in (or for) `dir`. Without `durable` it does not wait for the disk: for tests only.
+    /// A server with its data in (or for) `dir`. Without `durable` it does not wait for the disk: for tests
+    /// only.
     pub fn new(dir: &Path, port: u16, durable: bool) -> Result<Self> {
         Ok(Self {
             programs: programs()?,

@@ -1,5 +1,5 @@
-//! Child processes of the local stack: each runs in a process group of its own, writes to a log file, is awaited with a deadline and
-//! is stopped as a group.
+//! Child processes of the local stack: each runs in a process group of its own, writes to a log file, is
+//! awaited with a deadline and is stopped as a group.
 //!
 //! No orphans: see [`reaper`]. This module must not know what the processes are.
 
@@ -61,7 +61,8 @@ pub struct Spec {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its environment on top of a minimal one (`PATH`, `HOME`, `LANG`, `TZ`); nothing else of ours is inherited.
+    /// Its environment on top of a minimal one (`PATH`, `HOME`, `LANG`, `TZ`); nothing else of ours is
+    /// inherited.
     pub env: BTreeMap<String, String>,
     /// Working directory; the current one if `None`.
     pub dir: Option<PathBuf>,
@@ -221,7 +222,8 @@ impl Process {
         self.status
     }
 
-    /// Waits until `probe` answers `true`. Fails when the process ends or the deadline passes, with the last lines of its log.
+    /// Waits until `probe` answers `true`. Fails when the process ends or the deadline passes, with the last
+    /// lines of its log.
     pub fn wait_ready(&mut self, deadline: Duration, mut probe: impl FnMut() -> bool) -> Result<()> {
         let end = Instant::now() + deadline;
         loop {
@@ -238,7 +240,8 @@ impl Process {
         }
     }
 
-    /// Waits for the first line that it has written since it started and that `pick` accepts: how a server tells its chosen ports.
+    /// Waits for the first line that it has written since it started and that `pick` accepts: how a server
+    /// tells its chosen ports.
     pub fn wait_line<T>(&mut self, deadline: Duration, pick: impl Fn(&str) -> Option<T>) -> Result<T> {
         let mut found = None;
         let (log, from) = (self.spec.log.clone(), self.log_start);
@@ -375,8 +378,8 @@ fn read_from(path: &Path, offset: u64) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Spawns a child with no signal blocked. A child inherits the mask of the thread that spawns it, and ours may block those that it
-/// waits for itself.
+/// Spawns a child with no signal blocked. A child inherits the mask of the thread that spawns it, and ours
+/// may block those that it waits for itself.
 pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     let mask = SigSet::thread_get_mask()?;
     SigSet::empty().thread_set_mask()?;
@@ -385,7 +388,8 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     child
 }
 
-/// Runs a command to its end and gives its standard output; fails with its standard error. `input` goes to its standard input.
+/// Runs a command to its end and gives its standard output; fails with its standard error. `input` goes to
+/// its standard input.
 pub fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -406,13 +410,14 @@ pub fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command in the foreground, with our standard streams, in a process group of its own. `started` is told the group, so that
-/// signals can be passed on.
+/// Runs a command in the foreground, with our standard streams, in a process group of its own. `started` is
+/// told the group, so that signals can be passed on.
 pub fn run_foreground(command: &mut Command, started: impl FnOnce(i32)) -> Result<ExitStatus> {
     run_foreground_with(command, started, |_| Ok(()))
 }
 
-/// The same with the child in hand, for whoever reads what it writes; `work` ends when the child closes its streams.
+/// The same with the child in hand, for whoever reads what it writes; `work` ends when the child closes its
+/// streams.
 pub fn run_foreground_with(
     command: &mut Command,
     started: impl FnOnce(i32),

@@ -1,5 +1,5 @@
-//! What a person sees while a stack starts: one line for each stage that ended, with its time, and a line each half minute for a stage
-//! that takes minutes. The times are kept for the table at the end.
+//! What a person sees while a stack starts: one line for each stage that ended, with its time, and a line
+//! each half minute for a stage that takes minutes. The times are kept for the table at the end.
 
 use std::fmt;
 use std::io::Write;
@@ -81,14 +81,16 @@ impl Progress {
         outcome
     }
 
-    /// Runs one stage that takes minutes: beside its end, it tells each half minute how many of its `units` are done.
+    /// Runs one stage that takes minutes: beside its end, it tells each half minute how many of its `units`
+    /// are done.
     pub fn counted<T>(&self, name: &str, units: &str, work: impl FnOnce(&Count) -> Result<T>) -> Result<T> {
         let count = Count::default();
         let begun = Instant::now();
         let (ended, end) = channel::<()>();
         thread::scope(|scope| {
             scope.spawn(|| {
-                // Moved here, so that the loop ends when the other half is dropped, in whatever way the work ends.
+                // Moved here, so that the loop ends when the other half is dropped, in whatever way the work
+                // ends.
                 let end = end;
                 while end.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     let done = count.text().map_or_else(String::new, |text| format!("{text} {units}, "));

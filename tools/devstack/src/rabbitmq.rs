@@ -1,5 +1,6 @@
-//! A RabbitMQ server of our own: the server's script under its library folder (the distribution's wrapper changes user and folder), an
-//! own node name, own data, and the Erlang distribution with its port mapper on loopback. The port mapper is ours too and ends with us.
+//! A RabbitMQ server of our own: the server's script under its library folder (the distribution's wrapper
+//! changes user and folder), an own node name, own data, and the Erlang distribution with its port mapper on
+//! loopback. The port mapper is ours too and ends with us.
 
 use std::collections::BTreeMap;
 use std::fs;

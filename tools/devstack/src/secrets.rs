@@ -1,4 +1,5 @@
-//! The generated secrets of one local stack: made once, kept in one file that only its owner can read, never printed.
+//! The generated secrets of one local stack: made once, kept in one file that only its owner can read, never
+//! printed.
 
 use std::collections::BTreeMap;
 use std::fmt;

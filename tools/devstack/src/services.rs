@@ -1,5 +1,5 @@
-//! The seven services: their programs, ports, databases and the environment that each one gets (requirements, part 14). A service gets
-//! the secrets that it needs and no others.
+//! The seven services: their programs, ports, databases and the environment that each one gets (requirements,
+//! part 14). A service gets the secrets that it needs and no others.
 
 use std::collections::BTreeMap;
 
@@ -162,7 +162,8 @@ impl Surroundings {
         Ok(format!("http://127.0.0.1:{}", self.ports_of(service)?.http))
     }
 
-    /// Address of the public API, which is `FRONTEND_URL` too: the gateway serves the pages that mails link to.
+    /// Address of the public API, which is `FRONTEND_URL` too: the gateway serves the pages that mails link
+    /// to.
     pub fn api(&self) -> Result<String> {
         Ok(format!("http://localhost:{}", self.ports_of("gateway")?.http))
     }
@@ -199,7 +200,8 @@ pub fn environment(
     let ports = around.ports_of(service.name)?;
     set("ENVIRONMENT", "development".to_owned());
     set("LOG_LEVEL", "info".to_owned());
-    // glibc else keeps what was freed, such as the 19 MiB of each password hash, for a later use that may never come.
+    // glibc else keeps what was freed, such as the 19 MiB of each password hash, for a later use that may
+    // never come.
     set("MALLOC_ARENA_MAX", "2".to_owned());
     set("MALLOC_MMAP_THRESHOLD_", "1048576".to_owned());
     set("MALLOC_TRIM_THRESHOLD_", "1048576".to_owned());

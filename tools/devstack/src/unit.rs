@@ -1,4 +1,5 @@
-//! A supervised process: what starts it, how its readiness is seen, and how it is started again, with back-off, when it ends by itself.
+//! A supervised process: what starts it, how its readiness is seen, and how it is started again, with
+//! back-off, when it ends by itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -102,7 +103,8 @@ impl Unit {
         self.start()
     }
 
-    /// Starts it unless it runs, and waits until it is ready. One that does not get ready is wanted all the same.
+    /// Starts it unless it runs, and waits until it is ready. One that does not get ready is wanted all the
+    /// same.
     pub fn start(&mut self) -> Result<()> {
         if self.state() != State::Running {
             self.launch()?;

@@ -1,4 +1,5 @@
-//! The real control plane, started, cut off, brought back and ended. Builds it when that was not done before, which takes minutes.
+//! The real control plane, started, cut off, brought back and ended. Builds it when that was not done before,
+//! which takes minutes.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

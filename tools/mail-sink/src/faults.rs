@@ -1,5 +1,6 @@
-//! Faults on demand: which SMTP stage is refused, with which code, how often and how late. Tests switch them over HTTP, in the form of
-//! Mailpit's chaos interface plus the stage `Data`, `Times` and `DelayMilliseconds`.
+//! Faults on demand: which SMTP stage is refused, with which code, how often and how late. Tests switch them
+//! over HTTP, in the form of Mailpit's chaos interface plus the stage `Data`, `Times` and
+//! `DelayMilliseconds`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -74,7 +75,8 @@ impl Faults {
         Ok(())
     }
 
-    /// The code to refuse this attempt with, if it shall be refused. Spread evenly instead of at random, so that tests repeat.
+    /// The code to refuse this attempt with, if it shall be refused. Spread evenly instead of at random, so
+    /// that tests repeat.
     pub fn refusal(&self, stage: Stage) -> Option<u16> {
         let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let trigger = match stage {

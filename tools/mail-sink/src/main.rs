@@ -1,5 +1,5 @@
-//! An SMTP sink with the HTTP API of Mailpit: it takes every mail on loopback, keeps it for people and tests to read, and delivers
-//! nothing. Chosen ports are printed as one JSON line.
+//! An SMTP sink with the HTTP API of Mailpit: it takes every mail on loopback, keeps it for people and tests
+//! to read, and delivers nothing. Chosen ports are printed as one JSON line.
 
 mod faults;
 mod mailbox;

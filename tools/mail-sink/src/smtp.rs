@@ -1,5 +1,5 @@
-//! The SMTP server: a session is a small state machine over lines (RFC 5321, with PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and AUTH);
-//! the connection around it reads and writes.
+//! The SMTP server: a session is a small state machine over lines (RFC 5321, with PIPELINING, SIZE, 8BITMIME,
+//! SMTPUTF8 and AUTH); the connection around it reads and writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,8 @@ async fn read_line<S: AsyncRead + Unpin>(
     Ok(Some(line))
 }
 
-/// The content up to the line of one dot, with doubled dots undone. One that is too large is read to its end and cut.
+/// The content up to the line of one dot, with doubled dots undone. One that is too large is read to its end
+/// and cut.
 async fn read_content<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> anyhow::Result<Option<Vec<u8>>> {
     let mut content = Vec::new();
     loop {

@@ -1,5 +1,6 @@
-//! Settings in the two forms that Odoo images use: Bitnami's `ODOO_…` names and the official image's `HOST`, `PORT`, `USER`,
-//! `PASSWORD`. Arguments of a real Odoo are accepted and, but for the database's name, ignored.
+//! Settings in the two forms that Odoo images use: Bitnami's `ODOO_…` names and the official image's `HOST`,
+//! `PORT`, `USER`, `PASSWORD`. Arguments of a real Odoo are accepted and, but for the database's name,
+//! ignored.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The tenant's database: connection with retries, the small schema that is made once, and the check of a login.
+//! The tenant's database: connection with retries, the small schema that is made once, and the check of a
+//! login.
 
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ pub async fn answers(pool: &PgPool) -> bool {
     sqlx::query("SELECT 1").execute(pool).await.is_ok()
 }
 
-/// Makes schema, first user and files in a new database; tells whether it was new. An existing one is left as it is.
+/// Makes schema, first user and files in a new database; tells whether it was new. An existing one is left as
+/// it is.
 pub async fn initialise(pool: &PgPool, config: &Config, files: &Filestore) -> anyhow::Result<bool> {
     let mut tx = pool.begin().await.context("begin")?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *tx).await?;

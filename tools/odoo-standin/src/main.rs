@@ -1,5 +1,6 @@
-//! The process that stands in for Odoo on the local node: it connects with the pod's own credentials, keeps a small schema and
-//! filestore, answers the paths that the platform probes and logs as Odoo does. It must not know anything of the platform.
+//! The process that stands in for Odoo on the local node: it connects with the pod's own credentials, keeps a
+//! small schema and filestore, answers the paths that the platform probes and logs as Odoo does. It must not
+//! know anything of the platform.
 
 mod config;
 mod database;

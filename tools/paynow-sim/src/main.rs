@@ -1,5 +1,6 @@
-//! A strict stand-in for Paynow (`test_kit::paynow`) as a program: merchants' interface and payment page on one port, on another the switch by which
-//! a person or a test pays, cancels, and lets messages be lost, forged, repeated, reordered or wrong. Chosen ports are printed as one JSON line.
+//! A strict stand-in for Paynow (`test_kit::paynow`) as a program: merchants' interface and payment page on
+//! one port, on another the switch by which a person or a test pays, cancels, and lets messages be lost,
+//! forged, repeated, reordered or wrong. Chosen ports are printed as one JSON line.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! `bench`: builds everything with optimisation, starts a stack of its own for the benchmark, runs it, and stops the stack.
+//! `bench`: builds everything with optimisation, starts a stack of its own for the benchmark, runs it, and
+//! stops the stack.
 
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
@@ -31,8 +32,8 @@ pub struct Bench {
     args: Vec<String>,
 }
 
-/// Settings of the stack that is measured: limits that are no part of the measurement are out of reach, and the local node simulates
-/// the pods of an image that it does not know.
+/// Settings of the stack that is measured: limits that are no part of the measurement are out of reach, and
+/// the local node simulates the pods of an image that it does not know.
 const SETTINGS: [(&str, &str); 11] = [
     ("RATE_LIMIT_PER_MINUTE", "1000000"),
     ("RATE_LIMIT_BURST", "1000000"),
@@ -68,7 +69,8 @@ impl Bench {
 
         let settings =
             SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        // Runs are measured from the moment at which something is due, so that the wait for the next sweep is no large part of them.
+        // Runs are measured from the moment at which something is due, so that the wait for the next sweep is
+        // no large part of them.
         let billing = BTreeMap::from([("ORDER_SWEEP_SECONDS".to_owned(), "1".to_owned())]);
         let plan = Plan {
             layout: layout.clone(),

@@ -1,4 +1,5 @@
-//! Cargo where it takes minutes: its own progress bar is read, so that a person sees how far it is, on a terminal or not.
+//! Cargo where it takes minutes: its own progress bar is read, so that a person sees how far it is, on a
+//! terminal or not.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -9,7 +10,8 @@ use devstack::progress::{Count, Progress};
 
 use crate::signals;
 
-/// What cargo tells of its ordinary work, a word at the start of each line. Everything else is for the person: warnings and errors.
+/// What cargo tells of its ordinary work, a word at the start of each line. Everything else is for the
+/// person: warnings and errors.
 const ROUTINE: [&str; 13] = [
     "Adding",
     "Blocking",
@@ -74,7 +76,8 @@ fn tell(line: &str, complete: bool, count: &Count) {
 
 fn is_routine(text: &str) -> bool {
     let word = text.trim_start().split(' ').next().unwrap_or_default();
-    // Its own lines are indented so that the words end below each other; a line of a compiler's message is not.
+    // Its own lines are indented so that the words end below each other; a line of a compiler's message is
+    // not.
     text.starts_with(' ') && ROUTINE.contains(&word)
 }
 

@@ -1,4 +1,5 @@
-//! Where a container engine runs, the servers come from `docker-compose.test.yml` instead of Debian packages and our own control plane.
+//! Where a container engine runs, the servers come from `docker-compose.test.yml` instead of Debian packages
+//! and our own control plane.
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,7 +50,8 @@ impl Compose {
         command
     }
 
-    /// Starts them and waits until they are healthy; gives their addresses. What is given already is left out.
+    /// Starts them and waits until they are healthy; gives their addresses. What is given already is left
+    /// out.
     pub fn start(&self, layout: &Layout, given: Given, killbill: bool, progress: &Progress) -> Result<Given> {
         fs::create_dir_all(&layout.dir).with_context(|| format!("create {}", layout.dir.display()))?;
         let secrets = Secrets::load_or_generate(&layout.dir.join("secrets.json"))?;

@@ -1,4 +1,5 @@
-//! The main job, once, as a customer would do it: sign up, follow the link in the mail, log in, create an instance, wait until it runs.
+//! The main job, once, as a customer would do it: sign up, follow the link in the mail, log in, create an
+//! instance, wait until it runs.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

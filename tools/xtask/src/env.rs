@@ -1,4 +1,5 @@
-//! `env`: what a shell needs to talk to the running stack, as lines that it can evaluate. RUNBOOK uses these names.
+//! `env`: what a shell needs to talk to the running stack, as lines that it can evaluate. RUNBOOK uses these
+//! names.
 
 use std::io::Write as _;
 use std::process::ExitCode;

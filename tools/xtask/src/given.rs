@@ -87,7 +87,8 @@ pub struct GivenArgs {
     /// Storage class of that cluster for instances
     #[arg(long, env = "ODOO_STORAGE_CLASS")]
     odoo_storage_class: Option<String>,
-    /// Address of a Kill Bill to use with `--billing killbill` and `test --killbill`; its tenant is made when it is not there
+    /// Address of a Kill Bill to use with `--billing killbill` and `test --killbill`; its tenant is made when
+    /// it is not there
     #[arg(long, env = "KILLBILL_URL")]
     killbill_url: Option<String>,
     /// Its user
@@ -148,7 +149,8 @@ impl GivenArgs {
     }
 }
 
-/// Whether this is the kubeconfig of a stack of this checkout, as `cargo xtask env` exports it: that names no cluster which is given.
+/// Whether this is the kubeconfig of a stack of this checkout, as `cargo xtask env` exports it: that names no
+/// cluster which is given.
 fn is_ours(kubeconfig: &Path) -> bool {
     target().is_ok_and(|target| kubeconfig.starts_with(target))
 }

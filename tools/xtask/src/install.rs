@@ -1,5 +1,5 @@
-//! What a fresh machine lacks: Debian packages for the servers that are not given. It says what and why first; no package starts a
-//! service or makes a database cluster.
+//! What a fresh machine lacks: Debian packages for the servers that are not given. It says what and why
+//! first; no package starts a service or makes a database cluster.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `lint`: everything that can be said about the code without running it. Each check runs whatever the ones before said; those that take
-//! seconds come first.
+//! `lint`: everything that can be said about the code without running it. Each check runs whatever the ones
+//! before said; those that take seconds come first.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,7 +16,7 @@ use crate::install::in_path;
 use crate::sqlx::{self, Found};
 use crate::tools::{self, DENY, SHEAR, Tool};
 use crate::workspace::{cargo, crates_with_sql, has_offline_data, root, succeeds, target};
-use crate::{build, requirements, signals, third_party};
+use crate::{build, lines, requirements, signals, third_party};
 
 /// Check formatting, lints, dependencies, contracts and SQL data
 #[derive(Debug, Args)]
@@ -76,6 +76,7 @@ impl Lint {
                 with_tool(DENY, "deny", &args, progress)
             }),
             ("features", |_| same_features()),
+            ("lines", |_| Ok(if lines::are_short()? { Outcome::Passed } else { Outcome::Failed })),
             ("requirements", |_| {
                 Ok(if requirements::is_fresh()? { Outcome::Passed } else { Outcome::Failed })
             }),
@@ -106,10 +107,12 @@ fn with_tool(tool: Tool, name: &str, args: &[&str], progress: &Progress) -> Resu
     outcome(tools::call(&program, name).args(args))
 }
 
-/// Packages that are compiled by themselves, and whose third-party crates must be those of the whole workspace.
+/// Packages that are compiled by themselves, and whose third-party crates must be those of the whole
+/// workspace.
 const BUILT_ALONE: [&str; 2] = ["xtask", "architecture"];
 
-/// Whether what is compiled for a package alone is also what is compiled for the whole workspace; `tools/workspace-hack` sees to it.
+/// Whether what is compiled for a package alone is also what is compiled for the whole workspace;
+/// `tools/workspace-hack` sees to it.
 fn same_features() -> Result<Outcome> {
     let whole = features(&["--workspace"])?;
     let mut outcome = Outcome::Passed;
@@ -157,8 +160,9 @@ fn clippy_offline(mark: Option<&str>, progress: &Progress) -> Result<Outcome> {
     Ok(if build::succeeds(&mut clippy, "clippy", progress)? { Outcome::Passed } else { Outcome::Failed })
 }
 
-/// Clippy while the query macros ask real databases, and a comparison of what these answer with the SQL data. Nothing is compiled twice
-/// for it. When no crate with SQL has changed since this passed, clippy runs without databases.
+/// Clippy while the query macros ask real databases, and a comparison of what these answer with the SQL data.
+/// Nothing is compiled twice for it. When no crate with SQL has changed since this passed, clippy runs
+/// without databases.
 fn clippy_live(progress: &Progress) -> Result<Outcome> {
     let note = target()?.join("sql-data-checked");
     let sources = sources()?;

@@ -1,5 +1,5 @@
-//! One command for the local stack, tests, lints and benchmarks: `cargo xtask help` lists them. What a command does stands in the module
-//! of its name; what the stack is made of stands in `devstack`.
+//! One command for the local stack, tests, lints and benchmarks: `cargo xtask help` lists them. What a
+//! command does stands in the module of its name; what the stack is made of stands in `devstack`.
 
 mod bench;
 mod build;
@@ -8,6 +8,7 @@ mod demo;
 mod env;
 mod given;
 mod install;
+mod lines;
 mod lint;
 mod logs;
 mod requirements;
@@ -30,7 +31,8 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
-    /// Name of the stack, which is also its folder in `target`; another name is another stack beside the first
+    /// Name of the stack, which is also its folder in `target`; another name is another stack beside the
+    /// first
     #[arg(long, global = true, default_value = "dev", value_parser = workspace::stack_name)]
     stack: String,
     #[command(subcommand)]

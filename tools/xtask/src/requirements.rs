@@ -1,5 +1,5 @@
-//! `requirements`: the index of `docs/requirements`, which says for each requirement the tests that name its ID. A test names one in its
-//! doc comment, or the file of tests in its own.
+//! `requirements`: the index of `docs/requirements`, which says for each requirement the tests that name its
+//! ID. A test names one in its doc comment, or the file of tests in its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -68,7 +68,8 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 
-/// All files of this kind beneath a folder, in the order of their names, without what cargo or the node built.
+/// All files of this kind beneath a folder, in the order of their names, without what cargo or the node
+/// built.
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
@@ -112,7 +113,8 @@ fn ids(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|word| is_id(word))
 }
 
-/// The IDs that a file of tests names, each with the test, or without one where the head of the file names it.
+/// The IDs that a file of tests names, each with the test, or without one where the head of the file names
+/// it.
 fn named(text: &str) -> Vec<(String, String)> {
     let is_test = |line: &str| line.starts_with("#[") && line.contains("test") && !line.contains("cfg(");
     if !text.lines().any(|line| is_test(line.trim())) {

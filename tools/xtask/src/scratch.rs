@@ -1,4 +1,5 @@
-//! The folder of one run of tests, benchmarks or checks: where it lies, whose it is, and that nothing of it stays.
+//! The folder of one run of tests, benchmarks or checks: where it lies, whose it is, and that nothing of it
+//! stays.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -29,8 +30,9 @@ const MEMORY: &str = "/dev/shm";
 const ROOM: u64 = 6 << 30;
 
 impl Scratch {
-    /// In memory where there is room, else on the disk. Tests make and drop a database each, and some make whole servers: on a disk the
-    /// kernel is busy with files for half of the time, though nothing waits for the disk.
+    /// In memory where there is room, else on the disk. Tests make and drop a database each, and some make
+    /// whole servers: on a disk the kernel is busy with files for half of the time, though nothing waits for
+    /// the disk.
     pub fn for_tests() -> Result<Self> {
         let memory = Path::new(MEMORY);
         let folder = memory.join(format!("saasodoo-test-{}", geteuid()));
@@ -70,7 +72,8 @@ fn make(folder: &Path) -> Result<()> {
         .with_context(|| format!("open {} to the database's user", folder.display()))
 }
 
-/// Whether somebody else has put something at this place, which everybody may write to: a folder of theirs, or a link.
+/// Whether somebody else has put something at this place, which everybody may write to: a folder of theirs,
+/// or a link.
 fn is_foreign(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|found| !found.is_dir() || found.uid() != geteuid().as_raw())
 }

@@ -1,5 +1,5 @@
-//! `settings`: the page `docs/SETTINGS.md`, made from what each program says of itself with `serve --help`. The programs are the one place
-//! where a setting is written down.
+//! `settings`: the page `docs/SETTINGS.md`, made from what each program says of itself with `serve --help`.
+//! The programs are the one place where a setting is written down.
 
 use std::fmt::Write as _;
 use std::fs;

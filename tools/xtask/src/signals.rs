@@ -1,5 +1,6 @@
-//! SIGINT, SIGTERM and SIGHUP: blocked everywhere and waited for by one thread. While something starts, a signal ends everything at
-//! once; later it is handed to whoever waits. A second one always ends everything at once.
+//! SIGINT, SIGTERM and SIGHUP: blocked everywhere and waited for by one thread. While something starts, a
+//! signal ends everything at once; later it is handed to whoever waits. A second one always ends everything
+//! at once.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
@@ -17,7 +18,8 @@ fn watched() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
 }
 
-/// Blocks the signals in this thread and those that it makes. Processes are started with none blocked ([`process::spawn`]).
+/// Blocks the signals in this thread and those that it makes. Processes are started with none blocked
+/// ([`process::spawn`]).
 pub fn block() {
     if let Err(error) = watched().thread_block() {
         eprintln!("signals cannot be blocked: {error}");
@@ -69,7 +71,8 @@ pub fn watch(first: First, cleanup: impl FnOnce() + Send + 'static) -> Watch {
     Watch { signals, mode }
 }
 
-/// A signal that arrives this soon after the first is the same one: some senders signal a process and its group.
+/// A signal that arrives this soon after the first is the same one: some senders signal a process and its
+/// group.
 const SAME: Duration = Duration::from_secs(1);
 
 fn follow(sender: &Sender<()>, mode: &Mutex<First>, cleanup: impl FnOnce()) {

@@ -1,7 +1,8 @@
 //! The data by which SQL is checked where no database is: the folders `.sqlx`, a file for each query.
 //!
-//! `sqlx prepare` makes them, and `lint` compares them with what the query macros find out when they ask a database. Both give the
-//! macros a PostgreSQL server of their own with all migrations, and a folder where each macro leaves what it found out.
+//! `sqlx prepare` makes them, and `lint` compares them with what the query macros find out when they ask a
+//! database. Both give the macros a PostgreSQL server of their own with all migrations, and a folder where
+//! each macro leaves what it found out.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -72,7 +73,8 @@ impl Sqlx {
 /// By the variable that the macros of a crate read: the URL of its database.
 pub type Databases = BTreeMap<String, String>;
 
-/// Starts a PostgreSQL server with the database of every crate, all migrations applied, and stops it after `work`.
+/// Starts a PostgreSQL server with the database of every crate, all migrations applied, and stops it after
+/// `work`.
 pub fn with_databases<T>(progress: &Progress, work: impl FnOnce(&Databases) -> Result<T>) -> Result<T> {
     let given = Given::default();
     install::servers(&given, progress)?;
@@ -181,7 +183,8 @@ fn prepare(folder: &Path, databases: &Databases, selection: &[String], check: bo
     Ok(true)
 }
 
-/// Cargo does not know that the macros read databases: only what changed is compiled, and only what is compiled asks them.
+/// Cargo does not know that the macros read databases: only what changed is compiled, and only what is
+/// compiled asks them.
 #[expect(clippy::disallowed_methods, reason = "the time of a file is what cargo compares")]
 fn touch_targets(folder: &Path) -> Result<()> {
     let mut roots = vec![folder.join("src/lib.rs"), folder.join("src/main.rs")];

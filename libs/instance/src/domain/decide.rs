@@ -1,4 +1,5 @@
-//! What happens when somebody asks for an action (INS-18…27, INS-30): one pure function over what is known now.
+//! What happens when somebody asks for an action (INS-18…27, INS-30): one pure function over what is known
+//! now.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -223,7 +224,8 @@ pub fn decide_retry(
     begin(instance, kind, None, instance.holds)
 }
 
-/// A move of the database (DBS-33): of an instance that has one, that runs or is off by its owner's wish, and that nothing else happens to.
+/// A move of the database (DBS-33): of an instance that has one, that runs or is off by its owner's wish, and
+/// that nothing else happens to.
 pub fn decide_move(instance: &Instance, active: Option<Active>, actor: ActorKind) -> Result<Change, Refused> {
     decide_maintenance(instance, active, actor, OperationKind::MoveDatabase)
 }
@@ -315,7 +317,8 @@ fn already(instance: &Instance, active: Option<Active>, holds: Holds) -> Decisio
     }
 }
 
-/// Billing's word is kept although nothing can be done now: a sweep acts on the hold later. Everybody else is refused.
+/// Billing's word is kept although nothing can be done now: a sweep acts on the hold later. Everybody else is
+/// refused.
 fn hold_or(
     instance: &Instance,
     actor: ActorKind,

@@ -1,4 +1,5 @@
-//! Tests of the decisions: examples of the requirements, and random histories that must keep the invariants (INS-30).
+//! Tests of the decisions: examples of the requirements, and random histories that must keep the invariants
+//! (INS-30).
 
 use proptest::prelude::*;
 

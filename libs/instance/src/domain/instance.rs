@@ -210,7 +210,8 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// A queued one that nothing was done for, and whose instance can go back to where it stood. One that pre-empted another cannot.
+    /// A queued one that nothing was done for, and whose instance can go back to where it stood. One that
+    /// pre-empted another cannot.
     pub fn can_be_taken_back(&self) -> bool {
         self.state == OperationState::Queued
             && self.attempts == 0

@@ -98,8 +98,9 @@ impl Limits {
         })
     }
 
-    /// Limits after a change of the plan: `self` is what the new plan gives, `former` what the old one gave (`None`: nobody knows any more). What the
-    /// customer chose below the old plan stays chosen; storage never shrinks (INS-29).
+    /// Limits after a change of the plan: `self` is what the new plan gives, `former` what the old one gave
+    /// (`None`: nobody knows any more). What the customer chose below the old plan stays chosen; storage
+    /// never shrinks (INS-29).
     pub fn carried_over(self, former: Option<Self>, present: Self) -> Self {
         let chosen = |present: u64, former: Option<u64>| former.is_some_and(|former| present < former);
         let kept = |plan: u64, present: u64, former: Option<u64>| {
@@ -172,7 +173,7 @@ pub fn parse_cpu(text: &str) -> Option<u32> {
     whole.parse::<u32>().ok()?.checked_mul(1000)?.checked_add(fraction)
 }
 
-/// Reads `2Gi`, `512Mi`, `2G`, `512M` as MiB; `G` and `M` mean the binary units (X18).
+/// Reads `2Gi`, `512Mi`, `2G`, `512M` as MiB; `G` and `M` mean the binary units (INS-06).
 pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
@@ -249,7 +250,7 @@ mod tests {
         assert_eq!(PLAN.carried_over(Some(large), large).storage_mib, large.storage_mib);
     }
 
-    /// INS-06, X18
+    /// INS-06
     #[test]
     fn settings_are_read_in_both_spellings() {
         assert_eq!(

@@ -1,4 +1,5 @@
-//! Names of an instance's objects and its URLs: from the full id only (X6), so that they never depend on text of a customer.
+//! Names of an instance's objects and its URLs: from the full id only (K8S-04), so that they never depend on text
+//! of a customer.
 
 use uuid::Uuid;
 

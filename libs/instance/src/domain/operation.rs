@@ -139,18 +139,20 @@ impl OperationKind {
         }
     }
 
-    /// INS-32: may the customer cancel it after it began? The others are short, or half-done is worse than done.
+    /// INS-32: may the customer cancel it after it began? The others are short, or half-done is worse than
+    /// done.
     pub const fn cancellable_when_running(self) -> bool {
         matches!(self, Self::Create | Self::Start | Self::Undelete | Self::Backup)
     }
 
-    /// May the customer take it back while nothing was done for it? The others leave a trace in the row that would take effect all the same, or are
-    /// not the customer's.
+    /// May the customer take it back while nothing was done for it? The others leave a trace in the row that
+    /// would take effect all the same, or are not the customer's.
     pub const fn cancellable_when_queued(self) -> bool {
         matches!(self, Self::Create | Self::Start | Self::Stop | Self::Undelete | Self::Backup)
     }
 
-    /// May `newer` end it without asking? Terminate ends everything (INS-20); stop and suspend end what only waits for a pod.
+    /// May `newer` end it without asking? Terminate ends everything (INS-20); stop and suspend end what only
+    /// waits for a pod.
     pub const fn yields_to(self, newer: Self) -> bool {
         match newer {
             Self::Terminate => !matches!(self, Self::Terminate | Self::Purge),

@@ -5,7 +5,8 @@ use time::OffsetDateTime;
 use super::decide::begin;
 use super::{Active, Change, Decision, Holds, Instance, OperationKind, Refused, Status};
 
-/// May it come back? Within its retention, with data, and unless an operator holds it: an end does not wash away abuse.
+/// May it come back? Within its retention, with data, and unless an operator holds it: an end does not wash
+/// away abuse.
 pub fn may_reactivate(
     instance: &Instance,
     active: Option<Active>,

@@ -116,7 +116,8 @@ words! {
 /// Something that happens to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// An operation was accepted; in the transaction that inserts it. The desired state tells where an end of a suspension leads.
+    /// An operation was accepted; in the transaction that inserts it. The desired state tells where an end of
+    /// a suspension leads.
     Accepted(OperationKind, DesiredState),
     /// The workload of a create or undelete stands; Odoo is awaited.
     WorkloadApplied,
@@ -128,7 +129,8 @@ pub enum Event {
     Cancelled(OperationKind),
     /// The watch sees a ready pod while no operation is active and the instance shall run.
     BecameReady,
-    /// The watch sees a pod that crashes again and again, cannot pull, or was lost, while no operation is active and the instance shall run.
+    /// The watch sees a pod that crashes again and again, cannot pull, or was lost, while no operation is
+    /// active and the instance shall run.
     Crashed,
 }
 
@@ -204,7 +206,8 @@ pub fn transition(status: Status, event: Event) -> Result<Status, InvalidTransit
     next.ok_or(InvalidTransition { from: status, event })
 }
 
-/// What shall be after a cancelled operation is undone. (`create` leaves the wish alone: the row waits in `error` for its owner.)
+/// What shall be after a cancelled operation is undone. (`create` leaves the wish alone: the row waits in
+/// `error` for its owner.)
 pub const fn desired_after_cancel(kind: OperationKind, desired: DesiredState) -> DesiredState {
     match kind {
         OperationKind::Start => DesiredState::Stopped,

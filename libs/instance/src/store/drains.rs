@@ -110,7 +110,8 @@ pub async fn end(
     Ok(done.rows_affected() == 1)
 }
 
-/// Tenants that may be moved now: live, with nothing else going on, and whose last try for this drain did not fail since `failed_since`.
+/// Tenants that may be moved now: live, with nothing else going on, and whose last try for this drain did not
+/// fail since `failed_since`.
 pub async fn movable(
     connection: &mut PgConnection,
     drain: &Drain,

@@ -1,4 +1,5 @@
-//! All SQL of database `instance`. Functions take a connection, so that a use case is one transaction; none of them commits.
+//! All SQL of database `instance`. Functions take a connection, so that a use case is one transaction; none
+//! of them commits.
 
 pub mod audit;
 pub mod claims;

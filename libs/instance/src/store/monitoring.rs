@@ -29,7 +29,8 @@ pub async fn wishes(connection: &mut PgConnection) -> sqlx::Result<Wishes> {
     .await
 }
 
-/// A worker leads now: returns its generation. `start` is written when nobody has said whether to watch (MON-06).
+/// A worker leads now: returns its generation. `start` is written when nobody has said whether to watch
+/// (MON-06).
 pub async fn take_over(connection: &mut PgConnection, leader: &str, start: bool) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         "UPDATE monitoring SET leader = $1, leader_generation = leader_generation + 1, enabled = coalesce(enabled, $2),

@@ -1,5 +1,5 @@
-//! What the watch saw, written to the row, and the end of the waits that it fulfils (worker only). One transaction a fact; notes of what was seen
-//! leave the version of the row alone.
+//! What the watch saw, written to the row, and the end of the waits that it fulfils (worker only). One
+//! transaction a fact; notes of what was seen leave the version of the row alone.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -40,8 +40,8 @@ pub struct Before {
     pub reason: String,
 }
 
-/// Writes what was seen, when it differs from what the row says, and wakes an operation that waited for it. Returns what the row said before;
-/// `None`: no row, or nothing new.
+/// Writes what was seen, when it differs from what the row says, and wakes an operation that waited for it.
+/// Returns what the row said before; `None`: no row, or nothing new.
 pub async fn sighting(
     connection: &mut PgConnection,
     instance_id: Uuid,
@@ -124,7 +124,8 @@ pub struct Reconcilable {
     pub updated_at: OffsetDateTime,
 }
 
-/// Instances whose objects are kept as wanted by the reconciler: everything that was ever made and is not purged, one page by id.
+/// Instances whose objects are kept as wanted by the reconciler: everything that was ever made and is not
+/// purged, one page by id.
 pub async fn reconcilable(
     connection: &mut PgConnection,
     after: Uuid,
@@ -251,8 +252,8 @@ pub async fn conclude(
     Ok(done.rows_affected() == 1)
 }
 
-/// Instances at rest whose status and pod disagree: not ready for longer than `seconds` although they shall run, or ready although they are in
-/// `error`. The caller decides (K8S-22).
+/// Instances at rest whose status and pod disagree: not ready for longer than `seconds` although they shall
+/// run, or ready although they are in `error`. The caller decides (K8S-22).
 pub async fn disagreeing(connection: &mut PgConnection, seconds: f64) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT i.id FROM instances i
@@ -291,7 +292,8 @@ pub async fn workload_stands(connection: &mut PgConnection, instance_id: Uuid) -
     Ok(done.rows_affected() == 1)
 }
 
-/// Locks the row of an instance that is at rest and unchanged since `version`, until the transaction ends: no decision is made meanwhile.
+/// Locks the row of an instance that is at rest and unchanged since `version`, until the transaction ends: no
+/// decision is made meanwhile.
 pub async fn lock_at_rest(
     connection: &mut PgConnection,
     instance_id: Uuid,

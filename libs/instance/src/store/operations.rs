@@ -1,4 +1,5 @@
-//! Rows of `operations` as the API writes and reads them. Claiming, leases and steps are the worker's (`lease`).
+//! Rows of `operations` as the API writes and reads them. Claiming, leases and steps are the worker's
+//! (`lease`).
 
 use contracts::events::{OperationRequested, topics};
 use sqlx::PgConnection;
@@ -90,7 +91,8 @@ pub struct NewOperation {
     pub can_be_taken_back: bool,
 }
 
-/// Inserts a queued operation and announces it to the workers. `before` is the instance before the decision; the steps are returned with it.
+/// Inserts a queued operation and announces it to the workers. `before` is the instance before the decision;
+/// the steps are returned with it.
 pub async fn insert(
     connection: &mut PgConnection,
     before: &Instance,
@@ -164,7 +166,8 @@ pub async fn active(connection: &mut PgConnection, instance: Uuid) -> sqlx::Resu
     row.map(|row| Ok(Active { id: row.id, kind: word(TABLE, "kind", row.id, &row.kind)? })).transpose()
 }
 
-/// Ends an active operation because another takes its place. Its lease stays: the next one waits until its worker has let go.
+/// Ends an active operation because another takes its place. Its lease stays: the next one waits until its
+/// worker has let go.
 pub async fn preempt(connection: &mut PgConnection, id: Uuid, by: OperationKind) -> sqlx::Result<bool> {
     let ended = sqlx::query!(
         r#"UPDATE operations SET state = 'cancelled', finished_at = now(), parked_for = NULL,
@@ -201,7 +204,8 @@ pub async fn find(
     .transpose()
 }
 
-/// A page of an instance's operations, newest first, and their number. The caller has checked the owner; the WHERE checks again.
+/// A page of an instance's operations, newest first, and their number. The caller has checked the owner; the
+/// WHERE checks again.
 pub async fn list(
     connection: &mut PgConnection,
     instance: Uuid,
@@ -265,7 +269,8 @@ pub async fn first(connection: &mut PgConnection, instance: Uuid) -> sqlx::Resul
     .transpose()
 }
 
-/// Asks the worker to end an operation at its next step border and to undo it. False: it has ended, or somebody was faster.
+/// Asks the worker to end an operation at its next step border and to undo it. False: it has ended, or
+/// somebody was faster.
 pub async fn request_cancel(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let asked = sqlx::query!(
         r#"UPDATE operations SET cancel_requested = true, not_before = now()

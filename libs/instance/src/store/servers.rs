@@ -1,4 +1,5 @@
-//! The copy of database-service's servers (X12). It is written from events only, and never from an older one over a newer one.
+//! The copy of database-service's servers (DBS-36). It is written from events only, and never from an older one
+//! over a newer one.
 
 use contracts::events::PoolFact;
 use sqlx::PgConnection;

@@ -1,4 +1,5 @@
-//! The operators' side of the row `monitoring`: read it, wish something (MON-01, -03, -04, -05). The leader's side is `monitoring`.
+//! The operators' side of the row `monitoring`: read it, wish something (MON-01, -03, -04, -05). The leader's
+//! side is `monitoring`.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -79,7 +80,8 @@ pub async fn restart(
     Ok(())
 }
 
-/// Wishes a comparison of everything, or of one instance, with the cluster. A wish that waits is widened to everything.
+/// Wishes a comparison of everything, or of one instance, with the cluster. A wish that waits is widened to
+/// everything.
 pub async fn request_reconcile(
     connection: &mut PgConnection,
     task: Uuid,

@@ -1,4 +1,5 @@
-//! What an error of the database means for whoever called: one reading of it for all services, so that the same outage is the same answer everywhere.
+//! What an error of the database means for whoever called: one reading of it for all services, so that the
+//! same outage is the same answer everywhere.
 
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use backon::{ExponentialBuilder, Retryable as _};
 /// What an error of the database means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It cannot be reached, stops, starts, or has no connection, lock, memory or disk to give: the same call works when it is back (503).
+    /// It cannot be reached, stops, starts, or has no connection, lock, memory or disk to give: the same call
+    /// works when it is back (503).
     Away,
-    /// A deadlock or a serialization failure: the whole transaction may be repeated at once (409 when that does not help).
+    /// A deadlock or a serialization failure: the whole transaction may be repeated at once (409 when that
+    /// does not help).
     Conflict,
     /// A text that PostgreSQL cannot hold, such as U+0000: it will never work, and the caller sent it (422).
     RefusedText,
@@ -35,9 +38,11 @@ fn by_sqlstate(code: &str) -> Fault {
     match code {
         "40001" | "40P01" => Fault::Conflict,
         "22021" | "22P05" => Fault::RefusedText,
-        // Roles that may not log in or whose password is being changed, a read-only standby, a lock that is not given in time.
+        // Roles that may not log in or whose password is being changed, a read-only standby, a lock that is
+        // not given in time.
         "28000" | "28P01" | "25006" | "55P03" => Fault::Away,
-        // Connection lost (08), no resources (53), ended or not up yet (57P), a statement cut off by its time-out, the system's own trouble (58).
+        // Connection lost (08), no resources (53), ended or not up yet (57P), a statement cut off by its
+        // time-out, the system's own trouble (58).
         _ if code.starts_with("08")
             || code.starts_with("53")
             || code.starts_with("57P")
@@ -62,8 +67,8 @@ pub fn fault_within(error: &(dyn std::error::Error + 'static)) -> Option<Fault> 
     None
 }
 
-/// Repeats a whole transaction that lost against another one: 5 tries within about a second, with jitter. `is_conflict` says which errors these
-/// are; for plain database errors it is [`is_conflict`].
+/// Repeats a whole transaction that lost against another one: 5 tries within about a second, with jitter.
+/// `is_conflict` says which errors these are; for plain database errors it is [`is_conflict`].
 pub async fn repeat_conflicts<T, E, F, Fut>(attempt: F, is_conflict: impl Fn(&E) -> bool) -> Result<T, E>
 where
     F: FnMut() -> Fut,

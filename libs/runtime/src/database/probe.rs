@@ -1,5 +1,5 @@
-//! Looks at the database on a connection of its own: a pool whose connections are all at work is busy, not away, and must not make the process
-//! unready at the peak of the load.
+//! Looks at the database on a connection of its own: a pool whose connections are all at work is busy, not
+//! away, and must not make the process unready at the peak of the load.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 
 /// Longest wait for the answer.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The clocks of process and database may differ by this much. Due dates, deadlines and money are decided by both of them.
+/// The clocks of process and database may differ by this much. Due dates, deadlines and money are decided by
+/// both of them.
 const CLOCKS_APART: time::Duration = time::Duration::seconds(5);
 
 /// Asks the database how it is.
@@ -34,7 +35,8 @@ impl Probe {
         super::ping(&self.connection).await
     }
 
-    /// Do its clock and ours agree? A process with a wrong clock bills, ends and gives up at the wrong time, so it must not work.
+    /// Do its clock and ours agree? A process with a wrong clock bills, ends and gives up at the wrong time,
+    /// so it must not work.
     pub async fn clock_is_right(&self) -> anyhow::Result<()> {
         let offset = clock_offset(&self.connection).await?;
         anyhow::ensure!(
@@ -57,7 +59,8 @@ pub async fn clock_offset(pool: &PgPool) -> anyhow::Result<time::Duration> {
     Ok(offset(before, theirs, crate::clock::now()))
 }
 
-/// Zero as long as their time lies between our two looks, which a slow answer or a machine that was paused makes far apart.
+/// Zero as long as their time lies between our two looks, which a slow answer or a machine that was paused
+/// makes far apart.
 fn offset(before: OffsetDateTime, theirs: OffsetDateTime, after: OffsetDateTime) -> time::Duration {
     if theirs < before {
         theirs - before

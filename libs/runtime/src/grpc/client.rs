@@ -1,4 +1,5 @@
-//! Clients of other services: a lazy channel, a deadline on each call, our service token, the request id and the trace.
+//! Clients of other services: a lazy channel, a deadline on each call, our service token, the request id and
+//! the trace.
 
 use std::future::Future;
 use std::time::Duration;
@@ -30,8 +31,8 @@ impl Scope {
     }
 }
 
-/// Work of a request that was taken up later, such as a queued operation: its calls to others carry the request's
-/// id (GTW-12).
+/// Work of a request that was taken up later, such as a queued operation: its calls to others carry the
+/// request's id (GTW-12).
 pub fn within_request<F: Future>(request_id: String, work: F) -> impl Future<Output = F::Output> {
     Scope { request_id }.enter(work)
 }
@@ -64,7 +65,8 @@ impl Dialer {
         Ok(Self { signer, tls })
     }
 
-    /// A channel to `audience` at `url`; connects on the first call, reconnects by itself. `deadline` holds for each call.
+    /// A channel to `audience` at `url`; connects on the first call, reconnects by itself. `deadline` holds
+    /// for each call.
     pub fn channel(
         &self,
         audience: &'static str,
@@ -140,7 +142,8 @@ pub fn on_behalf_of<T>(
     with_origin(request, request_id, client_ip)
 }
 
-/// A request of a service that came over HTTP: passes on the token that it brought, so that the called side can prove who asks (gateway only).
+/// A request of a service that came over HTTP: passes on the token that it brought, so that the called side
+/// can prove who asks (gateway only).
 pub fn relayed_for<T>(
     message: T,
     origin_token: &str,

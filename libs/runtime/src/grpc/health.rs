@@ -1,4 +1,5 @@
-//! `grpc.health.v1`: service name "" = the process serves, `ready` = all checks pass, `database` = its own database answers now.
+//! `grpc.health.v1`: service name "" = the process serves, `ready` = all checks pass, `database` = its own
+//! database answers now.
 
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};

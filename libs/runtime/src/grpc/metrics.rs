@@ -1,4 +1,5 @@
-//! Request counts and times per method and code (MON-07), the span of each call, and its log line when it failed inside.
+//! Request counts and times per method and code (MON-07), the span of each call, and its log line when it
+//! failed inside.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -99,7 +100,8 @@ where
             scope.enter(
                 async move {
                     let response = call.await?;
-                    // A failed call carries its status in the head; a streamed one in the trailers, which count as OK here.
+                    // A failed call carries its status in the head; a streamed one in the trailers, which
+                    // count as OK here.
                     let code = response
                         .headers()
                         .get("grpc-status")

@@ -1,4 +1,5 @@
-//! gRPC between services: a server that denies by default, clients with deadlines and identity, refusals with `google.rpc` details.
+//! gRPC between services: a server that denies by default, clients with deadlines and identity, refusals with
+//! `google.rpc` details.
 
 mod client;
 mod health;

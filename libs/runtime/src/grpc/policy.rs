@@ -1,4 +1,5 @@
-//! Who may call which method (SEC-02, GTW-05): a table per service, deny by default, enforced before the handler.
+//! Who may call which method (SEC-02, GTW-05): a table per service, deny by default, enforced before the
+//! handler.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,7 +23,8 @@ pub enum Needs {
     Nothing,
     /// A user of at least this role.
     User(Role),
-    /// The token of one of these services, which called the caller and asked for this. The caller alone may not.
+    /// The token of one of these services, which called the caller and asked for this. The caller alone may
+    /// not.
     Origin(&'static [&'static str]),
 }
 
@@ -44,7 +46,8 @@ pub struct MethodPolicy {
     pub allow: &'static [Allow],
 }
 
-/// Methods of `package` in the descriptor set that no policy names, and policies that name no method. Both must be empty in a test.
+/// Methods of `package` in the descriptor set that no policy names, and policies that name no method. Both
+/// must be empty in a test.
 pub fn undeclared_methods(descriptors: &[u8], package: &str, policies: &[MethodPolicy]) -> Vec<String> {
     let Ok(set) = prost_types::FileDescriptorSet::decode(descriptors) else {
         return vec!["unreadable descriptors".into()];

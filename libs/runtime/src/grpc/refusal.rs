@@ -1,6 +1,8 @@
-//! One way to say no: a gRPC code, a machine-readable reason (`google.rpc.ErrorInfo`), a message for people, fields and a time to retry after.
+//! One way to say no: a gRPC code, a machine-readable reason (`google.rpc.ErrorInfo`), a message for people,
+//! fields and a time to retry after.
 //!
-//! Services make a [`Refusal`] from their error; the gateway reads it back from the status. Clients match the reason, never the text.
+//! Services make a [`Refusal`] from their error; the gateway reads it back from the status. Clients match the
+//! reason, never the text.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -19,7 +19,8 @@ use crate::admin::Health;
 use crate::config::{Common, GrpcTls};
 use crate::identity::{ServiceKeys, UserVerifier};
 
-/// Longest life of a call whose client gave no deadline. Streams keep running: the time counts to the head of the answer.
+/// Longest life of a call whose client gave no deadline. Streams keep running: the time counts to the head of
+/// the answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a gRPC server is made of.

@@ -1,6 +1,7 @@
-//! Who calls: a service (always, by a service token) and, on behalf of whom, a user (by the access token that the gateway forwards).
+//! Who calls: a service (always, by a service token) and, on behalf of whom, a user (by the access token that
+//! the gateway forwards).
 //!
-//! No service trusts its network (design part 5): both tokens are verified in each process.
+//! No service trusts its network (ADR 4): both tokens are verified in each process.
 
 mod service_token;
 mod user_token;

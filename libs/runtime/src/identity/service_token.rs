@@ -1,4 +1,5 @@
-//! Tokens of services (SEC-02, GTW-16): Ed25519, subject = the caller, audience = the called service, 5 minutes of life.
+//! Tokens of services (SEC-02, GTW-16): Ed25519, subject = the caller, audience = the called service, 5
+//! minutes of life.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! Access tokens of users (USR-10, SEC-10): algorithm pinned, `aud`, `iss` and `exp` checked with 60 s skew, two keys valid while rotating.
+//! Access tokens of users (USR-10, SEC-10): algorithm pinned, `aud`, `iss` and `exp` checked with 60 s skew,
+//! two keys valid while rotating.
 
 use anyhow::{Context as _, bail};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};

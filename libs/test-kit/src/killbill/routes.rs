@@ -1,4 +1,5 @@
-//! The calls, one by one. What is not here is refused as an unknown page, so that no call is made that nobody looked at.
+//! The calls, one by one. What is not here is refused as an unknown page, so that no call is made that nobody
+//! looked at.
 
 mod accounts;
 mod corrections;

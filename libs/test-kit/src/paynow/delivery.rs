@@ -1,5 +1,5 @@
-//! Delivers results as Paynow would: a POST to the merchant's address, again up to ten times while it answers with an error. The faults are done
-//! on the way.
+//! Delivers results as Paynow would: a POST to the merchant's address, again up to ten times while it answers
+//! with an error. The faults are done on the way.
 
 use std::time::{Duration, Instant};
 

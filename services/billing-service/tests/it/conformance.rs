@@ -1,5 +1,6 @@
-//! The providers against one suite (BIL-05): the embedded ledger, the fake Kill Bill of both lines, and a real one when `cargo xtask test
-//! --killbill` gives its address. Where the fake and the real one disagree, the fake is mended.
+//! The providers against one suite (BIL-05): the embedded ledger, the fake Kill Bill of both lines, and a
+//! real one when `cargo xtask test --killbill` gives its address. Where the fake and the real one disagree,
+//! the fake is mended.
 //!
 //! A Kill Bill has one clock, so the scenarios of one provider run one after the other, each with customers
 //! of its own.

@@ -51,7 +51,8 @@ impl App {
         Ok((allocation, server))
     }
 
-    /// Writes down that somebody does by hand what the worker does otherwise. Before the work: a try is worth a row too.
+    /// Writes down that somebody does by hand what the worker does otherwise. Before the work: a try is worth
+    /// a row too.
     pub async fn note_by_hand(
         &self,
         by: &By,

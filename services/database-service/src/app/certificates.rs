@@ -1,7 +1,9 @@
-//! Certificates of the tenants' servers (DBS-35): made with the server, renewed by the leader, and looked at where they are served.
+//! Certificates of the tenants' servers (DBS-35): made with the server, renewed by the leader, and looked at
+//! where they are served.
 //!
-//! A renewal is level-triggered: the row says what a server shall serve, the worker brings it into the Secret, the node into the pod's files. Until
-//! the server is seen to serve it, it is told to read its files again. Both certificates are trusted meanwhile, so that no connection is lost.
+//! A renewal is level-triggered: the row says what a server shall serve, the worker brings it into the
+//! Secret, the node into the pod's files. Until the server is seen to serve it, it is told to read its files
+//! again. Both certificates are trusted meanwhile, so that no connection is lost.
 
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
@@ -31,7 +33,8 @@ pub struct Material {
 }
 
 impl App {
-    /// Gives a server its first or next certificate. A server that is not there yet is insisted on from its first connection.
+    /// Gives a server its first or next certificate. A server that is not there yet is insisted on from its
+    /// first connection.
     pub(super) async fn issue_certificate(
         &self,
         conn: &mut PgConnection,
@@ -84,8 +87,8 @@ impl App {
         Ok(Some(Material { certificate: kept.certificate, key, authorities, fingerprint: kept.fingerprint }))
     }
 
-    /// The leader's part: certificates that are due, and servers that do not serve what they shall. What fails for one server is tried again with the
-    /// next sweep and keeps no other work waiting.
+    /// The leader's part: certificates that are due, and servers that do not serve what they shall. What
+    /// fails for one server is tried again with the next sweep and keeps no other work waiting.
     pub async fn sweep_certificates(&self, now: OffsetDateTime) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
         let due = store::due(&mut conn, certificates::due_before(now)).await?;

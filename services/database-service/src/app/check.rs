@@ -1,4 +1,5 @@
-//! Checks of servers: the first good one activates a pool (DBS-19, DBS-28), later ones keep its health (DBS-17).
+//! Checks of servers: the first good one activates a pool (DBS-19, DBS-28), later ones keep its health
+//! (DBS-17).
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -27,7 +28,8 @@ pub struct Checked {
 pub(super) enum Look {
     /// Of a round, or asked for: a failure counts (DBS-17).
     Round,
-    /// Between two rounds, at a server that should be well again: only good news counts, so that a restart makes no server unhealthy.
+    /// Between two rounds, at a server that should be well again: only good news counts, so that a restart
+    /// makes no server unhealthy.
     Again,
 }
 
@@ -60,7 +62,8 @@ impl App {
             Err(Error::Server { cause, .. }) => ProbeResult::unreached(&cause.to_string()),
             Err(_) => return Err(target.err().unwrap_or(Error::Conflict)),
         };
-        // Rights of the whole server are set before the first tenant, and on servers of before by their next round.
+        // Rights of the whole server are set before the first tenant, and on servers of before by their next
+        // round.
         let is_new = server.provisioned_at.is_none();
         if let (Ok(target), true, true) = (&target, probe.works(), is_new || look == Look::Round)
             && let Err(text) = self.tenants.prepare_server(target).await

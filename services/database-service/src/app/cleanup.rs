@@ -1,5 +1,5 @@
-//! The daily clean-up of servers that failed (DBS-20). The rule is `domain::cleanup`; here its facts are gathered, and looked at again under the
-//! row's lock before anything happens.
+//! The daily clean-up of servers that failed (DBS-20). The rule is `domain::cleanup`; here its facts are
+//! gathered, and looked at again under the row's lock before anything happens.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
-//! Changing the key that encrypts at rest (SEC-12): every value is read with the key that it names and written with the one of today, some at a
-//! time. What is interrupted goes on where it was; what is done is left alone. The service may run meanwhile, when it knows both keys.
+//! Changing the key that encrypts at rest (SEC-12): every value is read with the key that it names and
+//! written with the one of today, some at a time. What is interrupted goes on where it was; what is done is
+//! left alone. The service may run meanwhile, when it knows both keys.
 
 use anyhow::Context as _;
 use sqlx::PgPool;

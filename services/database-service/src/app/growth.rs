@@ -12,14 +12,16 @@ use crate::secrets::{generate_password, secret_hash};
 use crate::store;
 use crate::store::servers::{self, Order, Server};
 
-/// After an order that came to nothing, the next one waits: a cluster that cannot make pools shall not get an endless row of them.
+/// After an order that came to nothing, the next one waits: a cluster that cannot make pools shall not get an
+/// endless row of them.
 const PAUSE_AFTER_FAILURE: Duration = Duration::minutes(10);
 
 /// `provisioned_by` of a server that nobody asked for.
 const AUTOMATIC: &str = "automatic";
 
 impl App {
-    /// Orders shared pools while more are needed than are there and coming. One decision at a time over all replicas.
+    /// Orders shared pools while more are needed than are there and coming. One decision at a time over all
+    /// replicas.
     pub(super) async fn grow(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<(), Error> {
         self.grow_beside(conn, None, now).await
     }

@@ -1,6 +1,8 @@
-//! Moving a tenant's database to another server (DBS-33), a call a step of the worker's operation. Every call may be repeated after a crash.
+//! Moving a tenant's database to another server (DBS-33), a call a step of the worker's operation. Every call
+//! may be repeated after a crash.
 //!
-//! Until [`App::switch_move`] the source is the database and the copy is worth nothing; after it the other way round. Nothing in between exists.
+//! Until [`App::switch_move`] the source is the database and the copy is worth nothing; after it the other
+//! way round. Nothing in between exists.
 
 mod copy;
 mod leftovers;
@@ -72,7 +74,8 @@ impl App {
         }
     }
 
-    /// The one decision: allocation, password, tier and slots in one transaction. A repeat gives the same answer.
+    /// The one decision: allocation, password, tier and slots in one transaction. A repeat gives the same
+    /// answer.
     pub async fn switch_move(&self, id: Uuid) -> Result<(Allocation, Server, Option<OffsetDateTime>), Error> {
         let now = runtime::clock::now();
         let (found, allocation) = self.move_and_allocation(id).await?;
@@ -81,7 +84,8 @@ impl App {
             allocations::lock_work(&mut tx, allocation.id).await?;
             let sealed = found.sealed.as_ref().ok_or(Error::NotFound("secret"))?;
             let password = self.vault.open(id, sealed)?;
-            // In the order of ids, so that two moves in opposite directions wait for each other instead of for ever.
+            // In the order of ids, so that two moves in opposite directions wait for each other instead of
+            // for ever.
             let mut locked = Vec::new();
             for server in [found.source.min(found.target), found.source.max(found.target)] {
                 locked.push(servers::lock(&mut tx, server).await?.ok_or(Error::Conflict)?);
@@ -90,7 +94,8 @@ impl App {
             if !moves::mark_switched(&mut tx, id, kept_until, now).await? {
                 return Err(Error::InvalidState("the copy is not verified, or the move has ended".into()));
             }
-            // Never over the limit of a full server: the slot on the target is let go before the allocation takes it.
+            // Never over the limit of a full server: the slot on the target is let go before the allocation
+            // takes it.
             moves::hold(&mut tx, id, None).await?;
             if !moves::relocate(&mut tx, &found, now).await? {
                 return Err(Error::InvalidState("the database was given up meanwhile".into()));

@@ -1,6 +1,8 @@
-//! Changing the password of a server's administrator (DBS-32): a task of the leader. PostgreSQL keeps one password for a role, and this service is
-//! its only user: the next one is written down before the server gets it, and until it is the one both are tried ([`App::target`]). So whatever
-//! dies in between, this service gets in; and the Secret follows by its hash, so that a server made anew from it gets the password of today.
+//! Changing the password of a server's administrator (DBS-32): a task of the leader. PostgreSQL keeps one
+//! password for a role, and this service is its only user: the next one is written down before the server
+//! gets it, and until it is the one both are tried ([`App::target`]). So whatever dies in between, this
+//! service gets in; and the Secret follows by its hash, so that a server made anew from it gets the password
+//! of today.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

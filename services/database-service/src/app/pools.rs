@@ -1,4 +1,5 @@
-//! What administrators do with pools (DBS-02, DBS-12, DBS-13). Each change and its audit row are one transaction.
+//! What administrators do with pools (DBS-02, DBS-12, DBS-13). Each change and its audit row are one
+//! transaction.
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -41,7 +42,8 @@ pub struct Change {
 }
 
 impl App {
-    /// Orders one shared pool; the task ends when it is active. A repeat with the same key gives the first answer.
+    /// Orders one shared pool; the task ends when it is active. A repeat with the same key gives the first
+    /// answer.
     pub async fn provision_pool(&self, by: &By, wanted: &Provision) -> Result<(Uuid, Server), Error> {
         let slots = wanted.max_instances.unwrap_or(self.settings.max_instances);
         if !SLOTS.contains(&slots) {
@@ -123,8 +125,8 @@ impl App {
     }
 }
 
-/// Walks an empty server to `deprovisioning` by the state machine, each move saved, and tells the worker. The caller holds the row's lock and
-/// has seen that it is empty.
+/// Walks an empty server to `deprovisioning` by the state machine, each move saved, and tells the worker. The
+/// caller holds the row's lock and has seen that it is empty.
 pub(super) async fn order_removal(
     conn: &mut PgConnection,
     mut server: Server,

@@ -1,6 +1,7 @@
 //! What a check of a server looks at (DBS-18), and when each part of it is good.
 
-/// Less free space than this share is a bad check: the server takes no new tenants while there is still room for those it has.
+/// Less free space than this share is a bad check: the server takes no new tenants while there is still room
+/// for those it has.
 const LEAST_FREE_SHARE: f64 = 0.05;
 /// On a large volume so many bytes are enough.
 const ENOUGH_FREE: i64 = 2 * 1024 * 1024 * 1024;

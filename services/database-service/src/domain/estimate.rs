@@ -1,4 +1,5 @@
-//! How long a move takes an instance off (DBS-33): from what earlier moves took, or without any from rates that small servers reach.
+//! How long a move takes an instance off (DBS-33): from what earlier moves took, or without any from rates
+//! that small servers reach.
 
 /// An earlier move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +22,16 @@ pub struct Estimate {
 const MIB: i64 = 1024 * 1024;
 /// Stop, look what changed, and start, when nothing was measured: 15 s.
 const ASSUMED_BASE: i64 = 15_000_000;
-/// The copy is taken before, so that size matters only as far as large databases are written to more: 100 MiB/s, in microseconds for a MiB.
+/// The copy is taken before, so that size matters only as far as large databases are written to more: 100
+/// MiB/s, in microseconds for a MiB.
 const ASSUMED_PACE: i64 = 10_000;
 /// A pace beyond 1 MiB/s is a measurement that something else disturbed.
 const PACES: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// Only pairs of moves that differ by so many MiB say something about the pace.
 const APART: i64 = 32;
 
-/// The estimate for a database of `bytes`. Medians, so that one slow move does not spoil it; a fifth more, so that it is kept more often than not.
+/// The estimate for a database of `bytes`. Medians, so that one slow move does not spoil it; a fifth more, so
+/// that it is kept more often than not.
 pub fn estimate(bytes: i64, earlier: &[Measured]) -> Estimate {
     let size = bytes.max(0) / MIB;
     let times: Vec<(i64, i64)> = earlier

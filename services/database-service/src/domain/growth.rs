@@ -15,7 +15,8 @@ pub struct Supply {
 
 /// Must another pool be ordered now?
 ///
-/// Either the need exceeds what is there and coming, or little room is left and nothing is coming. Nothing is ordered before the first request.
+/// Either the need exceeds what is there and coming, or little room is left and nothing is coming. Nothing is
+/// ordered before the first request.
 pub fn must_order(supply: Supply, min_free: i64) -> bool {
     supply.waiting > supply.free + supply.coming
         || (supply.serving > 0 && supply.coming == 0 && supply.free < min_free)

@@ -1,4 +1,5 @@
-//! Identifiers: ids that callers give, names of tenants' databases and roles (DBS-30, DBS-31), names of pools (DBS-26).
+//! Identifiers: ids that callers give, names of tenants' databases and roles (DBS-30, DBS-31), names of pools
+//! (DBS-26).
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;

@@ -23,7 +23,8 @@ words! {
 pub struct NotDedicated(pub PlanTier);
 
 impl PlanTier {
-    /// Where a tenant of this tier lives. Asking for a dedicated server does not give one to a tier that has none.
+    /// Where a tenant of this tier lives. Asking for a dedicated server does not give one to a tier that has
+    /// none.
     pub fn placement(self, require_dedicated: bool) -> Result<ServerType, NotDedicated> {
         match self {
             Self::Starter | Self::Standard if require_dedicated => Err(NotDedicated(self)),
@@ -51,8 +52,8 @@ impl PlanTier {
 
 /// Limits of a role, as PostgreSQL writes them.
 ///
-/// The connection limit and `temp_file_limit` bind the tenant; the two timeouts are defaults that it may lift. There is no limit for idle
-/// sessions: the notification channel of Odoo is idle by nature.
+/// The connection limit and `temp_file_limit` bind the tenant; the two timeouts are defaults that it may
+/// lift. There is no limit for idle sessions: the notification channel of Odoo is idle by nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleLimits {
     /// `CONNECTION LIMIT`.

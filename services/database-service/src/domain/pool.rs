@@ -162,7 +162,8 @@ impl PoolStatus {
             }
             (_, E::GivenUp) => Ok(Self::Error),
             (Self::Error | Self::Active, E::RemovalOrdered) if empty => Ok(Self::Deprovisioning),
-            // News that do not move this state: a report for a pool that is further on, a check of one in maintenance, a slot given back in error.
+            // News that do not move this state: a report for a pool that is further on, a check of one in
+            // maintenance, a slot given back in error.
             (_, E::ObjectsMade | E::FillChanged)
             | (Self::Maintenance, E::CheckPassed)
             | (Self::Active | Self::Full, E::MaintenanceEnded) => Ok(self),
@@ -233,7 +234,8 @@ mod tests {
     }
 
     proptest! {
-        /// DBS-16: whatever happens, a pool with tenants is never removed, nothing leaves the last state, and a repeat changes nothing.
+        /// DBS-16: whatever happens, a pool with tenants is never removed, nothing leaves the last state, and
+        /// a repeat changes nothing.
         #[test]
         fn any_sequence_of_events_keeps_the_invariants(steps in proptest::collection::vec((any_event(), 0..=3), 0..60)) {
             let mut status = PoolStatus::Provisioning;

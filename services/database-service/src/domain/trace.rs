@@ -1,8 +1,9 @@
-//! What a database looked like at a moment, and what was written since (DBS-33): decides what of a copy that was taken while the tenant worked has to be
-//! copied again. No I/O.
+//! What a database looked like at a moment, and what was written since (DBS-33): decides what of a copy that
+//! was taken while the tenant worked has to be copied again. No I/O.
 //!
-//! PostgreSQL counts the writes of a transaction after its end. So counts that are read before a copy begins are never ahead of it: what the copy lacks
-//! was counted later. That may name a table that did not change, never miss one that did.
+//! PostgreSQL counts the writes of a transaction after its end. So counts that are read before a copy begins
+//! are never ahead of it: what the copy lacks was counted later. That may name a table that did not change,
+//! never miss one that did.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +62,8 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Those that still are the same, since nobody wrote to them at either end. `source`: as it was when they were copied.
+    /// Those that still are the same, since nobody wrote to them at either end. `source`: as it was when they
+    /// were copied.
     pub fn still(self, source: &Trace, source_now: &Trace, copy_now: &Trace) -> BTreeSet<String> {
         self.copy.untouched(copy_now, source.untouched(source_now, self.tables))
     }

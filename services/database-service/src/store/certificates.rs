@@ -84,7 +84,8 @@ pub async fn put_authority(conn: &mut PgConnection, made: &Authority, sealed: &S
     Ok(())
 }
 
-/// Stores what a server shall serve. `enforced` holds for a first certificate; a later one keeps what was there.
+/// Stores what a server shall serve. `enforced` holds for a first certificate; a later one keeps what was
+/// there.
 pub async fn put_server(
     conn: &mut PgConnection,
     server: Uuid,
@@ -182,7 +183,8 @@ pub async fn wanted(conn: &mut PgConnection) -> sqlx::Result<Vec<Wanted>> {
     .await
 }
 
-/// Servers to look at: those that do not serve what they shall, and those that nobody looked at since `since`.
+/// Servers to look at: those that do not serve what they shall, and those that nobody looked at since
+/// `since`.
 pub async fn to_look_at(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT c.db_server_id FROM server_certificates c JOIN db_servers s ON s.id = c.db_server_id
@@ -195,7 +197,8 @@ pub async fn to_look_at(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx:
     .await
 }
 
-/// Notes what a server serves; empty: nothing that is good. One that serves a good certificate is insisted on from here on.
+/// Notes what a server serves; empty: nothing that is good. One that serves a good certificate is insisted on
+/// from here on.
 pub async fn saw(
     conn: &mut PgConnection,
     server: Uuid,

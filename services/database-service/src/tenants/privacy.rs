@@ -1,6 +1,6 @@
-//! What a tenant may learn of its neighbours (DBS-37), and what it may leave behind in `postgres`. The views of
-//! the catalog that list roles and sessions show a tenant its own; statistics of other databases are not for it.
-//! `pg_database` stays readable: `pg_dump` reads it in the tenant's own name (ADR 17).
+//! What a tenant may learn of its neighbours (DBS-37), and what it may leave behind in `postgres`. The views
+//! of the catalog that list roles and sessions show a tenant its own; statistics of other databases are not
+//! for it. `pg_database` stays readable: `pg_dump` reads it in the tenant's own name (ADR 17).
 
 use sqlx::{Connection as _, PgConnection};
 

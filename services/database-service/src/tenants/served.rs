@@ -1,5 +1,5 @@
-//! Which certificate a server serves (DBS-35): a handshake of its own, because the driver does not tell. It checks name, authority and time in
-//! full, also where services reach a server by an address.
+//! Which certificate a server serves (DBS-35): a handshake of its own, because the driver does not tell. It
+//! checks name, authority and time in full, also where services reach a server by an address.
 
 use std::sync::Arc;
 use std::time::Duration;

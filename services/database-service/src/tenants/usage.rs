@@ -1,4 +1,5 @@
-//! What tenants use on a server, as the server itself sees it (operator's view), and whether anything of a tenant is there (DBS-20).
+//! What tenants use on a server, as the server itself sees it (operator's view), and whether anything of a
+//! tenant is there (DBS-20).
 
 use super::{Target, Tenants};
 

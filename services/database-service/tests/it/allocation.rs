@@ -14,7 +14,8 @@ fn wanted(instance: &str) -> Wanted {
     Wanted::parse(instance, "customer-1", "starter", false).unwrap()
 }
 
-/// DBS-07, DBS-24, DBS-26, DBS-28, DBS-19: the first instance finds no pool; `postgres-pool-1` is ordered, built, checked, and serves.
+/// DBS-07, DBS-24, DBS-26, DBS-28, DBS-19: the first instance finds no pool; `postgres-pool-1` is ordered,
+/// built, checked, and serves.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_first_instance_gets_a_pool_and_a_database_of_its_own(pool: PgPool) {
     let world = World::alive(&pool, settings(50)).await;
@@ -140,7 +141,8 @@ async fn a_premium_plan_gets_its_own_server(pool: PgPool) {
     assert_eq!(world.statuses().await[1], ("postgres-dedicated-1".into(), "full".into(), 1));
 }
 
-/// DBS-08, DBS-32: a crash after the slot, after the role, after the database: the next call or the sweep ends it with the stored password.
+/// DBS-08, DBS-32: a crash after the slot, after the role, after the database: the next call or the sweep
+/// ends it with the stored password.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_crash_between_the_steps_is_finished_by_the_next_try(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -216,7 +218,8 @@ async fn a_foreign_database_of_the_same_name_is_an_error(pool: PgPool) {
     assert_eq!(owner, "pool_admin");
 }
 
-/// DBS-17, DBS-22, REL-06: a pool that is away fails clearly, takes no new tenant, and serves again after it came back.
+/// DBS-17, DBS-22, REL-06: a pool that is away fails clearly, takes no new tenant, and serves again after it
+/// came back.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_pool_that_is_away_takes_nobody_and_recovers(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -242,8 +245,8 @@ async fn a_pool_that_is_away_takes_nobody_and_recovers(pool: PgPool) {
     }
 }
 
-/// DBS-17, DBS-22: a pool that failed a check while its pod counts as ready, as after a restart of everything, serves again as soon as it answers
-/// and not with the next round of five minutes.
+/// DBS-17, DBS-22: a pool that failed a check while its pod counts as ready, as after a restart of
+/// everything, serves again as soon as it answers and not with the next round of five minutes.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_pool_that_stumbled_serves_again_before_the_next_round(pool: PgPool) {
     let world = World::alive(&pool, settings(50)).await;
@@ -265,7 +268,8 @@ async fn a_pool_that_stumbled_serves_again_before_the_next_round(pool: PgPool) {
     assert_eq!(statuses, [("postgres-pool-1".into(), "active".into(), 1)]);
 }
 
-/// DBS-30: databases are copied from a template that nobody can connect to; without it they are made as before.
+/// DBS-30: databases are copied from a template that nobody can connect to; without it they are made as
+/// before.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_server_without_the_template_serves_too(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;

@@ -1,4 +1,5 @@
-//! TLS to the tenants' servers (DBS-35): nobody without it, nobody with a stranger's certificate, renewals that nobody notices.
+//! TLS to the tenants' servers (DBS-35): nobody without it, nobody with a stranger's certificate, renewals
+//! that nobody notices.
 
 use std::time::Duration;
 
@@ -156,7 +157,8 @@ async fn by_name_another_servers_certificate_is_refused(pool: PgPool) {
     assert!(seen, "looked at and refused");
 }
 
-/// DBS-35: the row is renewed, the worker told, the Secret changed, the files read; sessions go on, and no check fails meanwhile.
+/// DBS-35: the row is renewed, the worker told, the Secret changed, the files read; sessions go on, and no
+/// check fails meanwhile.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_renewed_certificate_is_served_without_a_restart(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -201,7 +203,8 @@ async fn a_renewed_certificate_is_served_without_a_restart(pool: PgPool) {
     assert_eq!(row(&pool).await.0, second, "once");
 }
 
-/// DBS-35: a younger authority signs before the old one ends; both are trusted meanwhile, and the old one no longer than it lives.
+/// DBS-35: a younger authority signs before the old one ends; both are trusted meanwhile, and the old one no
+/// longer than it lives.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_authority_is_renewed_before_its_end(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;

@@ -1,4 +1,5 @@
-//! A pool whose volume is full, for real (DBS-18, DBS-22): a small file system in memory, and a file that takes what is left of it.
+//! A pool whose volume is full, for real (DBS-18, DBS-22): a small file system in memory, and a file that
+//! takes what is left of it.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::world::{World, settings};
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// DBS-08, DBS-22, DBS-23: the allocation fails and says why, nothing of it stays, the tenants that are there go on, the next one gets its database
-/// elsewhere, and with space again the pool serves again.
+/// DBS-08, DBS-22, DBS-23: the allocation fails and says why, nothing of it stays, the tenants that are there
+/// go on, the next one gets its database elsewhere, and with space again the pool serves again.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_full_volume_fails_the_allocation_alone_and_the_next_goes_elsewhere(pool: PgPool) {
     let world = World::alive(&pool, settings(50)).await;

@@ -8,7 +8,8 @@ use sqlx::PgPool;
 
 use crate::world::{World, settings};
 
-/// DBS-22, DBS-23, DBS-25: 60 at once on a pool of 50: 50 there, 10 on the next, never 51; the counter is what the rows say.
+/// DBS-22, DBS-23, DBS-25: 60 at once on a pool of 50: 50 there, 10 on the next, never 51; the counter is
+/// what the rows say.
 #[sqlx::test(migrations = "./migrations")]
 async fn sixty_at_once_fill_a_pool_of_fifty_and_the_rest_waits_for_the_next(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -69,7 +70,8 @@ async fn retry(world: &World, instance: &str) -> String {
     .await
 }
 
-/// DBS-24: 100 waiting requests lead to one pool, then to a second when the first is spoken for, and to no third.
+/// DBS-24: 100 waiting requests lead to one pool, then to a second when the first is spoken for, and to no
+/// third.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_hundred_waiting_requests_order_just_enough_pools(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -155,7 +157,8 @@ async fn selection_follows_priority_and_fill(pool: PgPool) {
     assert!(both.contains(chosen[2].as_str()));
 }
 
-/// DBS-36, REL-02: each change of a server is announced in its transaction, versions grow, and no event names a secret.
+/// DBS-36, REL-02: each change of a server is announced in its transaction, versions grow, and no event names
+/// a secret.
 #[sqlx::test(migrations = "./migrations")]
 async fn every_change_of_a_server_is_announced(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -187,7 +190,8 @@ async fn every_change_of_a_server_is_announced(pool: PgPool) {
     assert_eq!(last.version, row);
 }
 
-/// Design 4.5: two replicas, one leader; the other takes over when the leader's session is lost, and pools still become active.
+/// Design 4.5: two replicas, one leader; the other takes over when the leader's session is lost, and pools
+/// still become active.
 #[sqlx::test(migrations = "./migrations")]
 async fn another_replica_takes_the_background_work_over(pool: PgPool) {
     let world = World::alive(&pool, settings(50)).await;
@@ -219,7 +223,8 @@ async fn another_replica_takes_the_background_work_over(pool: PgPool) {
     .await;
 }
 
-/// DBS-24: a pool that does not come up is given up; no endless row of pools follows; it still recovers under its own name (DBS-26).
+/// DBS-24: a pool that does not come up is given up; no endless row of pools follows; it still recovers under
+/// its own name (DBS-26).
 #[sqlx::test(migrations = "./migrations")]
 async fn a_pool_that_does_not_come_up_is_given_up_and_may_recover(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;

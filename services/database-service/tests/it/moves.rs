@@ -1,4 +1,5 @@
-//! Moving a tenant's database between two real servers (DBS-33), copied by the programs and arguments of the worker's job.
+//! Moving a tenant's database between two real servers (DBS-33), copied by the programs and arguments of the
+//! worker's job.
 
 use std::process::{Command, Stdio};
 
@@ -147,7 +148,8 @@ pub fn reason(status: &Status) -> String {
     Refusal::from_status(status).reason
 }
 
-/// DBS-33, DBS-23: the data is the same on the other server, the former one is closed and kept for seven days, then nothing is left of it.
+/// DBS-33, DBS-23: the data is the same on the other server, the former one is closed and kept for seven
+/// days, then nothing is left of it.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_database_moves_with_all_its_data_and_its_source_is_kept_for_a_week(pool: PgPool) {
     let scene = Scene::new(&pool).await;
@@ -199,7 +201,8 @@ async fn a_database_moves_with_all_its_data_and_its_source_is_kept_for_a_week(po
     scene.tenant(&scene.second).await.unwrap();
 }
 
-/// DBS-33: whenever it is given up before the switch, the tenant goes on where it was, and nothing is left elsewhere.
+/// DBS-33: whenever it is given up before the switch, the tenant goes on where it was, and nothing is left
+/// elsewhere.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_move_that_is_given_up_at_any_step_leaves_the_tenant_as_it_was(pool: PgPool) {
     let scene = Scene::new(&pool).await;
@@ -307,7 +310,8 @@ async fn a_database_moves_back_onto_the_server_that_keeps_its_former_self(pool: 
     assert_eq!(scene.holds().await, (0, 0));
 }
 
-/// DBS-32, DBS-33: a database whose password was changed has another role, and moves all the same; a move and a rotation never meet.
+/// DBS-32, DBS-33: a database whose password was changed has another role, and moves all the same; a move and
+/// a rotation never meet.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_database_moves_after_its_password_was_changed(pool: PgPool) {
     let scene = Scene::new(&pool).await;

@@ -1,4 +1,5 @@
-//! A database is copied while its tenant works, and what changed since follows when the instance is off (DBS-33).
+//! A database is copied while its tenant works, and what changed since follows when the instance is off
+//! (DBS-33).
 
 use std::time::Duration;
 
@@ -76,7 +77,8 @@ const MORE: &str = "
     CREATE SCHEMA a; CREATE TABLE a.\"b.c\" (n int); CREATE SCHEMA \"a.b\"; CREATE TABLE \"a.b\".c (n int);
     CREATE TRIGGER refused BEFORE DELETE ON child FOR EACH ROW EXECUTE FUNCTION refuse();";
 
-/// DBS-33: rows that came, went and changed after the copy, an emptied table and sequences arrive; nothing else is read or written again.
+/// DBS-33: rows that came, went and changed after the copy, an emptied table and sequences arrive; nothing
+/// else is read or written again.
 #[sqlx::test(migrations = "./migrations")]
 async fn what_a_tenant_writes_while_its_database_is_copied_arrives(pool: PgPool) {
     let scene = Scene::new(&pool).await;
@@ -142,7 +144,8 @@ async fn a_move_away_from_the_only_pool_orders_another(pool: PgPool) {
     assert_eq!(world.moves().reserve_move(request).await.unwrap().into_inner().status, "reserved");
 }
 
-/// DBS-33: a table that nobody wrote to is not read while the instance is off; one that somebody did is, although the copy of it was the same.
+/// DBS-33: a table that nobody wrote to is not read while the instance is off; one that somebody did is,
+/// although the copy of it was the same.
 #[sqlx::test(migrations = "./migrations")]
 async fn only_tables_that_were_written_to_are_read_when_it_is_off(pool: PgPool) {
     let scene = Scene::new(&pool).await;
@@ -171,7 +174,8 @@ async fn only_tables_that_were_written_to_are_read_when_it_is_off(pool: PgPool) 
     assert_eq!(reason(&scene.sync(id).await.unwrap_err()), "invalid_state", "closed for good");
 }
 
-/// DBS-33: a change of the definitions, a restarted server, large objects: the copy is made anew, and then it is whole.
+/// DBS-33: a change of the definitions, a restarted server, large objects: the copy is made anew, and then it
+/// is whole.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_copy_that_cannot_be_brought_up_is_made_anew(pool: PgPool) {
     let scene = Scene::new(&pool).await;
@@ -226,7 +230,8 @@ async fn a_server_that_does_not_count_refuses_to_be_moved_from(pool: PgPool) {
     assert!(refused.message().contains("track_counts"), "{refused}");
 }
 
-/// SEC-07, DBS-33: what a tenant defines runs with its own rights, never with the administrator's, on the source and on the copy.
+/// SEC-07, DBS-33: what a tenant defines runs with its own rights, never with the administrator's, on the
+/// source and on the copy.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_move_gives_a_tenant_no_rights(pool: PgPool) {
     let scene = Scene::new(&pool).await;

@@ -60,7 +60,8 @@ async fn audit(pool: &PgPool) -> Vec<(String, String, String)> {
         .unwrap()
 }
 
-/// DBS-02, DBS-03, DBS-24, SEC-17: one pool at a time; a repeat with the same key is the same order; the task ends when the pool serves.
+/// DBS-02, DBS-03, DBS-24, SEC-17: one pool at a time; a repeat with the same key is the same order; the task
+/// ends when the pool serves.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_pool_is_ordered_once_per_key_and_one_at_a_time(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -203,7 +204,8 @@ async fn only_an_empty_pool_is_removed(pool: PgPool) {
     assert_eq!(delete(&world, "postgres-pool-9").await.unwrap_err().code(), Code::NotFound);
 }
 
-/// DBS-05, DBS-17, DBS-18: all parts of a real check; a stopped pool is degraded, then unhealthy, and recovers by itself.
+/// DBS-05, DBS-17, DBS-18: all parts of a real check; a stopped pool is degraded, then unhealthy, and
+/// recovers by itself.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_check_is_real_and_health_follows_it(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -304,11 +306,13 @@ async fn a_dedicated_server_is_ordered_before_its_instance(pool: PgPool) {
     );
 }
 
-/// DBS-20: a day in error and nothing on it; a soft release, a database or doubt keeps it. The history tells what was done.
+/// DBS-20: a day in error and nothing on it; a soft release, a database or doubt keeps it. The history tells
+/// what was done.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_clean_up_never_touches_what_holds_anything(pool: PgPool) {
     let world = World::still(&pool, settings(1)).await;
-    // Three pools: one with a kept database, one with a database that no row explains, one that never came up.
+    // Three pools: one with a kept database, one with a database that no row explains, one that never came
+    // up.
     let (_first, held) = world.first_pool().await;
     world.allocate("kept", "c", "starter").await.unwrap();
     let request =
@@ -377,7 +381,8 @@ async fn the_clean_up_never_touches_what_holds_anything(pool: PgPool) {
     assert!(plan.candidates.iter().all(|one| one.verdict == "keep"), "{plan:?}");
 }
 
-/// DBS-18, DBS-21: the schedule begins a round and a clean-up, each once in its interval, and every round is in the history.
+/// DBS-18, DBS-21: the schedule begins a round and a clean-up, each once in its interval, and every round is
+/// in the history.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_schedule_keeps_its_intervals(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -431,7 +436,8 @@ async fn slow_tenants_are_seen(pool: PgPool) {
     assert_eq!(of("odoo_stranger").instance_id, "");
 }
 
-/// DBS-17, DBS-19: the round, an administrator and the first look at a new pool may come at the same moment; each makes what is missing.
+/// DBS-17, DBS-19: the round, an administrator and the first look at a new pool may come at the same moment;
+/// each makes what is missing.
 #[sqlx::test(migrations = "./migrations")]
 async fn first_checks_at_once_do_not_fail_over_each_other(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;

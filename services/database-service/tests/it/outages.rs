@@ -1,4 +1,5 @@
-//! The platform's own PostgreSQL goes away under allocations (REL-06): a server of its own, restarted for real, twice.
+//! The platform's own PostgreSQL goes away under allocations (REL-06): a server of its own, restarted for
+//! real, twice.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::world::{World, settings};
 
 const TENANTS: usize = 24;
 
-/// REL-06, DBS-08, DBS-23: clients that ask again get one database each; rows, databases and counters are the same in the end.
+/// REL-06, DBS-08, DBS-23: clients that ask again get one database each; rows, databases and counters are the
+/// same in the end.
 #[tokio::test]
 async fn allocations_go_on_over_restarts_of_the_platforms_database() {
     let password = database_service::secrets::generate_password().unwrap();

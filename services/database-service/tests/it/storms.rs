@@ -1,4 +1,5 @@
-//! Many callers at once, servers that die meanwhile, and a service that loses its own database. At the end: rows = databases = counters.
+//! Many callers at once, servers that die meanwhile, and a service that loses its own database. At the end:
+//! rows = databases = counters.
 
 use std::time::Duration;
 
@@ -155,7 +156,8 @@ async fn a_server_that_dies_during_allocations_ends_consistent(pool: PgPool) {
     rows_are_databases(&pool, &[(spec.id, server)]).await;
 }
 
-/// REL-06: the service loses every connection to its own database, again and again, as in a restart of the platform's PostgreSQL.
+/// REL-06: the service loses every connection to its own database, again and again, as in a restart of the
+/// platform's PostgreSQL.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_service_that_loses_its_own_database_goes_on(pool: PgPool) {
     let world = World::alive(&pool, settings(50)).await;
@@ -185,7 +187,8 @@ async fn a_service_that_loses_its_own_database_goes_on(pool: PgPool) {
     assert_eq!(held, 20);
 }
 
-/// DBS-27: the pool's process vanishes and comes back with its volume: same rows, same data, healthy by itself.
+/// DBS-27: the pool's process vanishes and comes back with its volume: same rows, same data, healthy by
+/// itself.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_server_that_vanishes_comes_back_with_its_data(pool: PgPool) {
     let world = World::still(&pool, settings(50)).await;
@@ -213,8 +216,8 @@ async fn a_server_that_vanishes_comes_back_with_its_data(pool: PgPool) {
     assert_eq!(world.allocate("j", "c", "starter").await.unwrap().status, "allocated");
 }
 
-/// A measurement, run by name (`--run-ignored only`): 1,000 tenants on 20 pools. The pools are rows that point to two real servers with 50
-/// databases each, ten rows to a server: each row's check is a real one.
+/// A measurement, run by name (`--run-ignored only`): 1,000 tenants on 20 pools. The pools are rows that
+/// point to two real servers with 50 databases each, ten rows to a server: each row's check is a real one.
 #[sqlx::test(migrations = "./migrations")]
 #[ignore = "a measurement"]
 async fn a_health_round_over_a_thousand_tenants_takes_less_than_five_seconds(pool: PgPool) {

@@ -25,8 +25,8 @@ fn minimum(access: &str) -> Option<Role> {
     }
 }
 
-/// GTW-05, USR-22: every route × no token and every role. A route that nobody declared cannot be in the table, and one that is not in the table
-/// does not exist.
+/// GTW-05, USR-22: every route × no token and every role. A route that nobody declared cannot be in the
+/// table, and one that is not in the table does not exist.
 #[tokio::test]
 async fn every_route_lets_in_its_roles_and_nobody_else() {
     let world = World::start().await;
@@ -52,8 +52,8 @@ async fn every_route_lets_in_its_roles_and_nobody_else() {
     assert!(walked > 500, "{walked}");
 }
 
-/// GTW-05, SEC-02: every route × the token of every service, and tokens that are none. A service's token opens what says so, as a header and as
-/// the bearer, and nothing else.
+/// GTW-05, SEC-02: every route × the token of every service, and tokens that are none. A service's token
+/// opens what says so, as a header and as the bearer, and nothing else.
 #[tokio::test]
 async fn a_service_opens_the_routes_of_services_and_no_other() {
     let world = World::start().await;
@@ -93,7 +93,8 @@ async fn a_service_opens_the_routes_of_services_and_no_other() {
     assert!(open > 30, "{open}");
 }
 
-/// SEC-02: the called service gets the token itself, not the gateway's word; a service has no more actions by name than by their routes.
+/// SEC-02: the called service gets the token itself, not the gateway's word; a service has no more actions by
+/// name than by their routes.
 #[tokio::test]
 async fn what_a_service_asks_goes_on_in_its_name() {
     let world = World::start().await;
@@ -145,7 +146,8 @@ async fn a_token_that_is_not_ours_is_no_token() {
     }
 }
 
-/// USR-11: the session, not the token, decides; an answer is kept for 3 s at most, and not at all after the gateway's own logout.
+/// USR-11: the session, not the token, decides; an answer is kept for 3 s at most, and not at all after the
+/// gateway's own logout.
 #[tokio::test]
 async fn a_revoked_session_is_useless_within_five_seconds() {
     let world = World::start().await;

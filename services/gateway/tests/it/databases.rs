@@ -23,7 +23,8 @@ fn rpc(method: &str) -> String {
     format!("saasodoo.database.v1.DatabaseAdminService/{method}")
 }
 
-/// DBS-02, DBS-03, GTW-13: 202 with task and pool; the key travels; a pool in the making is told with the refusal.
+/// DBS-02, DBS-03, GTW-13: 202 with task and pool; the key travels; a pool in the making is told with the
+/// refusal.
 #[tokio::test]
 async fn a_pool_is_ordered_by_hand() {
     let world = World::start().await;
@@ -191,7 +192,8 @@ async fn tasks_are_begun_and_looked_at() {
     );
 }
 
-/// DBS-33: how long a move takes is shown first, when nothing happens yet; a drain puts its pool into maintenance and says how far it is.
+/// DBS-33: how long a move takes is shown first, when nothing happens yet; a drain puts its pool into
+/// maintenance and says how far it is.
 #[tokio::test]
 async fn a_move_is_estimated_first_and_a_pool_is_emptied() {
     let world = World::start().await;

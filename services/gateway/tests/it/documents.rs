@@ -205,7 +205,8 @@ async fn the_documents_can_be_switched_off() {
     assert!(config.docs_enabled());
 }
 
-/// USR-07, USR-14, INS-37: links of mails lead to pages that send the token by hand only, and whose policy allows their own script alone.
+/// USR-07, USR-14, INS-37: links of mails lead to pages that send the token by hand only, and whose policy
+/// allows their own script alone.
 #[tokio::test]
 async fn the_pages_of_mails_do_nothing_by_themselves() {
     let world = World::start().await;

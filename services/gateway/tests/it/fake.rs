@@ -1,4 +1,5 @@
-//! A gRPC server that answers every method: as a test says, else with an empty message. One server plays all five services.
+//! A gRPC server that answers every method: as a test says, else with an empty message. One server plays all
+//! five services.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

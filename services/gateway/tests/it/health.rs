@@ -89,7 +89,8 @@ async fn a_sick_provider_is_told() {
     }
 }
 
-/// GTW-08: however often a page is asked for, the service behind it is asked once in a while, and there is a limit.
+/// GTW-08: however often a page is asked for, the service behind it is asked once in a while, and there is a
+/// limit.
 #[tokio::test]
 async fn health_pages_cost_the_services_nothing() {
     let world = World::start_with(|config| config.limits.rate_limit_per_minute = 10).await;

@@ -1,12 +1,13 @@
-//! Texts that no service can store or nobody can read are refused on every route, in bodies, queries and paths; so are unknown parameters and
-//! words that a filter does not know.
+//! Texts that no service can store or nobody can read are refused on every route, in bodies, queries and
+//! paths; so are unknown parameters and words that a filter does not know.
 
 use runtime::identity::Role;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, World, send};
 
-/// U+0000, a control character, an override of the direction, a line separator; the last one is half a pair and exists in JSON only.
+/// U+0000, a control character, an override of the direction, a line separator; the last one is half a pair
+/// and exists in JSON only.
 const BAD: [&str; 4] = ["a\0b", "a\u{85}b", "a\u{202e}b", "a\u{2028}b"];
 
 fn operations(document: &Value) -> Vec<(String, String, Value)> {

@@ -114,8 +114,8 @@ async fn clients_behind_the_proxy_are_told_apart() {
     }
 }
 
-/// GTW-08: `/user/auth` by address, and by the account in the body: from one address, and with a far higher ceiling from all of them, so that a
-/// stranger cannot use up what the owner has.
+/// GTW-08: `/user/auth` by address, and by the account in the body: from one address, and with a far higher
+/// ceiling from all of them, so that a stranger cannot use up what the owner has.
 #[tokio::test]
 async fn signing_in_is_limited_by_address_and_by_account() {
     let world = World::start_with(|config: &mut Config| {

@@ -1,4 +1,5 @@
-//! The gateway as clients see it: the real router and server, real Redis, services of the test behind real gRPC.
+//! The gateway as clients see it: the real router and server, real Redis, services of the test behind real
+//! gRPC.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends by panicking")]
 

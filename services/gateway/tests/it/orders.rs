@@ -50,7 +50,8 @@ fn papers(world: &World) {
     });
 }
 
-/// BIL-13: one call orders both, and shows what was bought. The order stands when billing cannot be read in that moment.
+/// BIL-13: one call orders both, and shows what was bought. The order stands when billing cannot be read in
+/// that moment.
 #[tokio::test]
 async fn an_order_answers_with_its_subscription_and_invoice() {
     let world = World::start().await;

@@ -95,7 +95,8 @@ async fn a_payment_is_begun_and_watched() {
     );
 }
 
-/// BIL-27: what the payment provider says no to is 502, a payment that waits is 409, a provider that is off is 503.
+/// BIL-27: what the payment provider says no to is 502, a payment that waits is 409, a provider that is off
+/// is 503.
 #[tokio::test]
 async fn refusals_of_the_payment_provider_have_their_status() {
     let world = World::start().await;
@@ -120,7 +121,8 @@ async fn result(world: &World, kind: &str, body: Vec<u8>) -> Answer {
     send(request.header("content-type", kind).body(body)).await
 }
 
-/// BIL-27, BIL-30: a result goes on byte by byte and needs no token; a wrong hash is 400; what is too large or no form does not go on.
+/// BIL-27, BIL-30: a result goes on byte by byte and needs no token; a wrong hash is 400; what is too large
+/// or no form does not go on.
 #[tokio::test]
 async fn a_result_is_passed_on_as_it_came() {
     let world = World::start().await;
@@ -214,7 +216,8 @@ async fn a_credit_needs_its_key() {
     assert_eq!((given.status, &given.json()["credit_id"]), (201, &json!("k-1")));
 }
 
-/// BIL-27: who comes back from the payment provider reads how the payment stands, without a sign-in, a script, or a word about whose it is.
+/// BIL-27: who comes back from the payment provider reads how the payment stands, without a sign-in, a
+/// script, or a word about whose it is.
 #[tokio::test]
 async fn the_page_after_a_payment_tells_how_it_stands() {
     let world = World::start().await;

@@ -82,7 +82,8 @@ async fn a_service_that_is_away_is_503() {
     assert!(!answer.header("retry-after").is_empty() && !answer.text.contains("127.0.0.1"), "{answer:?}");
 }
 
-/// Part 0 and 2.1 of the API, INS-05, INS-17, INS-39, SEC-09, USR-18: unknown fields are refused by name and go nowhere.
+/// Part 0 and 2.1 of the API, INS-05, INS-17, INS-39, SEC-09, USR-18: unknown fields are refused by name and
+/// go nowhere.
 #[tokio::test]
 async fn unknown_fields_are_refused_by_name() {
     let world = World::start().await;
@@ -197,7 +198,8 @@ async fn an_action_needs_no_body() {
     assert_eq!(calls.len(), 3);
 }
 
-/// SEC-01, GTW-12, GTW-16: the user's own token, the request id and the address go with the call; the gateway signs for itself.
+/// SEC-01, GTW-12, GTW-16: the user's own token, the request id and the address go with the call; the gateway
+/// signs for itself.
 #[tokio::test]
 async fn a_call_carries_user_request_and_service() {
     let world = World::start().await;

@@ -33,7 +33,8 @@ async fn read_until(response: &mut reqwest::Response, words: &str) -> String {
     text
 }
 
-/// Issue 3 (operations), INS-31: each change is an event with its revision; the end comes after the final state.
+/// Issue 3 (operations), INS-31: each change is an event with its revision; the end comes after the final
+/// state.
 #[tokio::test]
 async fn a_stream_shows_each_change_and_ends() {
     let world = World::start().await;
@@ -105,7 +106,8 @@ async fn a_quiet_stream_says_it_lives_and_ends_with_the_process() {
     assert!(ended.is_ok());
 }
 
-/// A client that comes back and has seen everything gets the head of the stream at once, and the next change when there is one.
+/// A client that comes back and has seen everything gets the head of the stream at once, and the next change
+/// when there is one.
 #[tokio::test]
 async fn a_client_that_has_seen_everything_waits_on_an_open_stream() {
     let world = World::start().await;

@@ -31,7 +31,8 @@ pub async fn terminate_all(
     customer: Uuid,
     reason: &str,
 ) -> Result<u32, Error> {
-    // After this a create that asked for the account before it was closed is refused; one before is among the live ones.
+    // After this a create that asked for the account before it was closed is refused; one before is among the
+    // live ones.
     let mut tx = app.pool.begin().await?;
     instances::lock_customer(&mut tx, customer).await?;
     closed::note(&mut tx, customer).await?;

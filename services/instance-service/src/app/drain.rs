@@ -1,5 +1,5 @@
-//! Emptying a pool for maintenance (DBS-33): a durable wish, and rounds that begin as many moves as go on at a time. Rounds work on the rows as they
-//! are then, so that they go on wherever a process died.
+//! Emptying a pool for maintenance (DBS-33): a durable wish, and rounds that begin as many moves as go on at
+//! a time. Rounds work on the rows as they are then, so that they go on wherever a process died.
 
 use instance::store::{audit, drains};
 use time::OffsetDateTime;
@@ -80,7 +80,8 @@ pub async fn stop(app: &App, who: &Who, pool: Uuid, reason: &str) -> Result<Seen
     see(app, pool).await
 }
 
-/// One look at every open drain: begins what there is room for, ends what has nothing left. Tells whether any is open.
+/// One look at every open drain: begins what there is room for, ends what has nothing left. Tells whether any
+/// is open.
 pub async fn round(app: &App, now: OffsetDateTime) -> Result<bool, Error> {
     let mut connection = app.pool.acquire().await?;
     let open = drains::open(&mut connection).await?;

@@ -1,4 +1,4 @@
-//! Following an operation (design part 9): its present state, then each change by revision, until it has
+//! Following an operation (see "One request" in ARCHITECTURE): its present state, then each change by revision, until it has
 //! ended.
 //!
 //! One task listens for NOTIFY and wakes the readers. An operation has one reader, however many follow it: it

@@ -1,5 +1,5 @@
-//! Queues an operation on an instance's database: the worker does it while the instance is in maintenance. Which one, and when it may, is decided by the
-//! callers.
+//! Queues an operation on an instance's database: the worker does it while the instance is in maintenance.
+//! Which one, and when it may, is decided by the callers.
 
 use instance::domain::{Change, OperationKind};
 use instance::store::instances::{Extra, Found};
@@ -25,7 +25,8 @@ pub(super) struct Work<'a> {
     pub reason: &'a str,
 }
 
-/// State, operation, timeline and audit row, in the caller's transaction. `None`: somebody else has changed the instance; look again.
+/// State, operation, timeline and audit row, in the caller's transaction. `None`: somebody else has changed
+/// the instance; look again.
 pub(super) async fn queue(
     connection: &mut PgConnection,
     who: &Who,

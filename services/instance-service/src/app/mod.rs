@@ -1,4 +1,5 @@
-//! Use cases, one a file. Each is one transaction: load, decide (pure), save with the expected version, announce.
+//! Use cases, one a file. Each is one transaction: load, decide (pure), save with the expected version,
+//! announce.
 
 pub mod act;
 pub mod admin;

@@ -1,5 +1,5 @@
-//! Beginning a move of an instance's database (DBS-33): asked for by an admin, by a change of the plan, or by the draining of a pool. The worker
-//! does it as operation `move_database`.
+//! Beginning a move of an instance's database (DBS-33): asked for by an admin, by a change of the plan, or by
+//! the draining of a pool. The worker does it as operation `move_database`.
 
 use instance::domain::{ActorKind, OperationKind, decide_move};
 use instance::store::{Scope, instances, wishes};

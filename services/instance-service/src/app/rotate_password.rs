@@ -1,4 +1,5 @@
-//! Beginning the change of an instance's database password (DBS-32). The worker does it as operation `rotate_password`.
+//! Beginning the change of an instance's database password (DBS-32). The worker does it as operation
+//! `rotate_password`.
 
 use instance::domain::{OperationKind, decide_rotation};
 use instance::store::{Scope, instances};

@@ -1,4 +1,5 @@
-//! Plans and orders in billing-service. Plans are kept for 30 s; orders are idempotent by instance id, so calls are repeated while it is away.
+//! Plans and orders in billing-service. Plans are kept for 30 s; orders are idempotent by instance id, so
+//! calls are repeated while it is away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,8 @@ pub struct Entitlement {
     pub billing_status: Option<BillingStatus>,
     /// Its plan, as it was bought.
     pub plan: Option<Plan>,
-    /// What stopped it, as a reason word of billing; `None` while it may run, and from a billing that does not say.
+    /// What stopped it, as a reason word of billing; `None` while it may run, and from a billing that does
+    /// not say.
     pub cause: Option<String>,
 }
 
@@ -145,7 +147,8 @@ impl Billing {
         placed(order, retry_unavailable(call).await)
     }
 
-    /// A new subscription for an instance that had `former`, which ends with it (BIL-25). The same one while it lives.
+    /// A new subscription for an instance that had `former`, which ends with it (BIL-25). The same one while
+    /// it lives.
     pub async fn reactivate(&self, order: &Order, former: Option<Uuid>) -> Result<Placed, Error> {
         let former = former.map(|id| id.to_string()).unwrap_or_default();
         let request = PlaceOrderRequest { replaces_subscription_id: former, ..order.request() };
@@ -156,7 +159,8 @@ impl Billing {
         placed(order, retry_unavailable(call).await)
     }
 
-    /// What an older plan gives; `None` when nobody can say: then the instance counts as having had all of it.
+    /// What an older plan gives; `None` when nobody can say: then the instance counts as having had all of
+    /// it.
     pub async fn former_limits(&self, name: &str, fallback: Limits) -> Option<Limits> {
         match self.plan(name).await {
             Ok(plan) => Some(plan.limits.or(fallback)),

@@ -42,7 +42,8 @@ async fn a_failed_operation_is_listed_and_tried_again(pool: PgPool) {
     assert_eq!(reason, "pool is back");
 }
 
-/// SEC-02, SEC-17: a script suspends in its own name, which the audit row tells; billing's word is a hold of its own kind; others may not.
+/// SEC-02, SEC-17: a script suspends in its own name, which the audit row tells; billing's word is a hold of
+/// its own kind; others may not.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn services_act_in_their_own_names(pool: PgPool) {
     let world = World::start(pool).await;

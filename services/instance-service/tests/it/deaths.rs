@@ -1,6 +1,7 @@
-//! The process dies anywhere while it reacts to a word of billing, and the word is told again (REL-01, REL-06). A death is a future that is not polled
-//! any more: at each place where it waits for SQL or for another service, one after the other, until one reaction lives to its end. The rows, the
-//! operations, the events and the announcements are always those of a reaction without a death.
+//! The process dies anywhere while it reacts to a word of billing, and the word is told again (REL-01,
+//! REL-06). A death is a future that is not polled any more: at each place where it waits for SQL or for
+//! another service, one after the other, until one reaction lives to its end. The rows, the operations, the
+//! events and the announcements are always those of a reaction without a death.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

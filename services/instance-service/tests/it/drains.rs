@@ -49,8 +49,9 @@ fn drain_of(pool: Uuid, parallel: u32) -> wire::DrainPoolRequest {
     }
 }
 
-/// DBS-33, REL-01: more than any limit of one call, never more at a time than asked for; one that fails is told, left alone for a while and tried
-/// again; a suspended one moves too; two replicas begin no more than one.
+/// DBS-33, REL-01: more than any limit of one call, never more at a time than asked for; one that fails is
+/// told, left alone for a while and tried again; a suspended one moves too; two replicas begin no more than
+/// one.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_pool_is_emptied_some_at_a_time(pool: PgPool) {
     let world = World::start(pool).await;
@@ -117,7 +118,8 @@ async fn a_pool_is_emptied_some_at_a_time(pool: PgPool) {
     assert_eq!(reason, "a new version of PostgreSQL");
 }
 
-/// DBS-33: a stop begins no more; a tenant of a dedicated server gets another one of its own; services ask in their own name; bad wishes are refused.
+/// DBS-33: a stop begins no more; a tenant of a dedicated server gets another one of its own; services ask in
+/// their own name; bad wishes are refused.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_drain_can_be_stopped_and_keeps_dedicated_tenants_dedicated(pool: PgPool) {
     let world = World::start(pool).await;

@@ -1,4 +1,5 @@
-//! Billing, accounts and the worker as small servers on port 0. Each remembers what it was asked, and does what the test tells it.
+//! Billing, accounts and the worker as small servers on port 0. Each remembers what it was asked, and does
+//! what the test tells it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,5 @@
-//! instance-service against a real PostgreSQL, with its real gRPC server and stand-ins for billing, accounts and the worker.
+//! instance-service against a real PostgreSQL, with its real gRPC server and stand-ins for billing, accounts
+//! and the worker.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 

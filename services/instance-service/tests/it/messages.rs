@@ -207,7 +207,7 @@ fn pool_fact(version: i64, status: &str) -> PoolFact {
     }
 }
 
-/// X12, DBS-36: the runbook's query has a row, and an older fact never overwrites a newer one.
+/// DBS-36: the runbook's query has a row, and an older fact never overwrites a newer one.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn servers_are_copied_by_version(pool: PgPool) {
     for (version, status) in [(2, "active"), (1, "provisioning"), (3, "full")] {

@@ -1,4 +1,5 @@
-//! Operations as resources: read, follow, cancel (INS-31…33), timeline, status, logs, credentials (INS-34…37).
+//! Operations as resources: read, follow, cancel (INS-31…33), timeline, status, logs, credentials
+//! (INS-34…37).
 
 use std::time::Duration;
 
@@ -107,7 +108,8 @@ async fn a_lost_notification_costs_seconds(pool: PgPool) {
     assert_eq!(next(&mut stream).await.unwrap().state, "succeeded");
 }
 
-/// Streams have a number: of an account, and of a process; and an operation has one reader, however many follow it.
+/// Streams have a number: of an account, and of a process; and an operation has one reader, however many
+/// follow it.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn an_account_has_a_share_of_the_streams(pool: PgPool) {
     let world = World::start(pool).await;

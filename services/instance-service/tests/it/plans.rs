@@ -1,4 +1,5 @@
-//! Another plan for a live instance: limits, volume, and the place of the database (BIL-21, BIL-22, INS-29, DBS-33).
+//! Another plan for a live instance: limits, volume, and the place of the database (BIL-21, BIL-22, INS-29,
+//! DBS-33).
 
 use contracts::events::topics;
 use contracts::instance::v1 as wire;
@@ -51,7 +52,8 @@ async fn operations(world: &World, instance: &str) -> Vec<String> {
 
 const WISHES: &str = "SELECT count(*) FROM database_wishes WHERE instance_id = $1";
 
-/// BIL-21, INS-29, DBS-33: a plan with a database of its own moves the database; the same one new pod has the new limits. Back again it is the same.
+/// BIL-21, INS-29, DBS-33: a plan with a database of its own moves the database; the same one new pod has the
+/// new limits. Back again it is the same.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_plan_with_a_database_of_its_own_moves_it_by_one_operation(pool: PgPool) {
     let world = World::start(pool).await;
@@ -82,7 +84,8 @@ async fn a_plan_with_a_database_of_its_own_moves_it_by_one_operation(pool: PgPoo
     assert_eq!(operations(&world, &instance.id).await, ["create", "move_database", "move_database"]);
 }
 
-/// DBS-33, REL-04: a move that cannot begin now begins later, one that failed after a rest; and an operator's decision on the place ends the wish.
+/// DBS-33, REL-04: a move that cannot begin now begins later, one that failed after a rest; and an operator's
+/// decision on the place ends the wish.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_wished_move_waits_for_its_moment_and_rests_after_a_failure(pool: PgPool) {
     let world = World::start(pool).await;
@@ -166,7 +169,8 @@ async fn another_plan_keeps_what_the_customer_chose(pool: PgPool) {
     assert_eq!((smaller.cpu_millis, smaller.memory_mib, smaller.storage_mib), (500, 2048, 2 * 1024));
 }
 
-/// BIL-22, SEC-02: billing asks what a volume holds; nobody else does, and an instance that is off has no answer.
+/// BIL-22, SEC-02: billing asks what a volume holds; nobody else does, and an instance that is off has no
+/// answer.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn billing_asks_what_a_volume_holds(pool: PgPool) {
     let world = World::start(pool).await;

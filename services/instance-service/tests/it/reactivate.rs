@@ -1,4 +1,5 @@
-//! Ended instances that come back: by their owner with a new subscription (BIL-25), by an admin with the old one (INS-27).
+//! Ended instances that come back: by their owner with a new subscription (BIL-25), by an admin with the old
+//! one (INS-27).
 
 use contracts::events::{SubscriptionFact, topics};
 use contracts::instance::v1 as wire;
@@ -73,7 +74,8 @@ async fn an_ended_instance_comes_back_with_its_data_under_a_new_subscription(poo
     assert_eq!(status(&world, &owner, &before.id).await, "running");
 }
 
-/// BIL-13, BIL-25: with policy `on_payment` it waits for the money, then the same data comes back; without money its retention goes on as it was.
+/// BIL-13, BIL-25: with policy `on_payment` it waits for the money, then the same data comes back; without
+/// money its retention goes on as it was.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_reactivation_waits_for_its_payment(pool: PgPool) {
     let world = World::start(pool).await;
@@ -104,7 +106,8 @@ async fn a_reactivation_waits_for_its_payment(pool: PgPool) {
     assert_eq!(world.get(&owner, &unpaid.id).await.current_operation, None, "its data is kept until then");
 }
 
-/// BIL-25: nothing comes back after the retention, beyond the quota, onto a volume that the plan does not give, or from an operator's hold.
+/// BIL-25: nothing comes back after the retention, beyond the quota, onto a volume that the plan does not
+/// give, or from an operator's hold.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn what_may_not_come_back_stays_ended(pool: PgPool) {
     let world = World::start(pool).await;
@@ -162,8 +165,8 @@ async fn ten_calls_at_once_are_one_reactivation(pool: PgPool) {
     assert!(world.fakes.state().cancelled.is_empty(), "nobody took the order of the others away");
 }
 
-/// INS-27, BIL-24: an admin brings an instance back before anybody here has heard that its subscription ended with it. That late word does not end it
-/// again; billing's next word counts.
+/// INS-27, BIL-24: an admin brings an instance back before anybody here has heard that its subscription ended
+/// with it. That late word does not end it again; billing's next word counts.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_late_word_of_the_end_does_not_end_what_an_admin_brought_back(pool: PgPool) {
     let world = World::start(pool).await;

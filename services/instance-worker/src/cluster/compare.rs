@@ -13,8 +13,8 @@ pub fn differences(kind: &str, wanted: &Value, live: &Value) -> Vec<String> {
     walk.found
 }
 
-/// What an object becomes when it is replaced: `wanted`, with what the cluster has filled into `live`, and with its
-/// bookkeeping.
+/// What an object becomes when it is replaced: `wanted`, with what the cluster has filled into `live`, and
+/// with its bookkeeping.
 pub(super) fn mended(kind: &str, wanted: &Value, live: &Value) -> Value {
     let mut whole = wanted.clone();
     fill(kind, &mut whole, live, &mut Place::default());

@@ -60,7 +60,8 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// `template` has `{version}` in it; `exceptions` are entries `version=image`, for pinned digests. Without `flavour` it follows from the image's name.
+    /// `template` has `{version}` in it; `exceptions` are entries `version=image`, for pinned digests.
+    /// Without `flavour` it follows from the image's name.
     pub fn try_new(
         template: &str,
         flavour: Option<Flavour>,

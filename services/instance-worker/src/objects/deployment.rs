@@ -187,7 +187,7 @@ fn env(tenant: &Tenant, flavour: Flavour) -> Vec<EnvVar> {
     }
 }
 
-/// Exactly the own database (E27).
+/// Exactly the own database (K8S-08).
 fn filter(tenant: &Tenant) -> String {
     format!("^{}$", tenant.database.name)
 }

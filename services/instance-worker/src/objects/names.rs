@@ -1,4 +1,4 @@
-//! Names of objects, from the full instance id only (X6), with the limit of the API server.
+//! Names of objects, from the full instance id only (K8S-04), with the limit of the API server.
 
 use std::fmt;
 

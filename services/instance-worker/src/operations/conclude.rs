@@ -1,4 +1,5 @@
-//! The end of an operation: its row, the instance's status, the timeline and the fact for others in one transaction (INS-20).
+//! The end of an operation: its row, the instance's status, the timeline and the fact for others in one
+//! transaction (INS-20).
 
 use contracts::events::{InstanceFact, topics};
 use instance::domain::{
@@ -117,7 +118,8 @@ fn conclusion<'a>(
         Ending::Cancelled => Event::Cancelled(kind),
     };
     let status = transition(instance.status, event).unwrap_or_else(|invalid| {
-        // Nothing but a hand-made edit of the row leads here; the status is left alone, the operation ends all the same.
+        // Nothing but a hand-made edit of the row leads here; the status is left alone, the operation ends
+        // all the same.
         tracing::error!(instance.id = %instance.id, error = %invalid, "the end of an operation does not fit the status");
         instance.status
     });
@@ -150,7 +152,8 @@ fn conclusion<'a>(
     }
 }
 
-/// DBS-32, DBS-33: a move or rotation that failed and was wholly taken back leaves the instance as it was; the operation alone tells of it.
+/// DBS-32, DBS-33: a move or rotation that failed and was wholly taken back leaves the instance as it was;
+/// the operation alone tells of it.
 fn is_as_before(operation: &Claimed, ending: Ending<'_>) -> bool {
     matches!(operation.kind, OperationKind::MoveDatabase | OperationKind::RotatePassword)
         && matches!(ending, Ending::Failure(_))
@@ -212,7 +215,8 @@ async fn announce(
     let (topic, reason) = match ending {
         Ending::Success => (definition.success.fact, parameter(operation, "reason")),
         Ending::Failure(why) => (definition.failure_fact, Some(why.message.clone())),
-        // It is as ended as it was before: whoever was told that it comes back, such as billing, hears that it does not.
+        // It is as ended as it was before: whoever was told that it comes back, such as billing, hears that
+        // it does not.
         Ending::Cancelled if operation.kind == OperationKind::Undelete => {
             (Some(topics::INSTANCE_TERMINATED), Some("cancelled".to_owned()))
         }

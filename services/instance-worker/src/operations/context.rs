@@ -55,7 +55,8 @@ impl Context<'_> {
         self.now - self.step_began > limit
     }
 
-    /// Objects of a new instance are nobody else's yet, so the watches are good enough; any other may have been changed just now.
+    /// Objects of a new instance are nobody else's yet, so the watches are good enough; any other may have
+    /// been changed just now.
     pub fn look_at(&self) -> LookAt {
         let new = self.operation.kind == OperationKind::Create && self.operation.attempts == 1;
         if new && !self.instance.is_provisioned() { LookAt::Watches } else { LookAt::Server }

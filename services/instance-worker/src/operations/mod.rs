@@ -1,7 +1,8 @@
 //! Operations: durable units of work, run step by step (K8S-18…20).
 //!
-//! [`kinds`] say which effects an operation has and how each is taken back; [`steps`] are the effects; [`run`] runs one operation; [`engine`] claims,
-//! renews and wakes. Must not keep anything in memory that a crash may lose: where an operation is stands in its row.
+//! [`kinds`] say which effects an operation has and how each is taken back; [`steps`] are the effects;
+//! [`run`] runs one operation; [`engine`] claims, renews and wakes. Must not keep anything in memory that a
+//! crash may lose: where an operation is stands in its row.
 
 mod clock;
 mod conclude;

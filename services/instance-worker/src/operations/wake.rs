@@ -1,4 +1,5 @@
-//! What wakes the engine: NOTIFY of the database, messages, its own ends. All of them are hints; a timer stands behind them (REL-04).
+//! What wakes the engine: NOTIFY of the database, messages, its own ends. All of them are hints; a timer
+//! stands behind them (REL-04).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,8 @@ impl Wake {
     }
 }
 
-/// Passes notifications on to those who wait for their channel, until `stop`; reconnects for ever, and wakes all after each reconnect.
+/// Passes notifications on to those who wait for their channel, until `stop`; reconnects for ever, and wakes
+/// all after each reconnect.
 pub async fn listen(
     database: PgPool,
     wakes: Vec<(&'static str, Wake)>,

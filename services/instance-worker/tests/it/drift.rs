@@ -76,7 +76,7 @@ async fn a_deployment_on_hold_is_left_alone_until_the_hold_ends(database: PgPool
     stack.end().await;
 }
 
-/// K8S-15, design part 4: in a steady state nothing is written.
+/// K8S-15: in a steady state nothing is written.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_full_comparison_of_unchanged_instances_writes_nothing(database: PgPool) {
     let stack = Stack::running(database).await;

@@ -37,7 +37,8 @@ async fn another_candidate_takes_over_and_only_one_leads(database: PgPool) {
     stack.end().await;
 }
 
-/// K8S-24, REL-05: a holder that is gone without a word loses the lease after its life; a leader whose lease was taken stops.
+/// K8S-24, REL-05: a holder that is gone without a word loses the lease after its life; a leader whose lease
+/// was taken stops.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_dead_holder_is_replaced_and_a_robbed_leader_stops(database: PgPool) {
     let mut stack = Stack::start(database).await;
@@ -72,7 +73,8 @@ async fn a_dead_holder_is_replaced_and_a_robbed_leader_stops(database: PgPool) {
     stack.end().await;
 }
 
-/// K8S-21: a watch that is cut goes on; nothing is deleted or made twice. (The cut of the whole API server is an end-to-end test.)
+/// K8S-21: a watch that is cut goes on; nothing is deleted or made twice. (The cut of the whole API server is
+/// an end-to-end test.)
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_wished_restart_lists_everything_anew(database: PgPool) {
     let stack = Stack::running(database).await;

@@ -139,8 +139,8 @@ async fn a_terminated_instance_keeps_its_data_comes_back_and_can_be_purged(datab
     stack.end().await;
 }
 
-/// DBS-32: the Secret has the new password before another pod starts; the old one is retired while none runs; a rotation that is refused changes
-/// nothing.
+/// DBS-32: the Secret has the new password before another pod starts; the old one is retired while none runs;
+/// a rotation that is refused changes nothing.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_password_is_rotated_with_one_new_pod(database: PgPool) {
     let stack = Stack::running(database).await;

@@ -1,5 +1,6 @@
-//! The worker dies after each step of a move, once, and the operation is taken up again (REL-01, REL-06, DBS-33): it ends as it would have, with one of
-//! each object, and row, Secret and database-service name the same server.
+//! The worker dies after each step of a move, once, and the operation is taken up again (REL-01, REL-06,
+//! DBS-33): it ends as it would have, with one of each object, and row, Secret and database-service name the
+//! same server.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::stack::{SOON, Stack};
 /// Life of the lease of a worker that dies: the next one waits for its end.
 const DEAD_LEASE: Duration = Duration::from_secs(3);
 
-/// Asks for a move of a running instance and lets the worker die after `step`; the operation's and the instance's ids.
+/// Asks for a move of a running instance and lets the worker die after `step`; the operation's and the
+/// instance's ids.
 async fn moved(stack: &mut Stack, step: &str, ends: OperationState) -> (Uuid, Uuid) {
     stack.lease = DEAD_LEASE;
     let place = format!("move_database.{step}");
@@ -77,7 +79,8 @@ async fn a_move_ends_although_the_worker_died_after_any_of_its_steps(database: P
     stack.end().await;
 }
 
-/// DBS-33, REL-06: the copy is not the same, so that the move is taken back; the instance is as it was, whatever died on the way.
+/// DBS-33, REL-06: the copy is not the same, so that the move is taken back; the instance is as it was,
+/// whatever died on the way.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_move_that_fails_leaves_the_instance_as_it_was_although_the_worker_died(database: PgPool) {
     let mut stack = Stack::start(database).await;
@@ -95,7 +98,8 @@ async fn a_move_that_fails_leaves_the_instance_as_it_was_although_the_worker_die
     stack.end().await;
 }
 
-/// DBS-33: the instance runs until its database was copied and compared, and what it wrote meanwhile follows when it is off.
+/// DBS-33: the instance runs until its database was copied and compared, and what it wrote meanwhile follows
+/// when it is off.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn an_instance_runs_while_its_database_is_copied(database: PgPool) {
     let mut stack = Stack::start(database).await;
@@ -138,7 +142,8 @@ async fn a_database_that_changed_altogether_is_copied_again_when_it_is_off(datab
     stack.end().await;
 }
 
-/// REL-06, DBS-33: an operation that an earlier release accepted, with its steps in another order, ends in this one by its own.
+/// REL-06, DBS-33: an operation that an earlier release accepted, with its steps in another order, ends in
+/// this one by its own.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_move_of_an_earlier_release_ends_by_its_own_steps(database: PgPool) {
     let mut stack = Stack::start(database).await;

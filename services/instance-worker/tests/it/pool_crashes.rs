@@ -1,5 +1,5 @@
-//! The leading worker dies at every place of `failpoint::POOLS`, once, and the next one goes on (REL-06, DBS-27): one of each object, the volume stays as
-//! long as it shall and no longer.
+//! The leading worker dies at every place of `failpoint::POOLS`, once, and the next one goes on (REL-06,
+//! DBS-27): one of each object, the volume stays as long as it shall and no longer.
 
 use std::time::Duration;
 

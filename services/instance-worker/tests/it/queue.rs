@@ -61,7 +61,8 @@ async fn customers_take_turns(database: PgPool) {
     assert_eq!(customers, wanted);
 }
 
-/// REL-14: what a claim reads grows as the queue does, also while the planner knows nothing of a table that a burst has filled.
+/// REL-14: what a claim reads grows as the queue does, also while the planner knows nothing of a table that a
+/// burst has filled.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_claim_reads_each_waiting_operation_once(database: PgPool) {
     const WAITING: i64 = 400;
@@ -130,7 +131,8 @@ async fn a_lost_lease_fences_its_former_owner(database: PgPool) {
     assert!(lease::renew(&mut connection, "a", &[first.lease.token], 30.0).await.unwrap().is_empty());
     assert!(lease::save(&mut connection, &second.lease, progress).await.unwrap());
 
-    // An end of a wait is no new attempt; a pre-empted operation keeps the next one waiting until its worker lets go.
+    // An end of a wait is no new attempt; a pre-empted operation keeps the next one waiting until its worker
+    // lets go.
     assert!(
         lease::park(&mut connection, &second.lease, progress, Some(ParkedFor::Ready), 0.0, None)
             .await
@@ -148,7 +150,8 @@ async fn a_lost_lease_fences_its_former_owner(database: PgPool) {
     assert_eq!(claim(&mut connection, "c", 8).await.remove(0).id, next);
 }
 
-/// K8S-19, K8S-16: a foreign volume fails the create with its reason; what it made is gone, the foreign object stays.
+/// K8S-19, K8S-16: a foreign volume fails the create with its reason; what it made is gone, the foreign
+/// object stays.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_failed_create_leaves_nothing_of_its_own(database: PgPool) {
     let mut stack = Stack::start(database).await;
@@ -205,7 +208,8 @@ async fn an_outage_is_survived_and_a_refusal_ends_the_operation(database: PgPool
     stack.end().await;
 }
 
-/// K8S-36, INS-33: waiting for room holds no lease; the news of a pool ends the wait; the deadline ends it too.
+/// K8S-36, INS-33: waiting for room holds no lease; the news of a pool ends the wait; the deadline ends it
+/// too.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_create_waits_for_a_pool_without_a_slot_and_ends_at_its_deadline(database: PgPool) {
     let mut stack = Stack::start(database).await;

@@ -1,4 +1,4 @@
-//! What each account may and may not do (K8S-26, X10), and what the admission policy looks at.
+//! What each account may and may not do (K8S-01, K8S-26), and what the admission policy looks at.
 
 use instance_worker::objects::Name;
 use instance_worker::objects::pool::{Pool, stateful_set};
@@ -48,7 +48,7 @@ async fn may(stack: &Stack, account: (&str, &str), verb: &str, resource: &str, n
     reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap().allowed
 }
 
-/// K8S-26, X10: yes and no for each account. That all of the yes are there, every other test proves: their
+/// K8S-01, K8S-26: yes and no for each account. That all of the yes are there, every other test proves: their
 /// worker runs with this account.
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn each_account_may_do_its_work_and_nothing_else(database: PgPool) {

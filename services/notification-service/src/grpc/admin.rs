@@ -1,4 +1,5 @@
-//! `NotificationAdminService`: history, templates, tests (NTF-14). Nothing here takes a recipient, a sender or markup (NTF-11).
+//! `NotificationAdminService`: history, templates, tests (NTF-14). Nothing here takes a recipient, a sender
+//! or markup (NTF-11).
 
 use std::time::Instant;
 
@@ -169,7 +170,8 @@ fn email_id(text: &str) -> Result<Uuid, Error> {
     Uuid::parse_str(text).map_err(|_| Error::NotFound)
 }
 
-/// The variables with `***` for every secret that the template has, whether it is still stored or not (NTF-10).
+/// The variables with `***` for every secret that the template has, whether it is still stored or not
+/// (NTF-10).
 fn shown(template_name: &str, stored: &Value) -> Value {
     let mut shown = redact(stored);
     if let (Value::Object(fields), Some(entry)) = (&mut shown, templates::find(template_name)) {

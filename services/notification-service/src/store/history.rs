@@ -141,8 +141,8 @@ pub async fn detail(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Detail>> {
     }))
 }
 
-/// Queues a failed mail again, with the operator's name and reason in its story (SEC-17). `needs_secrets`: only while they are still there.
-/// `false`: the mail is not in a state to be sent again.
+/// Queues a failed mail again, with the operator's name and reason in its story (SEC-17). `needs_secrets`:
+/// only while they are still there. `false`: the mail is not in a state to be sent again.
 pub async fn requeue(pool: &PgPool, id: Uuid, needs_secrets: bool, story: &str) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     let done = sqlx::query!(

@@ -249,7 +249,8 @@ async fn the_token_of_a_sent_mail_is_gone(pool: PgPool) {
     assert!(rows.iter().all(|row| !row.contains(TOKEN)), "{rows:?}");
 }
 
-/// NTF-12: while accounts cannot be looked up nothing is sent, so nothing of the rate is used up; afterwards everything goes at once.
+/// NTF-12: while accounts cannot be looked up nothing is sent, so nothing of the rate is used up; afterwards
+/// everything goes at once.
 #[sqlx::test(migrations = "./migrations")]
 async fn mails_that_wait_for_user_service_use_up_no_rate(pool: PgPool) {
     let sink = Sink::start().await;

@@ -1,4 +1,5 @@
-//! Everything around the service: a directory of customers, the mail server, the running senders and the gRPC API.
+//! Everything around the service: a directory of customers, the mail server, the running senders and the gRPC
+//! API.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

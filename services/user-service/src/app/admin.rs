@@ -1,4 +1,5 @@
-//! What operators and administrators do (USR-22, USR-24): each change has a reason and an audit row in the same transaction (SEC-17).
+//! What operators and administrators do (USR-22, USR-24): each change has a reason and an audit row in the
+//! same transaction (SEC-17).
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! Closing an account (USR-20): at once for its owner, then in the background until instances are terminated and the person is erased.
+//! Closing an account (USR-20): at once for its owner, then in the background until instances are terminated
+//! and the person is erased.
 
 use contracts::events::topics::CUSTOMER_CLOSED;
 use runtime::identity::Role;
@@ -45,7 +46,8 @@ impl App {
         Ok(erase_after)
     }
 
-    /// Refuses while something is open. Whoever cannot be asked might have something: then the account is not closed.
+    /// Refuses while something is open. Whoever cannot be asked might have something: then the account is not
+    /// closed.
     async fn nothing_left(&self, id: Uuid) -> Result<(), Error> {
         let (standing, counts) =
             tokio::join!(self.peers.standing(id), self.peers.count_instances(std::slice::from_ref(&id)));
@@ -60,7 +62,8 @@ impl App {
         Ok(())
     }
 
-    /// Has the instances of closed accounts terminated; how many closures were worked on. Repeating is harmless.
+    /// Has the instances of closed accounts terminated; how many closures were worked on. Repeating is
+    /// harmless.
     pub async fn work_closures(&self) -> Result<usize, Error> {
         let now = runtime::clock::now();
         let due = closures::claim(&mut *self.pool.acquire().await?, 10, LEASE, now).await?;
@@ -83,8 +86,8 @@ impl App {
         Ok(due.len())
     }
 
-    /// Erases one person whose time has come; false when there is nobody. Nothing of theirs may run on without an owner, so that
-    /// instance-service is asked once more.
+    /// Erases one person whose time has come; false when there is nobody. Nothing of theirs may run on
+    /// without an owner, so that instance-service is asked once more.
     pub async fn erase_next(&self) -> Result<bool, Error> {
         let now = runtime::clock::now();
         let found = closures::find_erasable(&mut *self.pool.acquire().await?, now).await?;

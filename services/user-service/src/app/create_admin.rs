@@ -38,7 +38,8 @@ pub async fn run(pool: &PgPool, settings: &AdminSettings) -> anyhow::Result<Uuid
     create(pool, &registration, &Passwords::try_new(Cost::STANDARD)?).await
 }
 
-/// Creates the account, verified and active; refuses when there is a super_admin or an account of the address.
+/// Creates the account, verified and active; refuses when there is a super_admin or an account of the
+/// address.
 pub async fn create(
     pool: &PgPool,
     registration: &Registration,

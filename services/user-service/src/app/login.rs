@@ -1,4 +1,5 @@
-//! Log-in (USR-09, USR-10, USR-16). A hash is computed for unknown addresses too; the guard is asked first and closes when Redis is away.
+//! Log-in (USR-09, USR-10, USR-16). A hash is computed for unknown addresses too; the guard is asked first
+//! and closes when Redis is away.
 
 use contracts::events::topics::CUSTOMER_LOGIN_BLOCKED;
 use runtime::identity::Role;
@@ -94,7 +95,8 @@ impl App {
         self.open_session(user, rehashed.as_deref(), credentials, client).await
     }
 
-    /// The account, if there is one, and whether the password is its own. The same work is done without an account.
+    /// The account, if there is one, and whether the password is its own. The same work is done without an
+    /// account.
     async fn compare(&self, credentials: &Credentials<'_>) -> Result<(Option<User>, Verdict), Error> {
         let user = match EmailAddress::try_new(credentials.email) {
             Ok(email) => users::find_by_email(&mut *self.pool.acquire().await?, &email).await?,

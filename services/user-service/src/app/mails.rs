@@ -1,4 +1,5 @@
-//! Sending mails with links. The token is made here and leaves by one encrypted or local call; the bus never sees it (SEC-04).
+//! Sending mails with links. The token is made here and leaves by one encrypted or local call; the bus never
+//! sees it (SEC-04).
 
 use serde_json::json;
 use time::Duration;

@@ -1,4 +1,5 @@
-//! Changing a password (USR-13) and setting a new one by mail (USR-14). The rule is the one of registration (USR-03).
+//! Changing a password (USR-13) and setting a new one by mail (USR-14). The rule is the one of registration
+//! (USR-03).
 
 use contracts::events::topics::{CUSTOMER_PASSWORD_CHANGED, CUSTOMER_VERIFIED};
 use runtime::grpc::FieldViolation;
@@ -110,7 +111,8 @@ impl App {
         users::find(&mut db, actor.id).await?.ok_or(Error::NotFound("account"))
     }
 
-    /// Asks for the present password once more. Guessing is slowed down as at log-in; while Redis is away only log-in is closed.
+    /// Asks for the present password once more. Guessing is slowed down as at log-in; while Redis is away
+    /// only log-in is closed.
     pub(super) async fn prove_password(
         &self,
         user: &User,

@@ -1,4 +1,5 @@
-//! Profiles (USR-17, USR-18). Instances and plans are asked for; while their owners are away the last known answer is shown.
+//! Profiles (USR-17, USR-18). Instances and plans are asked for; while their owners are away the last known
+//! answer is shown.
 
 use uuid::Uuid;
 

@@ -1,4 +1,5 @@
-//! Registration (USR-01, USR-02, USR-05, USR-06). The answer is the same whether the address is known or not, and so is the work.
+//! Registration (USR-01, USR-02, USR-05, USR-06). The answer is the same whether the address is known or not,
+//! and so is the work.
 
 use contracts::events::topics::CUSTOMER_REGISTERED;
 use runtime::identity::Role;
@@ -14,8 +15,9 @@ use crate::store::{mails, users};
 impl App {
     /// Opens an account, or tells the owner of the address that somebody tried; the id is then a random one.
     ///
-    /// Until an address is proved, nobody knows who registered it. What the newest registration says (password, person, consents) replaces what
-    /// earlier ones said, and their links are void: whoever opens the newest mail proves the registration that caused it.
+    /// Until an address is proved, nobody knows who registered it. What the newest registration says
+    /// (password, person, consents) replaces what earlier ones said, and their links are void: whoever opens
+    /// the newest mail proves the registration that caused it.
     pub async fn register(&self, registration: &Registration, client: &Client) -> Result<Uuid, Error> {
         let password_hash = self.passwords.hash(registration.password.expose()).await?;
         let now = runtime::clock::now();
@@ -45,8 +47,9 @@ impl App {
     }
 }
 
-/// Puts a registration in the place of an earlier one of the same, unproven address. False: the address is proved, or its owner was mailed too
-/// often within an hour; then nothing of the earlier registration changes, and its links stay good.
+/// Puts a registration in the place of an earlier one of the same, unproven address. False: the address is
+/// proved, or its owner was mailed too often within an hour; then nothing of the earlier registration
+/// changes, and its links stay good.
 async fn replace_unproven(
     tx: &mut sqlx::PgConnection,
     newest: &users::NewUser<'_>,

@@ -12,7 +12,8 @@ use crate::store::sessions::{self, End, Listed};
 const TOUCH: Duration = Duration::minutes(1);
 
 impl App {
-    /// Whose session it is and the role of now, when it is live; one indexed read, and a write at most once a minute.
+    /// Whose session it is and the role of now, when it is live; one indexed read, and a write at most once a
+    /// minute.
     pub async fn check_session(&self, id: Uuid) -> Result<Option<(Uuid, Role)>, Error> {
         let now = runtime::clock::now();
         let mut db = self.pool.acquire().await?;

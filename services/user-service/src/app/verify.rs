@@ -12,7 +12,8 @@ use crate::store::mails::{self, Kind, Returned};
 use crate::store::users::{self, User};
 use crate::tokens::{TokenHash, hash_of};
 
-/// Every answer of a public mail route takes at least this long, so that its time says nothing about the address.
+/// Every answer of a public mail route takes at least this long, so that its time says nothing about the
+/// address.
 const FLOOR: Duration = Duration::from_millis(60);
 
 impl App {
@@ -66,7 +67,8 @@ impl App {
     }
 }
 
-/// A token of a mail and its account, which is locked until the transaction ends: of two uses at once, the second sees the first.
+/// A token of a mail and its account, which is locked until the transaction ends: of two uses at once, the
+/// second sees the first.
 pub(super) async fn token_owner(
     tx: &mut PgConnection,
     kind: Kind,

@@ -1,11 +1,13 @@
-//! E-mail addresses as the platform accepts them: trimmed, lower-cased, with the domain in its ASCII form (USR-02).
+//! E-mail addresses as the platform accepts them: trimmed, lower-cased, with the domain in its ASCII form
+//! (USR-02).
 
 use std::fmt;
 
 /// Longest address.
 const MAX: usize = 254;
 
-/// A proven address. Its text is personal data: it has no `Display`, so that it does not slip into a log line.
+/// A proven address. Its text is personal data: it has no `Display`, so that it does not slip into a log
+/// line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EmailAddress(String);
 

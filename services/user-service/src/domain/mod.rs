@@ -1,6 +1,7 @@
 //! What an account, a password, a profile and a session are: pure rules, no clock, no randomness, no I/O.
 //!
-//! Texts are parsed here once; whoever holds a proven type need not check again. Field names are those of the HTTP API.
+//! Texts are parsed here once; whoever holds a proven type need not check again. Field names are those of the
+//! HTTP API.
 
 pub mod address;
 pub mod password;

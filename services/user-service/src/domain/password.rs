@@ -46,7 +46,8 @@ impl NewPassword {
     }
 }
 
-/// Is the password a common word after usual decoration (digits and symbols around it, look-alike characters in it) is taken off?
+/// Is the password a common word after usual decoration (digits and symbols around it, look-alike characters
+/// in it) is taken off?
 fn is_common(text: &str) -> bool {
     let plain = text.to_lowercase();
     let letters_of = |form: &str| -> String { form.chars().filter(|c| c.is_alphabetic()).collect() };
@@ -55,7 +56,8 @@ fn is_common(text: &str) -> bool {
 }
 
 fn contains(word: &str) -> bool {
-    // Nothing is left of a password of digits and symbols around one or two letters: as easy to guess as the words.
+    // Nothing is left of a password of digits and symbols around one or two letters: as easy to guess as the
+    // words.
     word.chars().count() < 3 || COMMON.lines().any(|line| line == word)
 }
 

@@ -1,4 +1,5 @@
-//! `UserAdminService`: routes of operators and administrators. The role is proved twice: by the token (policy) and by the account as it is now.
+//! `UserAdminService`: routes of operators and administrators. The role is proved twice: by the token
+//! (policy) and by the account as it is now.
 
 use contracts::scalars::datetime;
 use contracts::user::v1::user_admin_service_server::UserAdminService;

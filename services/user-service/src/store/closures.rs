@@ -52,8 +52,8 @@ pub async fn claim(
     .await
 }
 
-/// instance-service took it over. It is asked once more a minute after the closing: a create that began just before it may have come through
-/// since.
+/// instance-service took it over. It is asked once more a minute after the closing: a create that began just
+/// before it may have come through since.
 pub async fn mark_terminated(db: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE closures SET terminated_at = $2,

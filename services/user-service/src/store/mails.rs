@@ -37,7 +37,8 @@ impl Kind {
     }
 }
 
-/// Asks for a mail. Nothing happens while one of the kind waits to be sent, or after too many in an hour; `forced` asks anyway.
+/// Asks for a mail. Nothing happens while one of the kind waits to be sent, or after too many in an hour;
+/// `forced` asks anyway.
 pub async fn request(
     db: &mut PgConnection,
     user: Uuid,
@@ -227,7 +228,8 @@ pub async fn use_up(db: &mut PgConnection, user: Uuid, kind: Kind, now: OffsetDa
     Ok(())
 }
 
-/// Makes every link of the kind worthless, sent or not. The requests stay: they count for the limit of an hour.
+/// Makes every link of the kind worthless, sent or not. The requests stay: they count for the limit of an
+/// hour.
 pub async fn void(db: &mut PgConnection, user: Uuid, kind: Kind) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE mail_requests SET state = 'dropped' WHERE user_id = $1 AND kind = $2 AND state = 'pending'",

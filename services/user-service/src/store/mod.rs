@@ -1,5 +1,6 @@
-//! All SQL. Functions take a connection, so that the use case decides about the transaction. Values are bound; no statement is put together
-//! from text (SEC-05). What belongs to an account is found by the account's id from the token (SEC-01).
+//! All SQL. Functions take a connection, so that the use case decides about the transaction. Values are
+//! bound; no statement is put together from text (SEC-05). What belongs to an account is found by the
+//! account's id from the token (SEC-01).
 
 pub mod audit;
 pub mod closures;

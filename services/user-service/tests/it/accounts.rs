@@ -74,7 +74,8 @@ async fn a_second_registration_looks_like_the_first_and_tells_the_owner(pool: Pg
     world.mailed_token(owner, "password_reset", 1).await;
 }
 
-/// USR-02, USR-07: whoever registers a foreign address first gets nothing of the account that its owner confirms.
+/// USR-02, USR-07: whoever registers a foreign address first gets nothing of the account that its owner
+/// confirms.
 #[sqlx::test(migrations = "./migrations")]
 async fn the_newest_registration_of_an_unproven_address_is_the_one_that_is_confirmed(pool: PgPool) {
     let world = World::new(&pool).await;
@@ -103,7 +104,8 @@ async fn the_newest_registration_of_an_unproven_address_is_the_one_that_is_confi
     assert!(!row.get::<bool, _>("marketing_consent"), "consents are the owner's");
 }
 
-/// USR-02: a proved account is not touched by registrations, and after five mails in an hour an unproven one is not either.
+/// USR-02: a proved account is not touched by registrations, and after five mails in an hour an unproven one
+/// is not either.
 #[sqlx::test(migrations = "./migrations")]
 async fn registrations_replace_nothing_that_is_proved_and_void_no_link_without_a_newer_one(pool: PgPool) {
     let world = World::new(&pool).await;

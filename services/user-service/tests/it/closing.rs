@@ -118,7 +118,8 @@ async fn the_last_super_admin_cannot_leave(pool: PgPool) {
     close(&world, &person, PASSWORD, false).await.unwrap();
 }
 
-/// USR-20: what came up at the same moment as the closing, or later, is terminated a minute afterwards and before the erasure.
+/// USR-20: what came up at the same moment as the closing, or later, is terminated a minute afterwards and
+/// before the erasure.
 #[sqlx::test(migrations = "./migrations")]
 async fn instances_are_terminated_again_after_a_minute_and_before_the_erasure(pool: PgPool) {
     let world = World::new(&pool).await;

@@ -24,7 +24,8 @@ async fn a_mail_waits_for_notification_service(pool: PgPool) {
     world.verify(&token).await.unwrap();
 }
 
-/// USR-07: the mail arrived but its answer was lost. The repetition makes another token; the mailed one stays good, and there is one mail.
+/// USR-07: the mail arrived but its answer was lost. The repetition makes another token; the mailed one stays
+/// good, and there is one mail.
 #[sqlx::test(migrations = "./migrations")]
 async fn a_lost_answer_neither_doubles_the_mail_nor_kills_its_token(pool: PgPool) {
     let world = World::new(&pool).await;

@@ -1,4 +1,5 @@
-//! The service behind its real gRPC server, on real PostgreSQL and Redis; the services that it asks are small real gRPC servers.
+//! The service behind its real gRPC server, on real PostgreSQL and Redis; the services that it asks are small
+//! real gRPC servers.
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test panic as the test itself does")]
 

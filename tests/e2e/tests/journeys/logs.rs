@@ -26,8 +26,8 @@ fn text(path: &PathBuf) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
 }
 
-/// GTW-12: one request id in the logs of the gateway, of the worker that carries it out, and of the service that
-/// it asks.
+/// GTW-12: one request id in the logs of the gateway, of the worker that carries it out, and of the service
+/// that it asks.
 #[tokio::test]
 async fn a_request_is_found_by_its_id_in_the_logs_of_all_that_worked_on_it() -> anyhow::Result<()> {
     let stack = Stack::load()?;

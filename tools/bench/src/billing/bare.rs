@@ -1,4 +1,5 @@
-//! The baseline: what an order writes, and the rows that it must read for it, in one transaction and with nothing else.
+//! The baseline: what an order writes, and the rows that it must read for it, in one transaction and with
+//! nothing else.
 
 use sqlx::postgres::PgPool;
 use uuid::Uuid;

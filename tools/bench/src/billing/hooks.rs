@@ -1,4 +1,5 @@
-//! Messages of payment providers, by the public route: accepted and stored, against the plain INSERT of the same row.
+//! Messages of payment providers, by the public route: accepted and stored, against the plain INSERT of the
+//! same row.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,6 @@
-//! `billing`: orders against the same statements in one bare transaction in the same run; messages of payment providers against bare rows; renewals;
-//! the sweep when nothing is due. On a stack with Kill Bill: orders against its own calls, and its hooks.
+//! `billing`: orders against the same statements in one bare transaction in the same run; messages of payment
+//! providers against bare rows; renewals; the sweep when nothing is due. On a stack with Kill Bill: orders
+//! against its own calls, and its hooks.
 
 mod bare;
 mod hooks;

@@ -1,4 +1,5 @@
-//! Orders with Kill Bill behind the platform, against what Kill Bill itself needs: its own calls for an account and a subscription.
+//! Orders with Kill Bill behind the platform, against what Kill Bill itself needs: its own calls for an
+//! account and a subscription.
 
 use std::path::Path;
 

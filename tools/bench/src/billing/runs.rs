@@ -14,7 +14,8 @@ use crate::figures::{Figures, say};
 /// How many sweeps are watched when nothing is due.
 const SWEEPS: usize = 12;
 
-/// Writes active subscriptions of customers of their own, whose period ended `ended` ago, and which the sweep does not look at yet.
+/// Writes active subscriptions of customers of their own, whose period ended `ended` ago, and which the sweep
+/// does not look at yet.
 async fn subscriptions(books: &PgPool, count: i32, period_end: &str) -> anyhow::Result<()> {
     let mut tx = books.begin().await?;
     sqlx::query("CREATE TEMP TABLE made ON COMMIT DROP AS SELECT gen_random_uuid() AS customer, gen_random_uuid() AS instance,

@@ -1,4 +1,5 @@
-//! The baseline: `CREATE ROLE` and `CREATE DATABASE` on the same server, by its administrator, over connections that are kept.
+//! The baseline: `CREATE ROLE` and `CREATE DATABASE` on the same server, by its administrator, over
+//! connections that are kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ impl Server {
         Ok(Self { pool, options, environment })
     }
 
-    /// A table of so many MiB in a tenant's database, as the tenant's own. Text that hardly compresses, in rows of a KiB.
+    /// A table of so many MiB in a tenant's database, as the tenant's own. Text that hardly compresses, in
+    /// rows of a KiB.
     pub async fn fill(&self, database: &str, role: &str, mebibytes: u32) -> anyhow::Result<()> {
         let mut session = PgConnection::connect_with(&self.options.clone().database(database)).await?;
         // Names of databases and roles are ours: letters, digits and underscores.
@@ -69,7 +71,8 @@ impl Server {
         Ok(())
     }
 
-    /// Writes a row into a small table ten times a second, with the credentials of the instance, until its session is ended; gives their number.
+    /// Writes a row into a small table ten times a second, with the credentials of the instance, until its
+    /// session is ended; gives their number.
     pub async fn work(
         &self,
         stack: &Stack,

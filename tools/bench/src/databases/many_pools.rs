@@ -1,4 +1,5 @@
-//! Many pools with many databases: real servers in pods, made by the platform as customers would have it make them.
+//! Many pools with many databases: real servers in pods, made by the platform as customers would have it make
+//! them.
 
 use anyhow::Context as _;
 use e2e::Customer;

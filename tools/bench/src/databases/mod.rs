@@ -1,5 +1,5 @@
-//! `databases`: giving instances a database, against the two statements that it cannot do without, on the same server in the same run; a move of a
-//! large database; and a health round over many pools.
+//! `databases`: giving instances a database, against the two statements that it cannot do without, on the
+//! same server in the same run; a move of a large database; and a health round over many pools.
 
 mod bare;
 mod many_pools;

@@ -1,4 +1,5 @@
-//! A database that moves to another server: the whole time and the time off, against dump and restore by hand on the same servers.
+//! A database that moves to another server: the whole time and the time off, against dump and restore by hand
+//! on the same servers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Create → 201, at several numbers of concurrent clients and at a fixed rate; beside it the same number of health calls as the floor of HTTP.
+//! Create → 201, at several numbers of concurrent clients and at a fixed rate; beside it the same number of
+//! health calls as the floor of HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ const RUNS: [(usize, usize); 3] = [(1, 40), (10, 100), (50, 150)];
 /// Requests per second of the run at a fixed rate, and their number.
 const RATE: (u32, u32) = (50, 200);
 
-/// Runs all; each begins when the instances of the one before run. Requests come from all customers in turn, but for the last run.
+/// Runs all; each begins when the instances of the one before run. Requests come from all customers in turn,
+/// but for the last run.
 pub async fn measure(customers: &[Customer], figures: &mut Figures) -> anyhow::Result<()> {
     let of = |i: usize| &customers[i % customers.len()];
     for (clients, requests) in RUNS {
@@ -63,7 +65,8 @@ where
         .await
 }
 
-/// Requests leave at a fixed rate, whatever the answers do; the time counts from when a request should have left.
+/// Requests leave at a fixed rate, whatever the answers do; the time counts from when a request should have
+/// left.
 async fn open(customers: &[Customer]) -> anyhow::Result<Vec<Duration>> {
     let (rate, requests) = RATE;
     let begin = tokio::time::Instant::now();

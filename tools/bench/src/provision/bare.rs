@@ -1,4 +1,5 @@
-//! The baseline: a bare loop that applies copies of one instance's objects with the same concurrency and waits until their pods are ready.
+//! The baseline: a bare loop that applies copies of one instance's objects with the same concurrency and
+//! waits until their pods are ready.
 
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,8 @@ pub async fn client(stack: &Stack) -> anyhow::Result<Client> {
     Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
 }
 
-/// Applies `count` copies of the objects of `model`; the time until all their pods are ready. The copies carry a label of their own and are
-/// removed afterwards.
+/// Applies `count` copies of the objects of `model`; the time until all their pods are ready. The copies
+/// carry a label of their own and are removed afterwards.
 pub async fn throughput(
     cluster: &Client,
     model: &str,
@@ -47,7 +48,8 @@ pub async fn throughput(
     Ok(took)
 }
 
-/// The objects of one instance as text, without what the cluster added, with labels that no controller of ours follows.
+/// The objects of one instance as text, without what the cluster added, with labels that no controller of
+/// ours follows.
 async fn copies_of(cluster: &Client, model: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
     let mut objects = Vec::new();
     for kind in

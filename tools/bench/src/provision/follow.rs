@@ -1,4 +1,5 @@
-//! One instance after the other, seen from outside: when its last object was applied, and how long after its pod was ready the API said so.
+//! One instance after the other, seen from outside: when its last object was applied, and how long after its
+//! pod was ready the API said so.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! `bench provision`: how fast instances are accepted, provisioned and shown; against a bare loop that applies the same objects.
+//! `bench provision`: how fast instances are accepted, provisioned and shown; against a bare loop that
+//! applies the same objects.
 //!
 //! Tenants' pods are simulated by the local node, so that the platform is measured and not Odoo.
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::figures::Figures;
 
-/// Kinds that only the worker writes in a steady state (the cluster's own controllers write pods, leases, events and status).
+/// Kinds that only the worker writes in a steady state (the cluster's own controllers write pods, leases,
+/// events and status).
 const KINDS: [&str; 7] = [
     "secrets",
     "persistentvolumeclaims",

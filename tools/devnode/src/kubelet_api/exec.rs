@@ -1,7 +1,8 @@
 //! `kubectl exec` over a WebSocket (`v5.channel.k8s.io`), and commands of probes and hooks.
 //!
-//! The first byte of a message is its channel: 0 input, 1 output, 2 errors, 3 the result, 4 the size of the terminal, 255
-//! the end of a channel. There are no terminals here: a wish for one is accepted and sizes are left out.
+//! The first byte of a message is its channel: 0 input, 1 output, 2 errors, 3 the result, 4 the size of the
+//! terminal, 255 the end of a channel. There are no terminals here: a wish for one is accepted and sizes are
+//! left out.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;

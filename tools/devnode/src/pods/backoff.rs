@@ -16,7 +16,8 @@ impl RestartBackoff {
         Self { base, max, next: None }
     }
 
-    /// The wait before the next start, after a run that took `ran`. A long run forgets the failures before it.
+    /// The wait before the next start, after a run that took `ran`. A long run forgets the failures before
+    /// it.
     pub fn after_run(&mut self, ran: Duration) -> Option<Duration> {
         if ran > self.max.saturating_mul(2) {
             self.next = None;

@@ -1,4 +1,5 @@
-//! The life of one container: pull, start, end, back-off, start again; and what faults do to it. Its probes are in `probing`.
+//! The life of one container: pull, start, end, back-off, start again; and what faults do to it. Its probes
+//! are in `probing`.
 
 use std::time::Duration;
 

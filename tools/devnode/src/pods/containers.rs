@@ -95,7 +95,8 @@ impl Containers {
         volumes::prepare(&self.context.client, pod, self.entry.ip, &self.pod_dir, self.group(pod)).await
     }
 
-    /// Stands for the pod's `fsGroup`: that of the server's user, where processes are another user's than the files.
+    /// Stands for the pod's `fsGroup`: that of the server's user, where processes are another user's than the
+    /// files.
     fn group(&self, pod: &Pod) -> Option<u32> {
         let spec = pod.spec.as_ref()?;
         spec.security_context.as_ref()?.fs_group?;

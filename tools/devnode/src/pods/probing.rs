@@ -134,9 +134,9 @@ impl Life {
         }
     }
 
-    /// One period of a probe that has not succeeded yet. A failure counts once a period as it should, but is found to be
-    /// over early: the question is asked again after short waits, so that a process which needs 50 ms is not seen only
-    /// after 2 s.
+    /// One period of a probe that has not succeeded yet. A failure counts once a period as it should, but is
+    /// found to be over early: the question is asked again after short waits, so that a process which needs
+    /// 50 ms is not seen only after 2 s.
     async fn attempt_period(&self, asks: Asks, probe: &Probe, timing: Timing, run: &Run) -> bool {
         let end = Instant::now() + timing.period;
         let mut wait = EAGER_FIRST;

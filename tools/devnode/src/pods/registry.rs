@@ -1,4 +1,5 @@
-//! The pods of this node by name and by label, for everything that looks them up: routes, names, logs, commands.
+//! The pods of this node by name and by label, for everything that looks them up: routes, names, logs,
+//! commands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;

@@ -18,8 +18,8 @@ use crate::recipes::{self, Plan, Recipe};
 use crate::status::RestartPolicy;
 use crate::volumes;
 
-/// Where a pod's service account is mounted. Clients look there by its name; on this machine it is elsewhere, so a
-/// kubeconfig says the same.
+/// Where a pod's service account is mounted. Clients look there by its name; on this machine it is elsewhere,
+/// so a kubeconfig says the same.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 fn account_kubeconfig(api_url: &str, folder: &Path, namespace: &str) -> Value {

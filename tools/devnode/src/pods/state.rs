@@ -106,8 +106,8 @@ pub struct PodState {
 }
 
 impl PodState {
-    /// The state of a pod that this node has not started yet. A run before this one, of which the API still tells,
-    /// counts as ended: its processes are gone.
+    /// The state of a pod that this node has not started yet. A run before this one, of which the API still
+    /// tells, counts as ended: its processes are gone.
     pub fn new(pod: &Pod, ip: Ipv4Addr, now: Timestamp) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
         let inits = spec.init_containers.unwrap_or_default();

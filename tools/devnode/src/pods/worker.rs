@@ -263,7 +263,8 @@ impl Worker {
         };
         let result = tokio::time::timeout(REQUEST, api.delete(&pod.name_any(), &parameters)).await;
         match result {
-            // With finalizers the object stays for a while; it is asked for again until the watch says that it is gone.
+            // With finalizers the object stays for a while; it is asked for again until the watch says that
+            // it is gone.
             Ok(Ok(_)) => {
                 self.retry = Some((Instant::now() + RETRY_MAX, RETRY_MAX));
                 false

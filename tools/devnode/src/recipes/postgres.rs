@@ -1,5 +1,5 @@
-//! A PostgreSQL server with the programs of this machine, as the official image would run it: a new data folder gets the
-//! user, the password and the database of the environment, an old one is used as it is.
+//! A PostgreSQL server with the programs of this machine, as the official image would run it: a new data
+//! folder gets the user, the password and the database of the environment, an old one is used as it is.
 
 use std::ffi::OsString;
 use std::fs;
@@ -221,8 +221,8 @@ impl Postgres {
     }
 }
 
-/// Removes the lock file of a server that is gone. Its number may belong to another server of this machine by now, which
-/// would keep this one from starting; the working directory tells them apart.
+/// Removes the lock file of a server that is gone. Its number may belong to another server of this machine by
+/// now, which would keep this one from starting; the working directory tells them apart.
 fn remove_stale_lock(data: &Path) {
     let lock = data.join("postmaster.pid");
     let Ok(content) = fs::read_to_string(&lock) else { return };

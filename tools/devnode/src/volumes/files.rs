@@ -1,4 +1,5 @@
-//! The files of Secrets, ConfigMaps, projected volumes and the downward API, as pure functions of their contents.
+//! The files of Secrets, ConfigMaps, projected volumes and the downward API, as pure functions of their
+//! contents.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

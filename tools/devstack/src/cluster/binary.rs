@@ -1,4 +1,5 @@
-//! Finds or builds the devcluster program: one build for each content of its Go module, shared by all checkouts.
+//! Finds or builds the devcluster program: one build for each content of its Go module, shared by all
+//! checkouts.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -25,7 +26,8 @@ pub fn path(module: &Path, cache: &Path) -> Result<PathBuf> {
     Ok(cache.join("devcluster").join(&name[..16]).join("devcluster"))
 }
 
-/// The program, built when it is missing. The first build takes minutes; `progress` tells how many of the Go packages are compiled.
+/// The program, built when it is missing. The first build takes minutes; `progress` tells how many of the Go
+/// packages are compiled.
 ///
 /// `module` is the folder `infrastructure/devcluster`, `cache` a per-user folder such as `~/.cache/saasodoo`.
 pub fn ensure(module: &Path, cache: &Path, progress: &Progress) -> Result<PathBuf> {

@@ -8,7 +8,8 @@ use super::{Options, Ports};
 /// Addresses of Services. Nothing routes to them on the local node; clients only need them to exist.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
 
-/// The controllers that would write the loopback addresses of pods into EndpointSlices, which the API refuses.
+/// The controllers that would write the loopback addresses of pods into EndpointSlices, which the API
+/// refuses.
 const CONTROLLERS: &str =
     "*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller";
 
@@ -81,7 +82,8 @@ pub(super) fn controller_manager(
         "--use-service-account-credentials=true".to_owned(),
         format!("--node-monitor-grace-period={}s", options.node_grace.as_secs()),
         "--node-monitor-period=2s".to_owned(),
-        // The binder takes one claim at a time and may miss its turn; with the usual 15 s, a burst of new claims waits for rounds.
+        // The binder takes one claim at a time and may miss its turn; with the usual 15 s, a burst of new
+        // claims waits for rounds.
         "--pvclaimbinder-sync-period=2s".to_owned(),
     ]);
     flags.extend(options.controller_manager_flags.iter().cloned());

@@ -1,5 +1,6 @@
-//! No orphans: a tiny shell, the *reaper*, holds the read end of a pipe whose write end only this process has. It is told every group
-//! that starts and ends; when the pipe closes because this process is gone, even by SIGKILL, it ends what is left.
+//! No orphans: a tiny shell, the *reaper*, holds the read end of a pipe whose write end only this process
+//! has. It is told every group that starts and ends; when the pipe closes because this process is gone, even
+//! by SIGKILL, it ends what is left.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -11,7 +12,8 @@ use anyhow::{Context as _, Result};
 
 use super::{StopSignal, spawn};
 
-/// Reads `add <group> <signal> <group|leader>` and `del <group>` lines; at the end of its input it ends every group that it still knows.
+/// Reads `add <group> <signal> <group|leader>` and `del <group>` lines; at the end of its input it ends every
+/// group that it still knows.
 const REAPER: &str = r#"
 trap '' TERM INT HUP QUIT
 list=''
@@ -60,8 +62,8 @@ fn tell_reaper(line: &str) -> Result<()> {
     pipe.write_all(line.as_bytes()).context("write to the reaper")
 }
 
-/// Ends every group that is still running, as the end of this process would, and waits for it. For a way out in a hurry: nothing can be
-/// started afterwards.
+/// Ends every group that is still running, as the end of this process would, and waits for it. For a way out
+/// in a hurry: nothing can be started afterwards.
 pub fn end_all() {
     ENDING.store(true, Ordering::SeqCst);
     let mut reaper = REAPER_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! A running stack: stopping and starting single parts, telling how they are, starting again what ended, stopping all.
+//! A running stack: stopping and starting single parts, telling how they are, starting again what ended,
+//! stopping all.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -45,7 +46,8 @@ impl Stack {
         Ok(true)
     }
 
-    /// Starts or stops a second copy of a service, on ports of its own; `false` when there is no such service.
+    /// Starts or stops a second copy of a service, on ports of its own; `false` when there is no such
+    /// service.
     pub fn replica(&self, name: &str, start: bool) -> Result<bool> {
         let Some(service) = services::find(name) else { return Ok(false) };
         let replica = format!("{name}-replica");

@@ -11,7 +11,8 @@ use super::Rendered;
 /// Taken by glibc and not by a program of ours.
 const ALLOCATOR: [&str; 3] = ["MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"];
 
-/// Optional for clap, and asked for by the programs themselves in production: the program, or all, and the variable.
+/// Optional for clap, and asked for by the programs themselves in production: the program, or all, and the
+/// variable.
 const ASKED_FOR: [(&str, &str); 4] = [
     ("*", "JWT_PUBLIC_KEY"),
     ("user-service", "JWT_PRIVATE_KEY"),

@@ -153,7 +153,8 @@ pub async fn take_back(
     Ok(saved.rows_affected() == 1)
 }
 
-/// Saves what the owner may edit (INS-17). `status` differs when the new limits are rolled out. False: lost race.
+/// Saves what the owner may edit (INS-17). `status` differs when the new limits are rolled out. False: lost
+/// race.
 pub async fn save_edit(
     connection: &mut PgConnection,
     before: &Instance,
@@ -215,8 +216,8 @@ pub async fn save_plan(
     Ok(saved.rows_affected() == 1)
 }
 
-/// A terminated instance has another subscription with its plan (BIL-25). With `waits` it waits for the payment, and what the retention was stays
-/// written until then. False: lost race.
+/// A terminated instance has another subscription with its plan (BIL-25). With `waits` it waits for the
+/// payment, and what the retention was stays written until then. False: lost race.
 pub async fn save_reactivation(
     connection: &mut PgConnection,
     before: &Instance,
@@ -247,7 +248,8 @@ pub async fn save_reactivation(
     Ok(saved.rows_affected() == 1)
 }
 
-/// Marks the first credentials as shown, unless they are already. The version stays: nothing that anybody decides on has changed.
+/// Marks the first credentials as shown, unless they are already. The version stays: nothing that anybody
+/// decides on has changed.
 pub async fn mark_revealed(
     connection: &mut PgConnection,
     id: Uuid,

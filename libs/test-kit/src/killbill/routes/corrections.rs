@@ -43,8 +43,9 @@ fn take_back(tenant: &mut Tenant, invoice: Uuid, item: &Item, by: i64, call: &Ca
     }
 }
 
-/// As the real one does, it takes a refund of more than is left of the payment; only a key that was used is refused, and items that have not so much.
-/// When the whole does not fit, the payment is refunded all the same, and the invoice stays as it is.
+/// As the real one does, it takes a refund of more than is left of the payment; only a key that was used is
+/// refused, and items that have not so much. When the whole does not fit, the payment is refunded all the
+/// same, and the invoice stays as it is.
 pub(super) fn refund(tenant: &mut Tenant, payment: Uuid, call: &Call<'_>) -> Response {
     let Some(found) = tenant.payments.iter().find(|found| found.id == payment).cloned() else {
         return error(404, None, NO_OBJECT);

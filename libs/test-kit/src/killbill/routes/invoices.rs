@@ -11,7 +11,8 @@ use crate::killbill::{Line, page};
 
 const NO_OBJECT: &str = "Object id doesn't exist!";
 
-/// A literal number of the body in cents. Numbers come as JSON, so that a whole one and one with a fraction are both read.
+/// A literal number of the body in cents. Numbers come as JSON, so that a whole one and one with a fraction
+/// are both read.
 pub(super) fn cents(value: Option<&Value>) -> Option<i64> {
     let text = value.filter(|value| value.is_number())?.to_string();
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));

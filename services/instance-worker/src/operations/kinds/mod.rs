@@ -70,7 +70,8 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The step of a name. An operation runs the steps that its row was accepted with: those of another release come in another order.
+    /// The step of a name. An operation runs the steps that its row was accepted with: those of another
+    /// release come in another order.
     pub fn step(&self, name: &str) -> Option<StepDefinition> {
         self.steps.iter().find(|step| step.name == name).copied()
     }

@@ -1,5 +1,6 @@
-//! `move_database`: the instance's database on another server (DBS-33). It is copied while the instance runs; only what was written since is copied when it
-//! is off. Up to the switch everything is taken back and the instance is as it was.
+//! `move_database`: the instance's database on another server (DBS-33). It is copied while the instance runs;
+//! only what was written since is copied when it is off. Up to the switch everything is taken back and the
+//! instance is as it was.
 
 use super::{Definition, Do, End, OperationKind, TakeBack, Undo, step, undoable};
 

@@ -1,5 +1,6 @@
-//! `rotate_password`: another role and password for the instance's database (DBS-32). Both are valid from the first step to the retirement of the
-//! old one, which happens while no pod runs: then nobody waits for the locks of the hand-over.
+//! `rotate_password`: another role and password for the instance's database (DBS-32). Both are valid from the
+//! first step to the retirement of the old one, which happens while no pod runs: then nobody waits for the
+//! locks of the hand-over.
 
 use super::{Definition, Do, End, OperationKind, TakeBack, Undo, step, undoable};
 

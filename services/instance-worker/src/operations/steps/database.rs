@@ -1,4 +1,5 @@
-//! database: role and database on a pool, made by database-service; the worker asks, waits and writes down where it is.
+//! database: role and database on a pool, made by database-service; the worker asks, waits and writes down
+//! where it is.
 
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub(super) async fn release(context: &mut Context<'_>, purge: bool) -> Result<Ou
     let id = context.instance.id;
     let reason = format!("operation {}", context.operation.kind);
     context.worker.peers.release(id, purge, &reason).await?;
-    // A purged row keeps where its database was, for accounting; a failed create has none and may be tried again.
+    // A purged row keeps where its database was, for accounting; a failed create has none and may be tried
+    // again.
     if purge && context.instance.desired_state != DesiredState::Terminated {
         let mut connection = context.worker.database.acquire().await?;
         observe::deallocated(&mut connection, id).await?;

@@ -1,4 +1,5 @@
-//! The effects. Each checks what is there already, so that running it again changes nothing; each has its undo beside it.
+//! The effects. Each checks what is there already, so that running it again changes nothing; each has its
+//! undo beside it.
 
 mod billing;
 mod database;

@@ -1,5 +1,6 @@
-//! target, copy, compare, sync, verify, switch of a moving database (DBS-33). database-service holds the truth of the move under the operation's id; the worker
-//! stops, copies by a job, and writes down where the database is.
+//! target, copy, compare, sync, verify, switch of a moving database (DBS-33). database-service holds the
+//! truth of the move under the operation's id; the worker stops, copies by a job, and writes down where the
+//! database is.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use crate::objects::{InvalidName, Name, Wish};
 /// A server of its own has to be made first.
 const TARGET_DEADLINE: Duration = Duration::from_mins(20);
 const TARGET_POLL: Duration = Duration::from_secs(5);
-/// Jobs are not watched: a small database is copied within the first of these, and a large one is not asked for all the time.
+/// Jobs are not watched: a small database is copied within the first of these, and a large one is not asked
+/// for all the time.
 const JOB_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(15);
 /// Tries of a copy.
 const COPIES: u32 = 3;

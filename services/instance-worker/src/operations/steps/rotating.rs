@@ -1,5 +1,5 @@
-//! credential, switch, retire of a changing password (DBS-32). database-service holds the truth of the rotation under the operation's id; the
-//! worker writes the Secret and gives the workload a new pod.
+//! credential, switch, retire of a changing password (DBS-32). database-service holds the truth of the
+//! rotation under the operation's id; the worker writes the Secret and gives the workload a new pod.
 
 use super::super::context::Context;
 use super::super::step::{Failure, Outcome};

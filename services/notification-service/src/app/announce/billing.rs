@@ -10,7 +10,8 @@ use crate::templates::{
     SubscriptionUpgrade, TrialEnding,
 };
 
-/// Template and variables of a fact about money. A fact that lacks what its mail must show gives `None`: a mail with gaps is worse than none.
+/// Template and variables of a fact about money. A fact that lacks what its mail must show gives `None`: a
+/// mail with gaps is worse than none.
 pub fn announce_billing(topic: &str, fact: BillingFact) -> Option<(&'static str, Value)> {
     let amount = fact.amount.as_ref().map(text);
     let balance = fact.balance.as_ref().map(text);
@@ -131,7 +132,8 @@ mod tests {
         );
     }
 
-    /// NTF-06, BIL-25: an instance that waits for its payment is not said to be back, and the end of its period is the true one.
+    /// NTF-06, BIL-25: an instance that waits for its payment is not said to be back, and the end of its
+    /// period is the true one.
     #[test]
     fn the_mail_of_a_return_tells_whether_money_is_awaited() {
         let entry = crate::templates::find("subscription_reactivated").unwrap();

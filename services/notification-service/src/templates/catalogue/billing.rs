@@ -1,4 +1,5 @@
-//! Mails about money (NTF-06). They show the dates of the billing clock and link to the pages where one can pay.
+//! Mails about money (NTF-06). They show the dates of the billing clock and link to the pages where one can
+//! pay.
 
 use askama::Template;
 use serde::{Deserialize, Serialize};

@@ -98,7 +98,8 @@ pub async fn verify(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sql
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes a log-in and stores the hash anew when `rehashed` is given; false when the account or its password changed since it was read.
+/// Notes a log-in and stores the hash anew when `rehashed` is given; false when the account or its password
+/// changed since it was read.
 pub async fn note_login(
     db: &mut PgConnection,
     user: &User,
@@ -265,7 +266,8 @@ pub async fn set_quota(db: &mut PgConnection, id: Uuid, max: i32, now: OffsetDat
     Ok(())
 }
 
-/// Other super_admins who can act. Holds a lock until the transaction ends, so that two cannot remove each other at once.
+/// Other super_admins who can act. Holds a lock until the transaction ends, so that two cannot remove each
+/// other at once.
 pub async fn other_super_admins(db: &mut PgConnection, except: Uuid) -> sqlx::Result<u64> {
     lock_super_admins(db).await?;
     let count = sqlx::query_scalar!(
