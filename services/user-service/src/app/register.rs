@@ -10,16 +10,21 @@ use super::{App, Client, announce, audit_own};
 use crate::domain::people::TERMS_VERSION;
 use crate::domain::{EmailAddress, Registration};
 use crate::error::Error;
+use crate::passwords::Verdict;
 use crate::store::{mails, users};
 
 impl App {
     /// Opens an account, or tells the owner of the address that somebody tried; the id is then a random one.
     ///
     /// Until an address is proved, nobody knows who registered it. What the newest registration says
-    /// (password, person, consents) replaces what earlier ones said, and their links are void: whoever opens
-    /// the newest mail proves the registration that caused it.
+    /// (password, person, consents) replaces what earlier ones said, and their links are void.
+    ///
+    /// Registrations of one address with different passwords are of different people, perhaps, and whoever opens
+    /// the mail need not be the one whose password stands last. Then no password opens the account until its
+    /// owner has chosen one by a link to the address.
     pub async fn register(&self, registration: &Registration, client: &Client) -> Result<Uuid, Error> {
         let password_hash = self.passwords.hash(registration.password.expose()).await?;
+        let contested = self.is_contested(registration).await?;
         let now = runtime::clock::now();
         let id = Uuid::now_v7();
         let mut tx = self.pool.begin().await?;
@@ -36,7 +41,7 @@ impl App {
             announce(&mut tx, CUSTOMER_REGISTERED, id, None, now).await?;
             audit_own(&mut tx, id, "account.registered", client, now).await?;
         } else {
-            let replaced = replace_unproven(&mut tx, &user, client, now).await?;
+            let replaced = replace_unproven(&mut tx, &user, contested, client, now).await?;
             if !replaced {
                 remind_owner(&mut tx, &registration.email, now).await?;
             }
@@ -44,6 +49,14 @@ impl App {
         tx.commit().await?;
         self.wake.mails.notify_one();
         Ok(id)
+    }
+
+    /// Whether the address was registered with another password. The same work is done for one that was not.
+    async fn is_contested(&self, registration: &Registration) -> Result<bool, Error> {
+        let found = users::find_by_email(&mut *self.pool.acquire().await?, &registration.email).await?;
+        let stored = found.as_ref().map(|user| user.password_hash.as_str());
+        let verdict = self.passwords.verify(stored, registration.password.expose()).await?;
+        Ok(found.is_some() && verdict == Verdict::Wrong)
     }
 }
 
@@ -53,6 +66,7 @@ impl App {
 async fn replace_unproven(
     tx: &mut sqlx::PgConnection,
     newest: &users::NewUser<'_>,
+    contested: bool,
     client: &Client,
     now: time::OffsetDateTime,
 ) -> Result<bool, Error> {
@@ -60,6 +74,10 @@ async fn replace_unproven(
     let Some(owner) = users::lock(tx, found.id).await? else { return Ok(false) };
     if owner.verified_at.is_some() || !owner.is_active {
         return Ok(false);
+    }
+    if contested {
+        // Also when nothing else is changed: the links that are out confirm somebody's password.
+        users::require_reset(tx, owner.id, now).await?;
     }
     let mut change = tx.begin().await?;
     mails::void(&mut change, owner.id, mails::Kind::Verification).await?;

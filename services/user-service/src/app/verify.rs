@@ -33,9 +33,14 @@ impl App {
         }
         users::verify(&mut tx, user.id, now).await?;
         mails::use_up(&mut tx, user.id, Kind::Verification, now).await?;
+        if user.password_reset_needed {
+            // Registered with several passwords: the owner chooses theirs by the next mail.
+            mails::request(&mut tx, user.id, Kind::PasswordReset, false, now).await?;
+        }
         announce(&mut tx, CUSTOMER_VERIFIED, user.id, None, now).await?;
         audit_own(&mut tx, user.id, "account.verified", client, now).await?;
         tx.commit().await?;
+        self.wake.mails.notify_one();
         Ok(User { verified_at: Some(now), ..user })
     }
 

@@ -2,7 +2,7 @@
 
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
 use contracts::user::v1::{BatchGetCustomersRequest, GetCustomerRequest};
-use contracts::user::v1::{RegisterRequest, ResendVerificationRequest};
+use contracts::user::v1::{CompletePasswordResetRequest, RegisterRequest, ResendVerificationRequest};
 use runtime::identity::Role;
 use sqlx::{PgPool, Row as _};
 use tonic::Code;
@@ -96,12 +96,48 @@ async fn the_newest_registration_of_an_unproven_address_is_the_one_that_is_confi
 
     assert_eq!(reason(&world.verify(&old).await.unwrap_err()), "invalid_token");
     world.verify(&new).await.unwrap();
-    world.login("ada@example.com", PASSWORD).await.unwrap();
     let refused = world.login("ada@example.com", "Attacker-Pw-1!").await.unwrap_err();
     assert_eq!(reason(&refused), "invalid_credentials");
     let row = sqlx::query("SELECT * FROM users WHERE id = $1").bind(id).fetch_one(&pool).await.unwrap();
     assert_eq!((row.get::<&str, _>("first_name"), row.get::<&str, _>("phone")), ("Ada", ""));
     assert!(!row.get::<bool, _>("marketing_consent"), "consents are the owner's");
+}
+
+/// USR-02: whoever registers last, nobody's password opens an account that was registered with several, until
+/// its owner chooses one by a link that is mailed after the address is proved.
+#[sqlx::test(migrations = "./migrations")]
+async fn of_several_passwords_for_one_address_none_opens_the_account(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let id = world.register("ada@example.com").await;
+    world.mails_settled().await;
+    let foreign = RegisterRequest { password: "Attacker-Pw-1!".into(), ..registration("ada@example.com") };
+    world.auth().register(foreign).await.unwrap();
+    let newest = world.mailed_token(id, "email_verification", 2).await;
+
+    world.verify(&newest).await.unwrap();
+
+    for password in [PASSWORD, "Attacker-Pw-1!"] {
+        let refused = world.login("ada@example.com", password).await.unwrap_err();
+        assert_eq!(reason(&refused), "invalid_credentials");
+    }
+    let reset = world.mailed_token(id, "password_reset", 1).await;
+    let own = String::from("Own-Password-2!");
+    let chosen =
+        CompletePasswordResetRequest { token: reset, new_password: own.clone(), confirm_password: own };
+    world.auth().complete_password_reset(chosen).await.unwrap();
+    world.login("ada@example.com", "Own-Password-2!").await.unwrap();
+}
+
+/// USR-02: the same registration once more, as after a double click, asks for nothing more.
+#[sqlx::test(migrations = "./migrations")]
+async fn the_same_registration_twice_is_one(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let id = world.register("ada@example.com").await;
+    world.mails_settled().await;
+    world.auth().register(registration("ada@example.com")).await.unwrap();
+    let newest = world.mailed_token(id, "email_verification", 2).await;
+    world.verify(&newest).await.unwrap();
+    world.login("ada@example.com", PASSWORD).await.unwrap();
 }
 
 /// USR-02: a proved account is not touched by registrations, and after five mails in an hour an unproven one

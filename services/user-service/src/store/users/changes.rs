@@ -63,7 +63,7 @@ pub async fn replace_registration(
 ) -> sqlx::Result<()> {
     let told = newest.registration;
     sqlx::query!(
-        "UPDATE users SET password_hash = $2, password_reset_needed = false, first_name = $3, last_name = $4,
+        "UPDATE users SET password_hash = $2, first_name = $3, last_name = $4,
                 phone = $5, company = $6, country = $7, timezone = $8, language = $9, avatar_url = '',
                 terms_version = $10, terms_accepted_at = $11, marketing_consent = $12, updated_at = $11,
                 version = version + 1
