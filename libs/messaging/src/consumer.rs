@@ -359,6 +359,9 @@ fn topic(delivery: &Delivery) -> String {
             Some(AMQPValue::LongString(topic)) => Some(topic.to_string()),
             _ => None,
         })
+        // The relay notes the topic as the type, too: when the broker itself puts a message aside, the routing key
+        // is that of a queue.
+        .or_else(|| delivery.properties.kind().as_ref().map(ToString::to_string))
         .unwrap_or_else(|| delivery.routing_key.to_string())
 }
 

@@ -189,7 +189,12 @@ impl Relay {
         .fetch_all(&mut *tx)
         .await?;
         let (mut outcomes, mut lost) = (Vec::with_capacity(rows.len()), None);
+        // The session says nothing meanwhile, and PostgreSQL ends one that is silent in a transaction for long.
+        let begun = tokio::time::Instant::now();
         for row in &rows {
+            if begun.elapsed() > CONFIRM {
+                break;
+            }
             match publish_within(channel, std::slice::from_ref(row)).await {
                 Ok(outcome) => outcomes.extend(outcome),
                 Err(error) => {
