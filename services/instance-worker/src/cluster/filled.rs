@@ -30,6 +30,10 @@ const WHOLE: [&str; 8] = [
 /// Of every kind; `*` stands for one probe, `[]` for each entry of a list.
 const EVERYWHERE: &[(&str, Filled)] = &[
     ("metadata.annotations.kubectl.kubernetes.io/last-applied-configuration", Any),
+    // Notes of controllers that come back at once when they are taken away: of Rancher, and of the migration of
+    // volumes to CSI drivers.
+    ("metadata.annotations.field.cattle.io/publicEndpoints", Any),
+    ("metadata.annotations.pv.kubernetes.io/migrated-to", Any),
     // A note of the watch's own cache.
     ("metadata.annotations.saasodoo.io/hold-since", Any),
 ];
@@ -111,6 +115,13 @@ pub(super) fn is_whole(kind: &str) -> bool {
 pub(super) fn may_stand(kind: &str, pattern: &str, value: &Value) -> bool {
     if pattern == "status" || is_bookkeeping(pattern) {
         return true;
+    }
+    // Where nobody wants annotations, somebody's stand there as one map: each is asked for by itself.
+    if pattern == "spec.template.metadata.annotations" {
+        let all = value.as_object();
+        return all.is_some_and(|all| {
+            all.iter().all(|(key, value)| may_stand(kind, &format!("{pattern}.{key}"), value))
+        });
     }
     let probes = ["startupProbe", "readinessProbe", "livenessProbe"];
     let general = probes.iter().find_map(|probe| {

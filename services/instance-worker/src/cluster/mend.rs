@@ -101,17 +101,33 @@ impl Cluster {
             Err(Error::Invalid(why)) => match renewal(&kind) {
                 Renewal::Never => Err(Error::Invalid(why)),
                 Renewal::AtOnce => {
+                    self.could_be_made::<K>(target).await?;
                     tracing::warn!(object = what, why, "deleted, to be made again as wanted");
                     self.delete_by_uid::<K>(namespace, name, uid).await?;
                     self.write(namespace, name, what, json).await
                 }
                 Renewal::WhenItsPodsAreGone => {
+                    self.could_be_made::<K>(target).await?;
                     tracing::warn!(object = what, why, "deleted, to be made again when its pods are gone");
                     self.delete_by_uid::<K>(namespace, name, uid).await?;
                     Err(Error::Conflict(format!("{what} is made again when its pods are gone")))
                 }
             },
             answer => answer,
+        }
+    }
+
+    /// Whether the server would take the object if none of its name were there. What is refused for its own
+    /// sake, by validation or by somebody's admission policy, must not cost the object that runs.
+    async fn could_be_made<K: Kind>(&self, target: Target<'_>) -> Result<(), Error> {
+        let api = self.api::<K>(target.namespace)?;
+        let object: K =
+            serde_json::from_value(target.json.clone()).map_err(|error| Error::Invalid(error.to_string()))?;
+        let dry = PostParams { dry_run: true, ..parameters() };
+        match self.call("create", &K::kind(&()), target.what, api.create(&dry, &object)).await {
+            // The name alone stands in the way.
+            Ok(_) | Err(Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }

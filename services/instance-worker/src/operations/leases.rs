@@ -125,10 +125,13 @@ impl Leases {
         }
     }
 
-    /// Time until the first lease ends; `None`: there is none.
+    /// Time until the first lease ends; `None`: there is none. One that is lost already, and whose run is being
+    /// ended, leaves the others their time.
     fn shortest(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.lock().values().map(|held| held.good_until.saturating_duration_since(now)).min()
+        let held = self.lock();
+        let kept = held.values().filter(|held| !held.hold.lost.is_cancelled());
+        kept.map(|held| held.good_until.saturating_duration_since(now)).min()
     }
 
     /// Ends the runs whose leases were not renewed in time.

@@ -77,7 +77,17 @@ struct Outcome {
     repaired: Vec<&'static str>,
     left: Vec<&'static str>,
     later: bool,
+    away: bool,
     waits: bool,
+}
+
+/// What an error says of the object. Where the server, the database or a neighbour did not answer, it says
+/// nothing: the next look tells, and no customer hears of it.
+fn of_error(error: &anyhow::Error) -> Repaired {
+    match error.downcast_ref::<cluster::Error>() {
+        None | Some(cluster::Error::Unavailable(_) | cluster::Error::Conflict(_)) => Repaired::Away,
+        Some(_) => Repaired::Back(vec![String::new()]),
+    }
 }
 
 impl Reconciler {
@@ -251,9 +261,10 @@ impl Reconciler {
             }
             let done = Box::pin(self.bring_back(&parts, part)).await;
             let done = done.unwrap_or_else(|error| {
+                let refused = of_error(&error);
                 let (object, error) = (part.kind(), format!("{error:#}"));
                 tracing::warn!(instance.id = %id, object, error, "not repaired");
-                Repaired::Back(vec![String::new()])
+                refused
             });
             match done {
                 Repaired::Nothing => {}
@@ -266,6 +277,7 @@ impl Reconciler {
                     outcome.left.extend((!left.is_empty()).then_some(part.kind()));
                 }
                 Repaired::Later => outcome.later = true,
+                Repaired::Away => outcome.away = true,
                 Repaired::Waits => outcome.waits = true,
             }
         }
@@ -316,7 +328,7 @@ impl Reconciler {
         let news = self.troubles.set(id, trouble.clone());
         let mut connection = self.worker.database.acquire().await?;
         let now = runtime::clock::now();
-        let whole = trouble.is_none() && !outcome.later && !outcome.waits;
+        let whole = trouble.is_none() && !outcome.later && !outcome.away && !outcome.waits;
         if whole && instance.observed_generation < instance.generation {
             observe::applied(&mut connection, id, instance.generation).await?;
         }
@@ -336,6 +348,7 @@ impl Reconciler {
         }
         Ok(match trouble {
             _ if outcome.later => Look::Again(Duration::from_secs(1)),
+            _ if outcome.away => Look::Again(AGAIN),
             _ if outcome.waits => Look::Again(ROLL_OUT),
             None => Look::Quiet,
             Some(_) => Look::Again(self.troubles.pause(id)),

@@ -68,6 +68,8 @@ pub(super) enum Repaired {
     Updated,
     /// Somebody else is at work, or something must end first.
     Later,
+    /// Whoever had to be asked did not answer.
+    Away,
     /// As many instances as may be are started anew already.
     Waits,
 }

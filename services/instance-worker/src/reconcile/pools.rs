@@ -223,8 +223,9 @@ impl From<crate::peers::Error> for Failed {
     }
 }
 
-/// A claim that came so long after its pool is not the one that the pool began with.
-const BEGINNING: i64 = 600;
+/// Seconds. A claim that came so long after its pool is not the one that the pool began with. Longer than
+/// database-service waits for a new pool (half an hour), since a quota may hold a first claim back.
+const BEGINNING: i64 = 45 * 60;
 
 /// What is wrong with the volume of a pool that served already. Data is not configuration: nothing is made in
 /// its place until a person has looked.

@@ -43,7 +43,8 @@ impl RollOut {
         });
         let may = on_the_way.contains_key(&id) || on_the_way.len() < BUDGET;
         if may {
-            on_the_way.insert(id, Instant::now());
+            // Whoever tries again has no new time: two that never come up must not hold all places.
+            on_the_way.entry(id).or_insert_with(Instant::now);
         }
         may
     }

@@ -305,7 +305,11 @@ where
 /// 410: the server has forgotten what happened since `version`.
 fn broken(version: String, error: &kube::Error) -> End {
     match error {
-        kube::Error::Api(status) if status.code == 410 => End::Unknown(None),
+        // Told as a loss, so that the next list waits a moment: a server that forgets faster than it lists is
+        // busy enough.
+        kube::Error::Api(status) if status.code == 410 => {
+            End::Unknown(Some("the server has forgotten this version".to_owned()))
+        }
         error => End::Broken(version, error.to_string()),
     }
 }

@@ -49,7 +49,9 @@ fn hold_since(meta: &ObjectMeta) -> Option<String> {
     let mut times = meta.managed_fields.iter().flatten().filter_map(|entry| {
         let fields = entry.fields_v1.as_ref()?;
         let owned = fields.0.get("f:metadata")?.get("f:annotations")?.get(&key).is_some();
-        let copied = entry.manager.as_deref().is_some_and(|manager| ROLL_BACK.contains(&manager));
+        // A roll-back updates; `kubectl apply --server-side` of the same program is a person's wish.
+        let copied = entry.operation.as_deref() != Some("Apply")
+            && entry.manager.as_deref().is_some_and(|manager| ROLL_BACK.contains(&manager));
         let time = || entry.time.as_ref().map(|time| time.0.to_string());
         if !owned {
             return None;
