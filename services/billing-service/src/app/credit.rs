@@ -73,10 +73,23 @@ pub async fn spend(
 pub async fn spend_all(desk: &Desk, now: OffsetDateTime) -> Result<usize, Error> {
     let mut paid = 0;
     for (customer, currency) in credits::idle(&desk.pool, BATCH).await? {
-        let mut tx = desk.pool.begin().await?;
-        paid += spend(&mut tx, desk, customer, currency, now).await?;
-        tx.commit().await?;
-        tracing::info!(customer.id = %customer, "credit pays what was open");
+        let spent = super::repeat(|| async move {
+            let mut tx = desk.pool.begin().await?;
+            let spent = spend(&mut tx, desk, customer, currency, now).await?;
+            tx.commit().await?;
+            Ok::<_, Error>(spent)
+        });
+        match spent.await {
+            Ok(spent) => {
+                paid += spent;
+                tracing::info!(customer.id = %customer, "credit pays what was open");
+            }
+            // One customer's trouble must not keep the others' subscriptions from going on.
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(customer.id = %customer, error, "credit cannot be used yet");
+            }
+        }
     }
     Ok(paid)
 }

@@ -29,7 +29,9 @@ const SWEEP: (&str, Duration) = ("instances", Duration::minutes(5));
 /// Looks until `stop`.
 pub async fn run(desk: Desk, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        let now = runtime::clock::now();
+        // Looks are scheduled by the database's clock: a replica whose own is ahead must not put them off.
+        let ahead = runtime::database::clock_offset(&desk.pool).await;
+        let now = runtime::clock::now() + ahead.unwrap_or(Duration::ZERO);
         if let Err(error) = work(&desk, now).await {
             tracing::warn!(error = format!("{error:#}"), "instances cannot be looked at now, trying again");
         }
@@ -95,16 +97,28 @@ async fn look(desk: &Desk, check: &Check, now: OffsetDateTime) -> Result<(), Err
     let row = subscriptions::find(&mut *tx, id).await?;
     let ended = row.as_ref().filter(|row| row.status == Status::Ended);
     let standing = Standing {
-        live: order.state != OrderState::Cancelled && ended.is_none(),
+        // The order of a subscription that came back stays cancelled: the subscription says whether it lives.
+        live: match &row {
+            Some(row) => row.status != Status::Ended,
+            None => order.state != OrderState::Cancelled,
+        },
         ended_with_instance: ended.is_some_and(|row| row.end_reason.as_deref() == Some("terminated")),
         confirmed: order.confirmed_at.is_some(),
         ordered_at: order.created_at,
     };
-    let verdict = judge(seen.as_ref(), standing, now, desk.give_up_after);
+    let verdict = match judge(seen.as_ref(), standing, now, desk.give_up_after) {
+        // There is no order left to take back.
+        Verdict::TakeBack if order.state == OrderState::Cancelled => Verdict::End,
+        verdict => verdict,
+    };
     let mut again = None;
     match verdict {
         Verdict::Nothing => {}
-        Verdict::Confirm => drop(orders::confirm(&mut *tx, order.instance_id, billing_now).await?),
+        Verdict::Confirm => {
+            orders::confirm(&mut *tx, order.instance_id, billing_now).await?;
+            // Should its create fail and nobody tell, it is seen then.
+            again = Some(now + desk.give_up_after);
+        }
         Verdict::TakeBack => take_back(&mut tx, desk, &order, "provisioning_failed", billing_now).await?,
         Verdict::End => end_subscription(&mut tx, desk, id, "terminated", billing_now).await?,
         Verdict::Revive => undelete(&mut tx, id, billing_now).await?,

@@ -84,7 +84,12 @@ pub fn judge(
             None => Verdict::LookAgain(now + AGAIN),
         };
     }
-    if standing.confirmed { Verdict::Nothing } else { Verdict::Confirm }
+    match (standing.confirmed, seen.provisioned) {
+        (false, _) => Verdict::Confirm,
+        // It has not run yet: should it fail and nobody tell, it is seen then.
+        (true, false) => Verdict::LookAgain(now + give_up_after),
+        (true, true) => Verdict::Nothing,
+    }
 }
 
 #[cfg(test)]

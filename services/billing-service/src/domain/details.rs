@@ -85,13 +85,13 @@ fn line(field: &'static str, text: &str, most: usize) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// Characters that end a line, or that are not seen and change what is: controls, marks of direction,
-/// joiners.
+/// Characters that end a line, or that are not seen and change what is: controls and marks of direction. The
+/// two joiners are letters' own in Persian, Sinhala and other scripts.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}'
                 | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
         )
 }

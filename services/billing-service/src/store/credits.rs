@@ -82,16 +82,19 @@ pub async fn lock(connection: &mut PgConnection, customer: Uuid, currency: Curre
 /// Customers who have credit in a currency in which they also owe something.
 pub async fn idle(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<(Uuid, Currency)>> {
     let rows = sqlx::query!(
-        r#"SELECT DISTINCT c.customer_id, c.currency AS "currency!" FROM credits c
-           WHERE c.remaining_minor > 0 AND EXISTS (
-               SELECT FROM invoices i WHERE i.customer_id = c.customer_id AND i.currency = c.currency
-                   AND i.status = 'open' AND i.claim = 'debt' AND i.balance_minor > 0 AND i.provider = 'ledger')
-           LIMIT $1"#,
+        r#"SELECT customer_id, currency AS "currency!" FROM (
+               SELECT DISTINCT c.customer_id, c.currency FROM credits c
+               WHERE c.remaining_minor > 0 AND EXISTS (
+                   SELECT FROM invoices i WHERE i.customer_id = c.customer_id AND i.currency = c.currency
+                       AND i.status = 'open' AND i.claim = 'debt' AND i.balance_minor > 0
+                       AND i.provider = 'ledger')) idle
+           ORDER BY random() LIMIT $1"#,
         limit,
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(|row| Ok((row.customer_id, row.currency.parse().map_err(super::corrupt)?))).collect()
+    // Money of a currency that is none (any more) waits for a person, and keeps nobody else's from being used.
+    Ok(rows.into_iter().filter_map(|row| Some((row.customer_id, row.currency.parse().ok()?))).collect())
 }
 
 /// Takes up to `wanted` from the customer's credit, oldest first; the rows are kept from others until the
