@@ -91,7 +91,9 @@ pub async fn drains(app: App, stop: CancellationToken) -> anyhow::Result<()> {
 
 /// One sweep. What hinders one part of it hinders no other.
 pub async fn once(app: &App) -> Result<(), Error> {
-    let now = runtime::clock::now();
+    // By the database's clock: a replica whose own is ahead must not purge what may still be brought back.
+    let now =
+        runtime::clock::now() + runtime::database::clock_offset(&app.pool).await.map_err(Error::Internal)?;
     let mut connection = app.pool.acquire().await?;
     idempotency::clean(&mut connection, now).await?;
     claims::clean(&mut connection, now).await?;

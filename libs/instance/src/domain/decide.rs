@@ -121,8 +121,12 @@ fn allows(instance: &Instance, action: Action) -> bool {
     let made = instance.is_provisioned();
     match action {
         Action::Start | Action::Restart if held => false,
-        // A suspension that failed can be ended.
-        Action::Unsuspend if held && status == Status::Error => true,
+        // A suspension that failed can be ended, also when what it was for has passed meanwhile.
+        Action::Unsuspend
+            if status == Status::Error && (held || instance.desired_state == DesiredState::Suspended) =>
+        {
+            true
+        }
         // There is nothing to stop or to suspend; only to make or to leave.
         Action::Stop | Action::Suspend if status == Status::Error && !made => false,
         _ => status.allowed_actions().contains(&action),

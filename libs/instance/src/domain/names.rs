@@ -42,7 +42,9 @@ pub fn text(text: &str) -> Result<(), Invalid> {
     if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t')) {
         return Err(Invalid("must not contain control characters"));
     }
-    if has_format(text) {
+    // Marks of direction and joiners are part of how Hebrew, Arabic and Persian are written.
+    let written = |character| matches!(character, '\u{200c}'..='\u{200f}' | '\u{61c}');
+    if text.chars().any(|character| is_format(character) && !written(character)) {
         return Err(Invalid("must not contain characters that cannot be seen or that turn the text around"));
     }
     Ok(())

@@ -30,17 +30,19 @@ pub async fn look_after(
     subscription: Uuid,
     reason: Option<&str>,
 ) -> Result<(), Error> {
-    if current(app, instance, subscription).await?.is_none() {
-        // It is not here, or an older subscription of a reactivated instance: that decides nothing.
-        return Ok(());
-    }
-    let Some(entitlement) = app.billing.entitlement(subscription).await? else {
-        // Billing's audit reports it (BIL-37); a missing row over there stops nobody's service.
-        tracing::warn!(instance.id = %instance, subscription.id = %subscription, "billing does not know this subscription");
-        return Ok(());
-    };
     for _ in 0..RACES {
+        // It is not here, or an older subscription of a reactivated instance: that decides nothing.
         let Some(before) = current(app, instance, subscription).await? else { return Ok(()) };
+        // Asked after the row was read: whoever followed a newer answer meanwhile has changed its version.
+        let Some(entitlement) = app.billing.entitlement(subscription).await? else {
+            // Billing's audit reports it (BIL-37); a missing row over there stops nobody's service.
+            tracing::warn!(
+                instance.id = %instance,
+                subscription.id = %subscription,
+                "billing does not know this subscription"
+            );
+            return Ok(());
+        };
         let former = former_limits(app, &before.instance, &entitlement).await;
         let mut tx = app.pool.begin().await?;
         let Some(found) = instances::find(&mut tx, instance, Scope::All).await? else { return Ok(()) };

@@ -92,7 +92,7 @@ pub struct Due {
 /// - purge: terminated, and the retention has passed;
 /// - terminate: shall be terminated, and is not;
 /// - suspend: held, but not suspended;
-/// - unsuspend: suspended, but nobody holds it any more;
+/// - unsuspend: suspended, or a suspension failed, but nobody holds it any more;
 /// - retry: the way back from a termination failed.
 pub async fn due(
     connection: &mut PgConnection,
@@ -104,13 +104,14 @@ pub async fn due(
         r#"SELECT i.id, wanted.action AS "action!" FROM instances i
            CROSS JOIN LATERAL (SELECT CASE
                WHEN i.status = 'terminated' AND i.purge_after <= $1 THEN 'purge'
-               WHEN i.status = 'suspended' AND NOT i.billing_hold AND NOT i.operator_hold THEN 'unsuspend'
+               WHEN (i.status = 'suspended' OR i.status = 'error' AND i.desired_state = 'suspended')
+                   AND NOT i.billing_hold AND NOT i.operator_hold THEN 'unsuspend'
                WHEN i.status = 'error' AND i.desired_state = 'terminated' THEN 'terminate'
                WHEN i.provisioning_status = 'completed' AND (i.billing_hold OR i.operator_hold)
                    AND (i.status = 'error' OR i.status IN ('running', 'stopped') AND i.desired_state <> 'suspended')
                    THEN 'suspend'
                WHEN i.status = 'error' AND i.desired_state = 'running' AND 'undelete' = (
-                   SELECT o.kind FROM operations o WHERE o.instance_id = i.id
+                   SELECT CASE WHEN o.state = 'failed' THEN o.kind END FROM operations o WHERE o.instance_id = i.id
                    ORDER BY o.created_at DESC, o.id DESC LIMIT 1) THEN 'retry' END AS action) wanted
            CROSS JOIN LATERAL (
                SELECT count(*) AS failures, max(f.finished_at) AS last_at FROM operations f
