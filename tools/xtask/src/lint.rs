@@ -58,7 +58,9 @@ impl Lint {
             };
             lines.push(format!("  {name:<18} {:>8}  {word}", seconds(start.elapsed())));
         }
-        third_party::keep(&progress);
+        if failed == 0 {
+            third_party::keep(&progress);
+        }
         progress.line(&format!("\nlint: {}", if failed == 0 { "passed" } else { "FAILED" }));
         for line in lines {
             progress.line(&line);

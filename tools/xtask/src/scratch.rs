@@ -49,6 +49,9 @@ impl Scratch {
 
     fn beneath(folder: &Path) -> Result<Self> {
         make(folder)?;
+        // One run at a time looks here: a folder whose lock is not taken yet would look unused.
+        let gate = File::create(folder.join("gate")).context("create the gate")?;
+        gate.lock().context("wait at the gate")?;
         for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?.flatten() {
             let layout = workspace::layout(entry.path())?;
             let unused = File::open(layout.lock_file()).is_ok_and(|file| file.try_lock().is_ok());

@@ -53,16 +53,10 @@ impl Sqlx {
         }
         let chosen: Vec<_> =
             all.into_iter().filter(|folder| crates.is_empty() || crates.contains(&name(folder))).collect();
-        let selection: Vec<String> = if crates.is_empty() {
-            // Another selection would choose other features of third-party crates and check those again.
-            vec!["--workspace".to_owned()]
-        } else {
-            crates.iter().flat_map(|package| ["--package".to_owned(), package.clone()]).collect()
-        };
         let fresh = with_databases(&progress, |databases| {
             let mut fresh = true;
             for folder in &chosen {
-                fresh &= progress.stage(&name(folder), || prepare(folder, databases, &selection, check))?;
+                fresh &= progress.stage(&name(folder), || prepare(folder, databases, check))?;
             }
             Ok(fresh)
         })?;
@@ -156,13 +150,15 @@ fn name(folder: &Path) -> String {
 }
 
 /// Makes or compares the data of one crate; tells whether it was fresh, or is now.
-fn prepare(folder: &Path, databases: &Databases, selection: &[String], check: bool) -> Result<bool> {
+fn prepare(folder: &Path, databases: &Databases, check: bool) -> Result<bool> {
     let variable = variable(folder)?;
     let url = databases.get(&variable).with_context(|| format!("there is no database for {variable}"))?;
     let found = Found::new()?;
     touch_targets(folder)?;
     let mut command = cargo();
-    command.args(["check", "--quiet", "--all-targets"]).args(selection);
+    // By itself: what another crate asks must not be taken for this one's, and its data may be stale as well.
+    // Libraries come first, so that what this one is built on is fresh.
+    command.args(["check", "--quiet", "--all-targets", "--package", &name(folder)]);
     command.env(&variable, url);
     if !succeeds(found.collect(&mut command))? {
         bail!("{} does not compile", name(folder));

@@ -10,12 +10,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use devstack::process;
 use devstack::progress::Progress;
+use nix::unistd::syncfs;
 use serde::Deserialize;
 
 use crate::workspace::{cache, cargo, root, target};
@@ -44,27 +46,38 @@ pub fn keep(progress: &Progress) {
 
 fn try_share(progress: &Progress) -> Result<()> {
     let store = Store::open()?;
-    let kept = store.kept();
     let ours = target()?.join("debug");
     let members = Members::read()?;
-    // A clone in which something of the workspace was compiled is used already, and has its own third-party
-    // crates.
-    let used = ours.join(FINGERPRINTS).join("shared").exists()
-        || units(&ours, &members) * 2 > units(&kept, &members);
-    if used || !kept.exists() {
+    if !may_share(&store, &ours, &members) {
         return Ok(());
     }
     let _locks = (lock_target(&ours)?, store.lock()?);
+    // Whoever held the locks may have compiled or copied them.
+    if !may_share(&store, &ours, &members) {
+        return Ok(());
+    }
     progress.stage("compiled crates of this machine", || {
-        // Built against other copies of the same crates.
-        for folder in FOLDERS {
-            remove_members(&ours.join(folder), &members)?;
+        // Nothing that this clone compiled stays: it names other copies of the same crates. What says that a
+        // crate is compiled goes first, so that cargo never believes in one whose files are gone.
+        for folder in FOLDERS.into_iter().rev() {
+            match fs::remove_dir_all(ours.join(folder)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
         }
         for folder in FOLDERS {
-            copy_all(&kept.join(folder), &ours.join(folder), &|_| true)?;
+            copy_all(&store.kept().join(folder), &ours.join(folder), &|_| true)?;
         }
         File::create(ours.join(FINGERPRINTS).join("shared")).context("note that crates were copied").map(drop)
     })
+}
+
+/// Whether there is something to copy, and this clone has compiled little yet.
+fn may_share(store: &Store, ours: &Path, members: &Members) -> bool {
+    let kept = store.kept();
+    kept.exists()
+        && !ours.join(FINGERPRINTS).join("shared").exists()
+        && units(ours, members) * 2 <= units(&kept, members)
 }
 
 fn try_keep(progress: &Progress) -> Result<()> {
@@ -82,6 +95,8 @@ fn try_keep(progress: &Progress) -> Result<()> {
         for folder in FOLDERS {
             copy_all(&ours.join(folder), &partial.join(folder), &|name| !members.owns(name))?;
         }
+        // After a power cut a folder with this name is whole.
+        syncfs(File::open(&partial).context("open the copy")?).context("write the copy to the disk")?;
         drop(fs::remove_dir_all(&kept));
         fs::rename(&partial, &kept).with_context(|| format!("put crates into {}", kept.display()))?;
         store.prune()
@@ -187,20 +202,6 @@ impl Members {
 fn units(folder: &Path, members: &Members) -> usize {
     let entries = fs::read_dir(folder.join(FINGERPRINTS)).into_iter().flatten().flatten();
     entries.filter(|entry| !members.owns(&entry.file_name().to_string_lossy())).count()
-}
-
-fn remove_members(folder: &Path, members: &Members) -> Result<()> {
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let entry = entry?;
-        if !members.owns(&entry.file_name().to_string_lossy()) {
-            continue;
-        }
-        let path = entry.path();
-        let removed =
-            if entry.file_type()?.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.with_context(|| format!("remove {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// Copies files, rights and times; `wanted` chooses among the entries of the folder itself.

@@ -88,7 +88,8 @@ impl Tool {
             // one leaves nothing.
             let partial = tools.join(format!(".{name}-{}", std::process::id()));
             let outcome = self.install(&partial, &tools.join("build"), progress).and_then(|()| {
-                if !program.exists() {
+                // Another run may have been faster, and may use it already.
+                if fs::rename(&partial, &folder).is_err() && !program.exists() {
                     drop(fs::remove_dir_all(&folder));
                     fs::rename(&partial, &folder)
                         .with_context(|| format!("put {name} into {}", folder.display()))?;
