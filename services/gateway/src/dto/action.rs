@@ -23,7 +23,8 @@ pub struct Terminate {
     pub confirm: Option<String>,
     #[schema(max_length = 500, example = "moved elsewhere")]
     pub reason: Option<String>,
-    /// Default true.
+    /// Whether a backup is made first. There are none yet: `true` is answered by 501.
+    #[schema(example = false)]
     pub final_backup: Option<bool>,
 }
 
@@ -54,6 +55,7 @@ pub struct ActionParameters {
     pub reason: Option<String>,
     #[schema(max_length = 100, example = "test-instance")]
     pub confirm: Option<String>,
+    #[schema(example = false)]
     pub final_backup: Option<bool>,
     pub force: Option<bool>,
     #[schema(example = "17.0.20261101")]

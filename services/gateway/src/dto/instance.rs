@@ -164,7 +164,7 @@ impl UpdateInstance {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Failure {
-    #[schema(example = "image_pull_failed")]
+    #[schema(example = "image_unavailable")]
     pub reason: String,
     #[schema(example = "the Odoo image cannot be loaded")]
     pub message: String,

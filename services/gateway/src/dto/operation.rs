@@ -196,6 +196,7 @@ pub struct MonitoringChange {
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ReconcileInstances)]
 #[serde(deny_unknown_fields)]
 pub struct Reconcile {
     /// Only list the differences.
