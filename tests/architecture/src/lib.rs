@@ -157,4 +157,103 @@ mod tests {
             }
         }
     }
+
+    /// Layers inside a service: who must not import whom, and the files that do so still. The list only gets shorter.
+    const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
+        ("domain", &["app", "store", "grpc", "consumer", "clients", "peers", "config", "error"], &[]),
+        ("store", &["app", "grpc", "consumer"], &["database-service/src/store/audit.rs"]),
+        (
+            "grpc",
+            &["store"],
+            &[
+                "billing-service/src/grpc/admin.rs",
+                "billing-service/src/grpc/audits.rs",
+                "billing-service/src/grpc/convert.rs",
+                "billing-service/src/grpc/customer.rs",
+                "billing-service/src/grpc/hooks.rs",
+                "billing-service/src/grpc/order.rs",
+                "billing-service/src/grpc/payments.rs",
+                "billing-service/src/grpc/plans.rs",
+                "billing-service/src/grpc/pricing.rs",
+                "database-service/src/grpc/admin.rs",
+                "database-service/src/grpc/messages.rs",
+                "database-service/src/grpc/mod.rs",
+                "notification-service/src/grpc/admin.rs",
+                "user-service/src/grpc/admin.rs",
+                "user-service/src/grpc/convert.rs",
+            ],
+        ),
+        ("consumer", &["store"], &["billing-service/src/consumer.rs"]),
+    ];
+
+    /// All sources beneath a folder or in the file of the same name.
+    fn sources(module: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        let file = module.with_extension("rs");
+        if file.is_file() {
+            found.push(file);
+        }
+        for entry in std::fs::read_dir(module).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !found.contains(&path) {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The modules of its own crate that a source names, without what is for tests.
+    fn named_modules(source: &str) -> Vec<String> {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        let mut names = Vec::new();
+        for line in lines {
+            for (at, _) in line.match_indices("crate::") {
+                let rest = &line[at + "crate::".len()..];
+                let list = rest.strip_prefix('{').map(|rest| rest.split('}').next().unwrap_or_default());
+                let paths: Vec<&str> = list.map_or_else(|| vec![rest], |list| list.split(',').collect());
+                names.extend(paths.into_iter().map(|path| {
+                    path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+                }));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn layers_inside_services_point_downwards() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services");
+        let (mut wrong, mut seen) = (Vec::new(), Vec::new());
+        for service in std::fs::read_dir(&root).unwrap().flatten() {
+            for (layer, forbidden, known) in FORBIDDEN {
+                let mut files = Vec::new();
+                sources(&service.path().join("src").join(layer), &mut files);
+                for file in files {
+                    let name = file.strip_prefix(&root).unwrap().display().to_string();
+                    let modules = named_modules(&std::fs::read_to_string(&file).unwrap());
+                    let Some(module) = modules.iter().find(|name| forbidden.contains(&name.as_str())) else {
+                        continue;
+                    };
+                    if known.contains(&name.as_str()) {
+                        seen.push(name);
+                    } else {
+                        wrong.push(format!("{name} imports {module}"));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let gone: Vec<_> = FORBIDDEN
+            .iter()
+            .flat_map(|(_, _, known)| *known)
+            .filter(|name| !seen.contains(&(**name).to_owned()))
+            .collect();
+        assert!(gone.is_empty(), "these are in order by now, take them from the list: {gone:?}");
+    }
+
+    #[test]
+    fn modules_are_found_in_imports_and_paths() {
+        let source = "use crate::{app::App, store};\n// use crate::grpc;\nfn f() { crate::domain::x() }\n#[cfg(test)]\nuse crate::config;";
+        assert_eq!(named_modules(source), ["app", "store", "domain"]);
+    }
 }
