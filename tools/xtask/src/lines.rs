@@ -14,7 +14,7 @@ const KINDS: [&str; 6] = [".rs", ".sql", ".md", ".proto", ".toml", ".sh"];
 /// Made by programs, or quoted as it is.
 const LEFT_OUT: [&str; 2] = ["docs/requirements/INDEX.md", "docs/SETTINGS.md"];
 /// Longer lines that are still there, nearly all of them texts in quotes and SQL. The number only falls: whoever shortens some, lowers it.
-const TOLERATED: usize = 2_000;
+const TOLERATED: usize = 1_115;
 
 /// Whether no more lines are too long than are tolerated; names them where there are more.
 pub fn are_short() -> Result<bool> {
