@@ -1,15 +1,16 @@
 //! Both ends of a moved database (DBS-33): an empty target, the comparison, and the closing of the source.
 //!
-//! The comparison reads rows of both ends as administrator, of tables alone and without casts, so that
-//! nothing that a tenant defined runs.
+//! The comparison reads rows of both ends as administrator, by `COPY` of tables alone, so that nothing that
+//! a tenant defined runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::provision::{Tenant, role_mark};
 use super::rotate;
+use super::rows::{rows, sequences};
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants, owner};
 use crate::domain::names::logins;
@@ -199,51 +200,19 @@ pub(super) async fn reader(target: &Target, database: &str) -> Result<PgConnecti
     Ok(conn)
 }
 
-/// Last value of a sequence, and whether it was given.
-pub(super) async fn sequence(conn: &mut PgConnection, schema: &str, name: &str) -> sqlx::Result<(i64, bool)> {
-    let row = Statement::new("SELECT last_value, is_called FROM ")
-        .identifier(schema)
-        .sql(".")
-        .identifier(name)
-        .fetch_one(conn)
-        .await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
-/// Number of rows, and sum of their hashes: the order differs between the ends, which a sum does not see.
-async fn rows(conn: &mut PgConnection, schema: &str, name: &str) -> sqlx::Result<(i64, String)> {
-    let row = Statement::new(
-        // No cast of the row: a tenant may define one of its own, and it would run with our rights.
-        "SELECT count(*), coalesce(sum(hashtextextended(textin(record_out(\"~\")), 0)::numeric), 0)::text FROM ONLY ",
-    )
-    .identifier(schema)
-    .sql(".")
-    .identifier(name)
-    // An alias that no column is likely to be called.
-    .sql(" AS \"~\"")
-    .fetch_one(conn)
-    .await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
 async fn content(conn: &mut PgConnection, known: &BTreeSet<String>) -> Result<Content, TenantError> {
     let mut tx = conn.begin().await?;
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
-    let relations: Vec<(String, String, String, String)> = sqlx::query_as(
-        "SELECT format('%I.%I', n.nspname, c.relname), n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1",
+    let tables: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT format('%I.%I', n.nspname, c.relname), n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1",
     )
     .fetch_all(&mut *tx)
     .await?;
     let mut found = Content::default();
-    for (full, schema, name, kind) in relations {
-        if kind == "S" {
-            found.sequences.insert(full, sequence(&mut tx, &schema, &name).await?);
-        } else if known.contains(&full) {
-            found.tables.insert(full, KNOWN);
-        } else {
-            found.tables.insert(full, rows(&mut tx, &schema, &name).await?);
-        }
+    for (full, schema, name) in tables {
+        let value = if known.contains(&full) { KNOWN } else { rows(&mut tx, &schema, &name).await? };
+        found.tables.insert(full, value);
     }
     found.parts = sqlx::query_as(
         "WITH own AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
@@ -256,6 +225,10 @@ async fn content(conn: &mut PgConnection, known: &BTreeSet<String>) -> Result<Co
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
+    // Sequences are no part of any transaction.
+    for one in sequences(conn).await? {
+        found.sequences.insert(one.full, one.value);
+    }
     Ok(found)
 }
 

@@ -9,6 +9,7 @@ mod provision;
 mod reaper;
 mod refill;
 mod rotate;
+mod rows;
 mod served;
 mod statement;
 mod template;

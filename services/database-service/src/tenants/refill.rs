@@ -7,8 +7,9 @@
 use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
 
-use super::copy::{reader, sequence};
+use super::copy::reader;
 use super::rotate;
+use super::rows::{self, Sequence, columns, sequence};
 use super::statement::Statement;
 use super::{Target, TenantError, Tenants, owner};
 use crate::domain::names::logins;
@@ -119,8 +120,10 @@ async fn refill(
     // Another process at the same table: its rows are seen after it, and go.
     named(Statement::new("LOCK TABLE ONLY "), table).sql(" IN EXCLUSIVE MODE").execute(&mut *tx).await?;
     named(Statement::new("DELETE FROM ONLY "), table).execute(&mut *tx).await?;
-    let out = named(Statement::new("COPY "), table).sql(" TO STDOUT").into_text();
-    let into = named(Statement::new("COPY "), table).sql(" FROM STDIN").into_text();
+    // By their names: a table that inherits may have its columns in another order at the other end.
+    let columns = columns(source, &table.schema, &table.name).await?;
+    let both = rows::copy(&table.schema, &table.name, &columns);
+    let (out, into) = (both.clone().sql(" TO STDOUT").into_text(), both.sql(" FROM STDIN").into_text());
     let mut rows = source.copy_out_raw(&out).await?;
     let mut sink = tx.copy_in_raw(&into).await?;
     while let Some(chunk) = rows.try_next().await? {
@@ -133,22 +136,13 @@ async fn refill(
 }
 
 async fn sequences(source: &mut PgConnection, copy: &mut PgConnection) -> Result<(), TenantError> {
-    let found: Vec<(String, String)> = sqlx::query_as(
-        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
-    )
-    .fetch_all(&mut *source)
-    .await?;
-    for (schema, name) in found {
-        let (here, there) =
-            tokio::join!(sequence(&mut *source, &schema, &name), sequence(&mut *copy, &schema, &name));
-        let (here, there) = (here?, there?);
-        if here != there {
+    for Sequence { schema, name, value, .. } in rows::sequences(source).await? {
+        if value != sequence(&mut *copy, &schema, &name).await? {
             sqlx::query("SELECT setval(format('%I.%I', $1::text, $2::text)::regclass, $3, $4)")
                 .bind(&schema)
                 .bind(&name)
-                .bind(here.0)
-                .bind(here.1)
+                .bind(value.0)
+                .bind(value.1)
                 .execute(&mut *copy)
                 .await?;
         }

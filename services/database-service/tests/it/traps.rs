@@ -24,18 +24,18 @@ use crate::world::{World, settings};
 const SOON: Duration = Duration::from_secs(30);
 
 /// Two pools; each action has a tenant of its own on the first.
-struct Scene {
-    world: World,
-    first: PoolServer,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) first: PoolServer,
     second: PoolServer,
 }
 
 /// A tenant's database, its role and its password.
-struct Tenant {
-    instance: String,
-    database: String,
-    user: String,
-    password: String,
+pub(crate) struct Tenant {
+    pub(crate) instance: String,
+    pub(crate) database: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
 }
 
 type Action = for<'a> fn(&'a Scene, &'a Tenant) -> BoxFuture<'a, ()>;
@@ -100,6 +100,15 @@ INSERT INTO public.sprung VALUES (1);
 CREATE INDEX ON public.sprung ((public.checked(id)));
 CREATE TRIGGER sprung BEFORE INSERT OR UPDATE OR DELETE ON public.sprung FOR EACH ROW EXECUTE FUNCTION
     public.sprung();
+CREATE FUNCTION public.folded(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM
+    public.trap(); RETURN 1; END $$;
+CREATE INDEX ON public.bait ((id + public.folded(1)));
+CREATE INDEX ON public.bait (name) WHERE public.folded(1) = 1;
+CREATE STATISTICS public.estimated ON (id + public.folded(1)), name FROM public.bait;
+CREATE SEQUENCE public.called;
+SELECT pg_catalog.setval('public.called', 7);
+CREATE SEQUENCE public.uncalled;
+SELECT pg_catalog.setval('public.uncalled', 5, false);
 CREATE VIEW public.pg_available_extensions AS SELECT 'adminpack'::name AS name, NULL::text AS
     installed_version, public.trap() IS NULL AS sprung;
 CREATE VIEW public.pg_class AS SELECT *, public.trap() IS NULL AS sprung FROM pg_catalog.pg_class;
@@ -133,7 +142,7 @@ const TRAPS: [(&str, &str); 3] = [
 ];
 
 impl Scene {
-    async fn new(pool: &PgPool) -> Self {
+    pub(crate) async fn new(pool: &PgPool) -> Self {
         let world = World::still(pool, settings(40)).await;
         let (_spec, first) = world.first_pool().await;
         world.allocate("mover", "c", "starter").await.unwrap();
@@ -154,7 +163,7 @@ impl Scene {
         Self { world, first, second }
     }
 
-    async fn tenant(&self, instance: &str) -> Tenant {
+    pub(crate) async fn tenant(&self, instance: &str) -> Tenant {
         assert_eq!(self.world.allocate(instance, "c", "starter").await.unwrap().status, "allocated");
         let request = GetCredentialsRequest { instance_id: instance.into() };
         let found = self.world.allocations().get_credentials(request).await.unwrap().into_inner();
@@ -168,7 +177,7 @@ impl Scene {
     }
 
     /// As the release before made them: the tenant owns its database.
-    async fn owned_by_its_tenant(&self, tenant: &Tenant) {
+    pub(crate) async fn owned_by_its_tenant(&self, tenant: &Tenant) {
         let text = format!("ALTER DATABASE \"{0}\" OWNER TO \"{0}\"", tenant.database);
         sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut self.first.admin().await).await.unwrap();
     }
@@ -213,23 +222,27 @@ impl Scene {
         assert!(may, "{after}: {user} lacks rights");
     }
 
-    async fn rights(&self) {
+    pub(crate) async fn rights(&self) {
         sqlx::raw_sql("COMMENT ON SCHEMA platform IS NULL")
             .execute(&mut self.first.admin().await)
             .await
             .unwrap();
-        let id: Uuid = sqlx::query_scalar("SELECT id FROM db_servers WHERE name = 'postgres-pool-1'")
-            .fetch_one(&self.world.pool)
-            .await
-            .unwrap();
-        let checked = self.world.app.check(id).await.unwrap();
-        assert_eq!(checked.health.as_str(), "healthy", "{}", checked.last_error);
+        self.check().await;
         let mark: Option<String> =
             sqlx::query_scalar("SELECT obj_description('platform'::regnamespace, 'pg_namespace')")
                 .fetch_one(&mut self.first.admin().await)
                 .await
                 .unwrap();
         assert!(mark.is_some(), "every database got its rights");
+    }
+
+    pub(crate) async fn check(&self) {
+        let id: Uuid = sqlx::query_scalar("SELECT id FROM db_servers WHERE name = 'postgres-pool-1'")
+            .fetch_one(&self.world.pool)
+            .await
+            .unwrap();
+        let checked = self.world.app.check(id).await.unwrap();
+        assert_eq!(checked.health.as_str(), "healthy", "{}", checked.last_error);
     }
 
     async fn completion(&self, tenant: &Tenant) {
@@ -271,12 +284,14 @@ impl Scene {
             (status == "compared").then_some(())
         })
         .await;
-        // Something to copy again.
-        let mut inside = self.first.admin_in(&tenant.database).await;
+        // Something to copy again, written by the tenant: what it defined runs with the rights of who writes.
+        let mut inside =
+            self.first.try_connect(&tenant.user, &tenant.password, &tenant.database).await.unwrap();
         sqlx::raw_sql(
-            "CREATE TABLE IF NOT EXISTS pg_temp.nothing (); DO $$ BEGIN IF
-            to_regclass('public.bait') IS NOT NULL THEN INSERT INTO public.bait VALUES (2, 'two'); END IF;
-            END $$",
+            "DO $$ BEGIN IF to_regclass('public.bait') IS NOT NULL THEN
+                INSERT INTO public.bait VALUES (2, 'two');
+                PERFORM nextval('public.called'), setval('public.uncalled', 6, false);
+            END IF; END $$",
         )
         .execute(&mut inside)
         .await
@@ -312,7 +327,7 @@ impl Scene {
         self.release(&["beside-", &tenant.instance].concat()).await;
     }
 
-    async fn purge(&self, tenant: &Tenant) {
+    pub(crate) async fn purge(&self, tenant: &Tenant) {
         self.release(&tenant.instance).await;
         assert!(!exists(&mut self.first.admin().await, &tenant.database).await);
     }
@@ -324,7 +339,7 @@ impl Scene {
     }
 }
 
-async fn exists(admin: &mut PgConnection, database: &str) -> bool {
+pub(crate) async fn exists(admin: &mut PgConnection, database: &str) -> bool {
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
         .bind(database)
         .fetch_one(admin)
