@@ -2,6 +2,7 @@
 //! service's own database.
 
 mod copy;
+mod held;
 mod owner;
 mod privacy;
 mod probe;

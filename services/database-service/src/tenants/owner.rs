@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::provision::MARK;
 use super::statement::Statement;
-use super::{Target, TenantError};
+use super::{Target, TenantError, held};
 
 /// Its name; tenants' roles begin with `odoo_`.
 pub(super) const OWNER: &str = "platform_owner";
@@ -22,28 +22,46 @@ BEGIN
 END
 $do$";
 
-/// In `postgres`, where Odoo asks for the databases that its role owns: a list that says so of those that the
-/// role may create in. Nothing else differs from PostgreSQL's own; only tenants' sessions there look at it
-/// first.
+/// In `postgres`, where Odoo asks for the databases that its role owns: a list that says so of the one that
+/// has the role's name, or to the second role of a database while its password changes (`domain::names`).
+/// Rights would not tell: a tenant may make another its member. Nothing else differs from PostgreSQL's own;
+/// only tenants' sessions there look at it first.
+///
+/// The view is left alone when it is as it should be: who reads it in an open transaction would keep us from
+/// it. After an upgrade of PostgreSQL its columns differ, and only another view can have others.
 const ODOOS_LIST: &str = "
 DO $do$
 DECLARE
     columns text;
+    version constant text := 'list 2';
     owner constant text := 'CASE WHEN pg_catalog.pg_get_userbyid(d.datdba) = ''platform_owner''
-            AND pg_catalog.has_database_privilege(current_user, d.oid, ''CREATE'')
+            AND (d.datname OPERATOR(pg_catalog.=) current_user
+                OR (d.datname OPERATOR(pg_catalog.||) ''_2'') OPERATOR(pg_catalog.=) current_user::text)
         THEN (SELECT u.oid FROM pg_catalog.pg_authid AS u WHERE u.rolname = current_user)
         ELSE d.datdba END AS datdba';
 BEGIN
+    IF pg_catalog.obj_description(pg_catalog.to_regclass('platform_odoo.pg_database'), 'pg_class') = version
+        AND (SELECT pg_catalog.array_agg(attname ORDER BY attnum) FROM pg_catalog.pg_attribute
+            WHERE attrelid = pg_catalog.to_regclass('platform_odoo.pg_database') AND attnum > 0)
+        = (SELECT pg_catalog.array_agg(attname ORDER BY attnum) FROM pg_catalog.pg_attribute
+            WHERE attrelid = 'pg_catalog.pg_database'::pg_catalog.regclass
+                AND attnum > 0 AND NOT attisdropped)
+    THEN
+        RETURN;
+    END IF;
     SELECT pg_catalog.string_agg(
-        CASE attname WHEN 'datdba' THEN owner ELSE pg_catalog.format('d.%I', attname) END, ', ' ORDER BY attnum)
+        CASE attname WHEN 'datdba' THEN owner ELSE pg_catalog.format('d.%I', attname) END,
+        ', ' ORDER BY attnum)
     INTO columns
     FROM pg_catalog.pg_attribute
     WHERE attrelid = 'pg_catalog.pg_database'::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped;
     EXECUTE 'CREATE SCHEMA IF NOT EXISTS platform_odoo';
-    EXECUTE 'CREATE OR REPLACE VIEW platform_odoo.pg_database AS SELECT ' || columns
+    EXECUTE 'DROP VIEW IF EXISTS platform_odoo.pg_database';
+    EXECUTE 'CREATE VIEW platform_odoo.pg_database AS SELECT ' || columns
         || ' FROM pg_catalog.pg_database AS d';
     EXECUTE 'GRANT USAGE ON SCHEMA platform_odoo TO PUBLIC';
     EXECUTE 'GRANT SELECT ON platform_odoo.pg_database TO PUBLIC';
+    EXECUTE 'COMMENT ON VIEW platform_odoo.pg_database IS ' || pg_catalog.quote_literal(version);
 END
 $do$";
 
@@ -61,7 +79,7 @@ struct Standing {
 
 /// Makes the role when it is missing, and what Odoo needs to find databases that it does not own. The role's
 /// flags are those of one that can do nothing. The session is one in `postgres`.
-pub(super) async fn ensure(conn: &mut PgConnection) -> sqlx::Result<()> {
+pub(super) async fn ensure(target: &Target, conn: &mut PgConnection) -> Result<(), TenantError> {
     let exists: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = $1)")
             .bind(OWNER)
@@ -75,7 +93,9 @@ pub(super) async fn ensure(conn: &mut PgConnection) -> sqlx::Result<()> {
         .sql(" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
         .execute(&mut *conn)
         .await?;
-    sqlx::raw_sql(ODOOS_LIST).execute(conn).await.map(drop)
+    let process = held::process(conn).await?;
+    held::unheld(target, process, sqlx::raw_sql(ODOOS_LIST).execute(conn)).await?;
+    Ok(())
 }
 
 /// Where a tenant's sessions in `postgres` look first.
@@ -102,7 +122,11 @@ pub(super) async fn admit(target: &Target, conn: &mut PgConnection, name: &str) 
     match found {
         Some(found) if found.broken => Ok(()),
         Some(found) if found.owner == OWNER && found.shut => Ok(unlock(name).execute(conn).await?),
-        Some(found) if found.mark.starts_with(MARK) => take_over(target, conn, name, &found.owner).await,
+        Some(found) if found.mark.starts_with(MARK) => {
+            let process = held::process(conn).await?;
+            let work = Box::pin(take_over(target, conn, name, &found.owner));
+            held::unheld(target, process, work).await
+        }
         _ => Ok(()),
     }
 }
@@ -142,7 +166,7 @@ async fn take_over(
     name: &str,
     tenant: &str,
 ) -> Result<(), TenantError> {
-    ensure(conn).await?;
+    ensure(target, conn).await?;
     unlock(name)
         .sql(" CONNECTION LIMIT -1; ALTER DATABASE ")
         .identifier(name)
@@ -150,7 +174,8 @@ async fn take_over(
         .execute(&mut *conn)
         .await?;
     let mut inside = target.connect(name).await?;
-    open_public(&mut inside).await?;
+    let process = held::process(&mut inside).await?;
+    held::unheld(target, process, open_public(&mut inside)).await?;
     sqlx::Connection::close(inside).await?;
     let others: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT rolname::text FROM pg_database, aclexplode(datacl) AS acl JOIN pg_authid r ON r.oid

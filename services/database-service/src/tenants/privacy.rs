@@ -5,20 +5,25 @@
 use sqlx::{Connection as _, PgConnection};
 
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, owner, provision};
+use super::{Target, TenantError, Tenants, held, owner, provision};
 
 /// What a prepared server carries, with the number of PostgreSQL's release behind it. The first number counts
 /// up when anything below or in the template changes: servers of before are brought to it by their next
 /// check.
-pub(super) const MARK: &str = "rights 2 on ";
+pub(super) const MARK: &str = "rights 3 on ";
 
-/// Does the server carry the mark that is the statement's argument of this name?
+/// Does the server carry the mark that is the statement's argument of this name, and has no tenant a database
+/// of its own? A replica of the release before makes such while this one is already at work.
 macro_rules! is_prepared {
     ($mark:literal) => {
         concat!(
             "coalesce(obj_description(to_regnamespace('platform'), 'pg_namespace') = ",
             $mark,
-            " || current_setting('server_version_num')::int / 10000, false)"
+            " || current_setting('server_version_num')::int / 10000, false)
+            AND NOT EXISTS (SELECT FROM pg_database d JOIN pg_shdescription s ON s.objoid = d.datdba
+                AND s.classoid = 'pg_authid'::regclass
+            WHERE d.datname LIKE 'odoo\\_%' AND d.datconnlimit <> -2
+                AND s.description LIKE 'saasodoo allocation %')"
         )
     };
 }
@@ -134,7 +139,7 @@ impl Tenants {
     pub(super) async fn make_private(&self, target: &Target) -> Result<(), TenantError> {
         let mut admin = self.admin(target).acquire().await?;
         let mut shared = target.connect("postgres").await?;
-        hide_others(&mut shared).await?;
+        hide_others(target, &mut shared).await?;
         sqlx::raw_sql(IN_COMMON).execute(&mut shared).await?;
         shared.close().await?;
         let tenants: Vec<String> = sqlx::query_scalar(
@@ -176,13 +181,24 @@ impl Tenants {
 
 async fn enter_private(target: &Target, admin: &mut PgConnection, database: &str) -> Result<(), TenantError> {
     let mut inside = owner::enter(target, admin, database).await?;
-    hide_others(&mut inside).await?;
+    hide_others(target, &mut inside).await?;
     inside.close().await?;
     Ok(())
 }
 
 /// In the database of this session.
-pub(super) async fn hide_others(inside: &mut PgConnection) -> Result<(), TenantError> {
-    sqlx::raw_sql(IN_A_DATABASE).execute(inside).await?;
+pub(super) async fn hide_others(target: &Target, inside: &mut PgConnection) -> Result<(), TenantError> {
+    let process = held::process(inside).await?;
+    held::unheld(target, process, sqlx::raw_sql(IN_A_DATABASE).execute(inside)).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_with_a_database_of_a_marked_role_is_not_prepared() {
+        assert!(is_prepared!("$1").contains(&["LIKE '", provision::MARK, "%'"].concat()));
+    }
 }

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, owner};
+use super::{Target, TenantError, Tenants, owner, rotate};
 use crate::domain::checks::{self, Check, Disk};
 
 /// Longest check.
@@ -90,6 +90,13 @@ impl Tenants {
     /// nothing in the latter, and see nothing of each other. One question when all is there already.
     pub async fn prepare_server(&self, target: &Target) -> Result<(), String> {
         let admin = self.admin(target);
+        let text = |error| match error {
+            TenantError::Server(error) => safe_text(&error),
+            other => other.to_string(),
+        };
+        if let Err(error) = rotate::sweep_gone(target, &admin).await {
+            tracing::warn!(server = target.name, error = %error, "roles of dropped tenants stay for now");
+        }
         if self.is_prepared(target).await.map_err(|error| safe_text(&error))? {
             return Ok(());
         }
@@ -110,13 +117,9 @@ impl Tenants {
         for statement in statements {
             Statement::new(statement).execute(&admin).await.map_err(|error| safe_text(&error))?;
         }
-        let text = |error| match error {
-            TenantError::Server(error) => safe_text(&error),
-            other => other.to_string(),
-        };
-        owner::ensure(&mut *admin.acquire().await.map_err(|error| safe_text(&error))?)
+        owner::ensure(target, &mut *admin.acquire().await.map_err(|error| safe_text(&error))?)
             .await
-            .map_err(|error| safe_text(&error))?;
+            .map_err(text)?;
         self.make_template(target).await.map_err(text)?;
         self.make_private(target).await.map_err(text)?;
         let _ = guard.close().await;

@@ -79,6 +79,10 @@ impl Tenants {
         if owner.as_ref().is_some_and(|owner| owner != owner::OWNER && !roles.contains(owner)) {
             return Err(TenantError::NameTaken(name.to_owned()));
         }
+        // First: a tenant's session that is left could hold the row of its database for ever.
+        for role in &roles {
+            rotate::close(&mut conn, role).await?;
+        }
         if owner.is_some() {
             owner::admit(target, &mut conn, name).await?;
             Statement::new("DROP DATABASE IF EXISTS ")
@@ -88,9 +92,6 @@ impl Tenants {
                 .await?;
         }
         self.fail.at("purge.database_dropped");
-        for role in &roles {
-            rotate::close(&mut conn, role).await?;
-        }
         for role in &roles {
             rotate::drop_role(target, &mut conn, role).await?;
         }
@@ -121,7 +122,7 @@ async fn prepare_once(
     let is_new = found.owner.is_none();
     if is_new {
         if !found.prepared {
-            owner::ensure(&mut conn).await?;
+            owner::ensure(target, &mut conn).await?;
         }
         // Until its rights are set, nobody but the administrator gets in: PostgreSQL lets everybody connect
         // to a new database.
@@ -138,7 +139,7 @@ async fn prepare_once(
     if !(is_new && found.prepared) {
         let mut inside = target.connect(name).await?;
         extensions(&mut inside).await?;
-        hide_others(&mut inside).await?;
+        hide_others(target, &mut inside).await?;
         owner::open_public(&mut inside).await?;
         inside.close().await?;
     }

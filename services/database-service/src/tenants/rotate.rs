@@ -3,13 +3,21 @@
 //! second's and it is dropped. At rest a database has one role, which owns all in it.
 
 use secrecy::SecretString;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::provision::{self, Tenant, mark_of, role_mark};
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, owner};
+use super::{Target, TenantError, Tenants, held, owner};
 use crate::secrets::scram_verifier;
+
+/// Begins the name of a role that gave up its own.
+const GONE: &str = "gone_";
+
+/// Drops a role: long enough for those who hold it to be ended, and within the time that a caller waits.
+const DROP: &str = "SET LOCAL lock_timeout = '5s'; DROP ROLE IF EXISTS ";
+/// The same when nobody waits for it and it is tried again.
+const DROP_AT_ONCE: &str = "SET LOCAL lock_timeout = '500ms'; DROP ROLE IF EXISTS ";
 
 impl Tenants {
     /// Makes the second role, or completes it, and proves that it can log in and has the rights of `first`.
@@ -97,7 +105,8 @@ impl Tenants {
         }
         close(&mut conn, old).await?;
         let mut inside = owner::enter(target, &mut conn, database).await?;
-        owner::grant(database, new).execute(&mut *conn).await?;
+        // A rotation that began before an update has a role that looks nowhere for Odoo's list yet.
+        owner::odoos_list(owner::grant(database, new).sql("; "), new).execute(&mut *conn).await?;
         Statement::new("REASSIGN OWNED BY ")
             .identifier(old)
             .sql(" TO ")
@@ -147,10 +156,62 @@ pub(super) async fn end_sessions(conn: &mut PgConnection, role: &str) -> sqlx::R
 
 /// Drops a role together with what it left in any database: large objects in `postgres`, and rights that
 /// another tenant granted it, which would keep it alive for ever.
+///
+/// A neighbour that grants it something at this moment, or again and again, holds up nobody: then the role
+/// only gives up its name, and [`sweep_gone`] drops it when it can.
 pub(super) async fn drop_role(
     target: &Target,
     conn: &mut PgConnection,
     role: &str,
+) -> Result<(), TenantError> {
+    let process = held::process(conn).await?;
+    match held::unheld(target, process, Box::pin(drop_whole(target, conn, role, DROP))).await {
+        Err(error) if held::is_held(&error) => {
+            tracing::warn!(server = target.name, role, error = %error, "a role cannot be dropped yet");
+            let gone = [GONE, &Uuid::now_v7().simple().to_string()].concat();
+            Statement::new("ALTER ROLE ")
+                .identifier(role)
+                .sql(" NOLOGIN; ALTER ROLE ")
+                .identifier(role)
+                .sql(" RENAME TO ")
+                .identifier(&gone)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Drops the roles that only gave up their names. One that is still held stays for the next time.
+pub(super) async fn sweep_gone(target: &Target, admin: &PgPool) -> Result<(), TenantError> {
+    let gone: Vec<String> = sqlx::query_scalar(
+        "SELECT rolname::text FROM pg_authid WHERE starts_with(rolname::text, $1) AND
+                starts_with(shobj_description(oid, 'pg_authid'), $2) LIMIT 20",
+    )
+    .bind(GONE)
+    .bind(provision::MARK)
+    .fetch_all(admin)
+    .await?;
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let mut conn = target.connect("postgres").await?;
+    for role in gone {
+        match Box::pin(drop_whole(target, &mut conn, &role, DROP_AT_ONCE)).await {
+            Err(error) if held::is_held(&error) => {}
+            done => done?,
+        }
+    }
+    conn.close().await?;
+    Ok(())
+}
+
+async fn drop_whole(
+    target: &Target,
+    conn: &mut PgConnection,
+    role: &str,
+    drop: &'static str,
 ) -> Result<(), TenantError> {
     let left: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
@@ -161,9 +222,11 @@ pub(super) async fn drop_role(
     .fetch_all(&mut *conn)
     .await?;
     for database in left {
-        let mut inside = owner::enter(target, conn, &database).await?;
-        Statement::new("DROP OWNED BY ").identifier(role).execute(&mut inside).await?;
-        inside.close().await?;
+        match Box::pin(drop_owned(target, conn, &database, role)).await {
+            // Whether the role can go all the same shows at the end.
+            Err(error) if held::is_held(&error) => {}
+            done => done?,
+        }
     }
     // Rights on databases and other shared objects.
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_authid WHERE rolname = $1)")
@@ -173,6 +236,20 @@ pub(super) async fn drop_role(
     if exists {
         Statement::new("DROP OWNED BY ").identifier(role).execute(&mut *conn).await?;
     }
-    Statement::new("DROP ROLE IF EXISTS ").identifier(role).execute(&mut *conn).await?;
+    Statement::new(drop).identifier(role).execute(&mut *conn).await?;
+    Ok(())
+}
+
+async fn drop_owned(
+    target: &Target,
+    conn: &mut PgConnection,
+    database: &str,
+    role: &str,
+) -> Result<(), TenantError> {
+    let mut inside = owner::enter(target, conn, database).await?;
+    let process = held::process(&mut inside).await?;
+    let statement = Statement::new("DROP OWNED BY ").identifier(role);
+    held::unheld(target, process, statement.execute(&mut inside)).await?;
+    inside.close().await?;
     Ok(())
 }

@@ -41,7 +41,7 @@ impl Tenants {
             .await?;
         let mut inside = target.connect(TEMPLATE).await?;
         extensions(&mut inside).await?;
-        hide_others(&mut inside).await?;
+        hide_others(target, &mut inside).await?;
         owner::open_public(&mut inside).await?;
         inside.close().await?;
         Statement::new("REVOKE ALL ON DATABASE ")

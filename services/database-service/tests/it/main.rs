@@ -10,6 +10,7 @@ mod crashes;
 mod floods;
 mod full_volume;
 mod growth;
+mod holds;
 mod isolation;
 mod leader;
 mod move_crashes;
