@@ -24,7 +24,7 @@ use crate::tenants::Tenant;
 
 /// What a caller without a slot should wait before it asks again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// Longest work on a tenant's server for one allocation; within the transaction's own limit.
+/// Longest work on a tenant's server for one allocation.
 const REMOTE_DEADLINE: Duration = Duration::from_secs(45);
 /// Tries when a slot went to somebody else at the same time.
 const TRIES: u32 = 5;
@@ -213,7 +213,7 @@ impl App {
         let _permit = self.remote.permit(server).await?;
         // Its end may be lost with the machine: then the row says `allocating`, and the next call or the
         // sweep finds everything made.
-        let mut tx = self.pool.begin_with(store::QUICK).await?;
+        let mut tx = self.pool.begin_with(store::QUICK_AND_PATIENT).await?;
         allocations::lock_work(&mut tx, id).await?;
         let allocation = allocations::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
         match allocation.state {
@@ -278,7 +278,7 @@ impl App {
     /// nothing of the tenant stays there.
     async fn leave_full_server(&self, id: Uuid) -> Result<(), Error> {
         let now = runtime::clock::now();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(store::PATIENT).await?;
         allocations::lock_work(&mut tx, id).await?;
         let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
         if allocation.state != AllocationState::Allocating {

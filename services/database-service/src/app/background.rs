@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::App;
 use super::check::Look;
+use super::remote::bounded;
 use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
 use crate::error::Error;
 use crate::store::servers::{self, Server};
@@ -168,7 +169,7 @@ impl App {
         loop {
             tokio::time::sleep(REAP).await;
             let serving = self.serving().await.into_iter().map(|server| async move {
-                if let Err(error) = self.reap(&server, SESSION_LIMITS).await {
+                if let Err(error) = bounded(Box::pin(self.reap(&server, SESSION_LIMITS))).await {
                     let name = &server.name;
                     tracing::warn!(server.name = name, error = %error, "sessions could not be looked at");
                 }
@@ -268,7 +269,7 @@ impl App {
     /// Checks several at once; what could not be noted is left out.
     pub(super) async fn check_all(&self, servers: Vec<Uuid>, look: Look) -> Vec<Server> {
         let checks = servers.into_iter().map(|id| async move {
-            let outcome = self.look(id, look).await;
+            let outcome = bounded(Box::pin(self.look(id, look))).await;
             outcome
                 .inspect_err(
                     |error| tracing::warn!(server.id = %id, error = %error, "a check could not be noted"),
@@ -337,7 +338,8 @@ impl App {
         let unfinished = allocations::unfinished(&mut conn, now - STUCK).await?;
         drop(conn);
         for (id, purging) in unfinished {
-            let outcome = if purging { self.purge(id).await } else { self.finish(id).await };
+            let work = async { if purging { self.purge(id).await } else { self.finish(id).await } };
+            let outcome = bounded(Box::pin(work)).await;
             if let Err(error) = outcome {
                 tracing::warn!(allocation.id = %id, error = %error, "unfinished work failed again");
             }

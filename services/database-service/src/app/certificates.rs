@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::App;
+use super::remote::bounded;
 use crate::certificates::{self, Authority};
 use crate::error::Error;
 use crate::store::certificates as store;
@@ -102,7 +103,7 @@ impl App {
         let behind = store::to_look_at(&mut conn, now - LOOK_AGAIN).await?;
         drop(conn);
         for id in behind {
-            if let Err(error) = self.look_at_certificate(id, now).await {
+            if let Err(error) = bounded(Box::pin(self.look_at_certificate(id, now))).await {
                 tracing::warn!(server.id = %id, error = %error, "a server's certificate could not be looked at");
             }
         }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::pools::order_removal;
+use super::remote::bounded;
 use super::{App, By};
 use crate::domain::cleanup::{Facts, Found, Verdict, verdict};
 use crate::domain::pool::PoolStatus;
@@ -71,7 +72,8 @@ impl App {
         facts.found = match self.target(&mut conn, server).await {
             Ok(target) => {
                 drop(conn);
-                self.tenants.count_databases(&target).await.map_or(Found::Unknown, Found::Databases)
+                let count = async { Ok(self.tenants.count_databases(&target).await) };
+                bounded(count).await?.map_or(Found::Unknown, Found::Databases)
             }
             Err(Error::Server { .. }) => Found::Unknown,
             Err(error) => return Err(error),

@@ -69,7 +69,7 @@ impl App {
             return Ok(());
         };
         let _permit = self.remote.permit(server).await?;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(store::PATIENT).await?;
         allocations::lock_work(&mut tx, id).await?;
         let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
         if allocation.state == AllocationState::Purged || !allocation.purging {
@@ -80,7 +80,7 @@ impl App {
             // forgotten there.
             drop(tx);
             self.drop_leftovers(id).await?;
-            tx = self.pool.begin().await?;
+            tx = self.pool.begin_with(store::PATIENT).await?;
             allocations::lock_work(&mut tx, id).await?;
         }
         let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;

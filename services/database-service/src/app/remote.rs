@@ -4,11 +4,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::error::Error;
+
+/// Longest piece of work that nobody waits for. Far above what one takes: a machine that goes down during a
+/// statement closes no connection, and what waits for it holds up all that comes after.
+const PIECE: Duration = Duration::from_mins(5);
+
+/// Work at a tenant's server that nobody waits for. It may be repeated, like all of it.
+pub(super) async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::Internal(anyhow::anyhow!("a server did not do its work within {PIECE:?}"));
+    tokio::time::timeout(PIECE, work).await.map_err(late)?
+}
 
 /// Permits for work at tenants' servers.
 #[derive(Debug)]
@@ -55,6 +66,13 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_never_ends_is_left() {
+        let outcome = bounded(std::future::pending::<Result<(), Error>>()).await;
+        assert!(matches!(outcome, Err(Error::Internal(_))));
+        assert_eq!(bounded(async { Ok::<_, Error>(7) }).await.unwrap(), 7);
+    }
 
     #[tokio::test]
     async fn a_server_that_hangs_keeps_no_other_waiting() {

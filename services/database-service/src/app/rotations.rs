@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::remote::Permit;
+use super::remote::{Permit, bounded};
 use super::{App, By, tenant_error};
 use crate::domain::names::{ExternalId, other_login};
 use crate::domain::{AllocationState, RotationState, TaskKind};
@@ -188,7 +188,7 @@ impl App {
         &self,
         id: Uuid,
     ) -> Result<(sqlx::Transaction<'static, sqlx::Postgres>, Rotation, Allocation), Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(store::PATIENT).await?;
         let found = rotations::find(&mut tx, id).await?.ok_or(Error::NotFound("rotation"))?;
         allocations::lock_work(&mut tx, found.allocation_id).await?;
         let found = rotations::find(&mut tx, id).await?.ok_or(Error::NotFound("rotation"))?;
@@ -311,7 +311,7 @@ impl App {
         tasks::fail_orphans(&mut conn, TaskKind::RotatePassword, now - FORGOTTEN, now).await?;
         drop(conn);
         for rotation in left {
-            if let Err(error) = self.settle_rotation(&rotation, now).await {
+            if let Err(error) = bounded(Box::pin(self.settle_rotation(&rotation, now))).await {
                 tracing::warn!(rotation.id = %rotation.id, error = %error, "a rotation stays unfinished for now");
                 let mut conn = self.pool.acquire().await?;
                 rotations::note_failure(&mut conn, rotation.id, &error.to_string(), rotation.updated_at)

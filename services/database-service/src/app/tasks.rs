@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::by::SCHEDULE;
 use super::check::Look;
+use super::remote::bounded;
 use super::{App, By};
 use crate::domain::pool::PoolStatus;
 use crate::domain::{TaskKind, TaskState};
@@ -91,7 +92,7 @@ impl App {
                 Ok(TaskKind::HealthCheck) => Box::pin(self.health_round()).await,
                 Ok(TaskKind::Cleanup) => Box::pin(self.cleanup(&task.requested_by)).await,
                 Ok(TaskKind::RotatePoolPassword) => match task.db_server_id {
-                    Some(server) => Box::pin(self.change_pool_password(server)).await,
+                    Some(server) => bounded(Box::pin(self.change_pool_password(server))).await,
                     None => Err(Error::NotFound("pool")),
                 },
                 _ => Err(Error::InvalidState("the task is of an unknown kind".into())),

@@ -47,7 +47,7 @@ impl App {
         let now = runtime::clock::now();
         let (found, allocation) = self.move_and_allocation(id).await?;
         let _permit = self.remote.permit(found.target).await?;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(store::PATIENT).await?;
         allocations::lock_work(&mut tx, allocation.id).await?;
         let from = [MoveState::Reserved, MoveState::Copying, MoveState::Verified];
         if !moves::advance(&mut tx, id, &from, MoveState::Copying, now).await? {

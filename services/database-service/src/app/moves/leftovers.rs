@@ -3,10 +3,12 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::super::remote::bounded;
 use super::super::{App, tenant_error};
 use crate::domain::MoveState;
 use crate::domain::pool::{PoolEvent, ServerType};
 use crate::error::Error;
+use crate::store;
 use crate::store::allocations;
 use crate::store::moves::{self, Move};
 use crate::store::servers;
@@ -22,7 +24,7 @@ impl App {
         let found = moves::unfinished(&mut conn, now, now - STUCK).await?;
         drop(conn);
         for left in found {
-            if let Err(error) = self.settle(&left, now).await {
+            if let Err(error) = bounded(Box::pin(self.settle(&left, now))).await {
                 tracing::warn!(r#move.id = %left.id, error = %error, "the leftovers of a move stay for now");
                 let mut conn = self.pool.acquire().await?;
                 moves::note_failure(&mut conn, left.id, &error.to_string(), now).await?;
@@ -63,7 +65,7 @@ impl App {
 
     async fn close_source(&self, left: &Move, now: OffsetDateTime) -> Result<(), Error> {
         let _permit = self.remote.permit(left.source).await?;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(store::PATIENT).await?;
         allocations::lock_work(&mut tx, left.allocation_id).await?;
         let allocation = allocations::find(&mut tx, left.allocation_id).await?.ok_or(Error::Conflict)?;
         let server = servers::find(&mut tx, left.source).await?.ok_or(Error::Conflict)?;
@@ -98,7 +100,7 @@ impl App {
 
     async fn drop_leftover_unbounded(&self, id: Uuid) -> Result<(), Error> {
         let now = runtime::clock::now();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(store::PATIENT).await?;
         let Some(found) = moves::find(&mut tx, id).await? else { return Ok(()) };
         allocations::lock_work(&mut tx, found.allocation_id).await?;
         let found = moves::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
