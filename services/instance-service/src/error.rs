@@ -80,7 +80,10 @@ pub enum Error {
     #[error("confirm must be the subdomain of the instance")]
     ConfirmMismatch,
     /// INS-18.
-    #[error("the action is not known")]
+    #[error(
+        "the action is not known: it must be start, stop, restart, suspend, unsuspend, terminate, undelete or \
+         apply_resources"
+    )]
     UnknownAction,
     /// Comes later.
     #[error("not available yet")]
@@ -108,6 +111,9 @@ pub enum Error {
     /// Another service does not answer.
     #[error("{0} does not answer")]
     Unavailable(&'static str),
+    /// The row was written by another release, and this one does not understand it.
+    #[error("something went wrong on our side")]
+    Unreadable(#[source] sqlx::Error),
     /// Our fault; the cause is logged where the answer is made.
     #[error("something went wrong on our side")]
     Internal(#[source] anyhow::Error),
@@ -152,7 +158,7 @@ impl Error {
             Self::Conflict => "conflict",
             Self::NoPod => "no_pod",
             Self::Unavailable(_) => "unavailable",
-            Self::Internal(_) => "internal",
+            Self::Unreadable(_) | Self::Internal(_) => "internal",
         }
     }
 
@@ -188,7 +194,7 @@ impl Error {
             Self::Forbidden => Code::PermissionDenied,
             Self::VersionMismatch | Self::Conflict => Code::Aborted,
             Self::Unavailable(_) => Code::Unavailable,
-            Self::Internal(_) => Code::Internal,
+            Self::Unreadable(_) | Self::Internal(_) => Code::Internal,
         }
     }
 }
@@ -218,6 +224,7 @@ impl From<sqlx::Error> for Error {
                     _ => Self::Internal(error.into()),
                 }
             }
+            error @ (sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => Self::Unreadable(error),
             error => Self::Internal(error.into()),
         }
     }
@@ -265,8 +272,10 @@ impl From<Vec<LimitFault>> for Error {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        if let Error::Internal(cause) = &error {
-            tracing::error!(error = format!("{cause:#}"), "call failed");
+        match &error {
+            Error::Internal(cause) => tracing::error!(error = format!("{cause:#}"), "call failed"),
+            Error::Unreadable(cause) => tracing::error!(error = %cause, "call failed"),
+            _ => {}
         }
         let mut refusal = Self::new(error.code(), error.reason(), error.to_string());
         match error {
