@@ -1,5 +1,12 @@
-//! Holds the tree against its rules (ADR 1): who may depend on whom. The manifests are the
-//! architecture; this crate only reads them.
+//! Holds the tree against its rules (ADR 1): who may depend on whom, inside of services too. The manifests are the
+//! architecture, and the sources show what they do not say; this crate only reads both.
+
+#[cfg(test)]
+mod circles;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod transactions;
 
 #[cfg(test)]
 mod tests {
