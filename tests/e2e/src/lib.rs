@@ -9,6 +9,8 @@ pub mod databases;
 pub mod kubectl;
 pub mod mail;
 pub mod stack;
+pub mod tenant;
 
 pub use api::{Answer, Customer};
 pub use stack::Stack;
+pub use tenant::Tenant;

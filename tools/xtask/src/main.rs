@@ -1,6 +1,7 @@
 //! One command for the local stack, tests, lints and benchmarks: `cargo xtask help` lists them. What a
 //! command does stands in the module of its name; what the stack is made of stands in `devstack`.
 
+mod attack;
 mod bench;
 mod build;
 mod compose;
@@ -53,6 +54,8 @@ enum Task {
     Logs(logs::Logs),
     /// Run all tests against servers of their own
     Test(test::Test),
+    /// Replay attacks against the running stack
+    Attack(attack::Attack),
     /// Check formatting, lints, dependencies, contracts and SQL data
     Lint(lint::Lint),
     /// Write the index that says which tests prove which requirement
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Task::Env => env::run(&stack),
         Task::Logs(task) => task.run(&stack),
         Task::Test(task) => task.run(),
+        Task::Attack(task) => task.run(&stack),
         Task::Lint(task) => Ok(task.run()),
         Task::Requirements(task) => task.run(),
         Task::Settings(task) => task.run(),

@@ -2,6 +2,7 @@
 //!
 //! These tests break the shared stack, so they run one at a time and each leaves it whole.
 
+mod attacks;
 mod databases;
 mod deaths;
 mod kills;
