@@ -12,15 +12,15 @@ mod flags;
 mod kubeconfig;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde::{Deserialize, Serialize};
 
 use self::certificates::Certificates;
+use crate::ports;
 use crate::process::{self, Process, Spec, StopSignal};
 
 /// How long the API server may take from its start to `/readyz`.
@@ -91,7 +91,7 @@ impl Part {
 }
 
 /// The loopback ports of one control plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ports {
     etcd_client: u16,
     etcd_peer: u16,
@@ -99,33 +99,15 @@ struct Ports {
 }
 
 impl Ports {
-    fn all(self) -> [u16; 3] {
-        [self.etcd_client, self.etcd_peer, self.api_server]
-    }
-
     /// The ports of the last run in this folder, or free ones where another process took them.
     fn choose(file: &Path) -> Result<Self> {
-        let earlier: Option<Self> =
-            fs::read(file).ok().and_then(|content| serde_json::from_slice(&content).ok());
-        if let Some(ports) = earlier
-            && ports.all().into_iter().all(|port| listen(port).is_ok())
-        {
-            return Ok(ports);
-        }
-
-        // All are held until all are known, so that they differ.
-        let listeners = [listen(0)?, listen(0)?, listen(0)?];
-        let [etcd_client, etcd_peer, api_server] =
-            listeners.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
-        let ports = Self { etcd_client: etcd_client?, etcd_peer: etcd_peer?, api_server: api_server? };
-        fs::write(file, serde_json::to_vec_pretty(&ports)?)
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(ports)
+        let mut ports = ports::Ports::load(file);
+        Ok(Self {
+            etcd_client: ports.choose("etcd_client")?,
+            etcd_peer: ports.choose("etcd_peer")?,
+            api_server: ports.choose("api_server")?,
+        })
     }
-}
-
-fn listen(port: u16) -> std::io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
 /// A running control plane. Its processes end when it is dropped, and when this process ends in any way.
@@ -322,6 +304,7 @@ fn is_part(pid: i32, part: Part, dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
 
     #[test]
     fn a_second_start_keeps_the_ports() {
@@ -339,7 +322,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ports.json");
         let first = Ports::choose(&file).unwrap();
-        let _taken = listen(first.api_server).unwrap();
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first.api_server)).unwrap();
 
         let second = Ports::choose(&file).unwrap();
 

@@ -5,7 +5,7 @@
 //! - `POST /services/{name}/{action}`, `POST /deps/{name}/{action}` with `stop`, `kill` (as by a crash, but
 //!   it stays down), `crash` (killed, and started again with back-off) and `start`, which answers when the
 //!   part is ready. The body of `start` may hold `{"env": {…}, "restart": false}`, in force until the next
-//!   such start.
+//!   such start; 409 when the part runs already without it.
 //! - `POST /services/{name}/replica/start` and `…/stop`: a second copy on ports of its own.
 //! - `POST /deps/rabbitmq/purge`: empties every queue.
 
@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::stack::Stack;
-use crate::unit::Overlay;
+use crate::unit::{AlreadyRuns, Overlay};
 
 /// What is done to a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,7 @@ fn respond(stack: &Arc<Stack>, request: &str, body: &str) -> (&'static str, Valu
     match outcome {
         Ok((true, name)) => ("200 OK", json!({ "name": name, "done": true })),
         Ok((false, name)) => unknown(&name),
+        Err(error) if error.is::<AlreadyRuns>() => ("409 Conflict", json!({ "error": error.to_string() })),
         Err(error) => ("500 Internal Server Error", json!({ "error": format!("{error:#}") })),
     }
 }

@@ -63,7 +63,7 @@ pub fn ensure(cache: &Path) -> Result<Files> {
         let mut maven = Command::new("mvn");
         maven.args(["--batch-mode", "--quiet", "dependency:copy"]);
         maven.arg(format!("-Dartifact={artifact}")).arg(format!("-DoutputDirectory={}", aside.display()));
-        process::run(&mut maven, None)
+        process::run_within(process::DOWNLOAD, &mut maven, None)
             .context("fetch Kill Bill with Maven (package `maven`, and a Java 17)")?;
         let name = file.file_name().context("no name")?;
         fs::rename(aside.join(name), file).with_context(|| format!("keep {}", file.display()))?;

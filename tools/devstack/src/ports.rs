@@ -1,12 +1,22 @@
 //! Free loopback ports, remembered by name, so that a stack keeps its addresses from one start to the next.
+//!
+//! Between the choice of a port and the server that listens on it lie seconds or minutes. In this time it is
+//! reserved: this process holds a lock on one byte of a file that all stacks of a user share, and the kernel
+//! takes the lock back when the process ends in any way. So two stacks that start at the same time never get
+//! one port, and a stack keeps the port of a server that is off for a while.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::unistd::geteuid;
 
 /// Below the range from which the kernel takes ports of outgoing connections.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
@@ -47,13 +57,17 @@ impl Ports {
 
     /// The port of `name`: the earlier one while it is free, else its well-known or a new one.
     pub fn choose(&mut self, name: &str) -> Result<u16> {
-        if let Some(port) = self.known.get(name).copied().filter(|port| is_free(*port)) {
+        let owner = Owner { file: self.file.clone(), name: name.to_owned() };
+        if let Some(port) = self.known.get(name).copied()
+            && is_free(port)
+            && reserve(port, &owner)?
+        {
             return Ok(port);
         }
         let well_known = WELL_KNOWN.iter().find(|(known, _)| self.well_known && *known == name);
         let port = match well_known {
-            Some((_, port)) if is_free(*port) => *port,
-            _ => self.find()?,
+            Some((_, port)) if is_free(*port) && reserve(*port, &owner)? => *port,
+            _ => self.find(&owner)?,
         };
         self.known.insert(name.to_owned(), port);
         let text = serde_json::to_string_pretty(&self.known)?;
@@ -61,7 +75,7 @@ impl Ports {
         Ok(port)
     }
 
-    fn find(&self) -> Result<u16> {
+    fn find(&self, owner: &Owner) -> Result<u16> {
         let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
         for _ in 0..500 {
             let mut bytes = [0; 2];
@@ -72,11 +86,80 @@ impl Ports {
                 .values()
                 .chain(WELL_KNOWN.iter().map(|(_, port)| port))
                 .any(|other| *other == port);
-            if !taken && is_free(port) {
+            if !taken && is_free(port) && reserve(port, owner)? {
                 return Ok(port);
             }
         }
         bail!("no free port on loopback")
+    }
+}
+
+/// Whose a reserved port is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owner {
+    file: PathBuf,
+    name: String,
+}
+
+/// What this process has reserved.
+#[derive(Debug)]
+struct Reserved {
+    /// The file with the locks, once it is open.
+    locks: Option<File>,
+    owners: BTreeMap<u16, Owner>,
+}
+
+static RESERVED: Mutex<Reserved> = Mutex::new(Reserved { locks: None, owners: BTreeMap::new() });
+
+/// Reserves a port until this process ends; `false` when it is somebody else's.
+fn reserve(port: u16, owner: &Owner) -> Result<bool> {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(other) = reserved.owners.get(&port) {
+        return Ok(other == owner);
+    }
+    let locks = match &reserved.locks {
+        Some(locks) => locks,
+        None => reserved.locks.insert(open_locks()?),
+    };
+    if !lock_byte(locks, port)? {
+        return Ok(false);
+    }
+    reserved.owners.insert(port, owner.clone());
+    Ok(true)
+}
+
+/// Opens the file whose byte number n stands for port n.
+fn open_locks() -> Result<File> {
+    let user = geteuid().as_raw();
+    let path = PathBuf::from(format!("/var/tmp/saasodoo-ports-{user}"));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    if file.metadata()?.uid() != user {
+        bail!("{} belongs to somebody else", path.display());
+    }
+    Ok(file)
+}
+
+/// Locks one byte for this open file, which no child inherits.
+fn lock_byte(file: &File, byte: u16) -> Result<bool> {
+    let lock = libc::flock {
+        l_type: libc::c_short::try_from(libc::F_WRLCK)?,
+        l_whence: libc::c_short::try_from(libc::SEEK_SET)?,
+        l_start: libc::off_t::from(byte),
+        l_len: 1,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
+        Err(error) => Err(error).context("lock a port"),
     }
 }
 
@@ -107,6 +190,23 @@ mod tests {
         let own = Ports::load_well_known(&file).choose("mail").unwrap();
         assert!(own == 28_025 || !is_free(28_025));
         assert_ne!(Ports::load(&folder.path().join("other.json")).choose("mail").unwrap(), 28_025);
+    }
+
+    #[test]
+    fn a_chosen_port_is_nobody_elses_before_a_server_listens_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ports.json");
+        let port = Ports::load(&file).choose("postgres").unwrap();
+
+        // As another stack would, which happens to draw the same number.
+        let other = folder.path().join("other.json");
+        fs::write(&other, format!("{{\"redis\": {port}}}")).unwrap();
+        let in_this_process = Ports::load(&other).choose("redis").unwrap();
+        let in_another = lock_byte(&open_locks().unwrap(), port).unwrap();
+
+        assert_ne!(in_this_process, port);
+        assert!(!in_another);
+        assert_eq!(Ports::load(&file).choose("postgres").unwrap(), port);
     }
 
     #[test]

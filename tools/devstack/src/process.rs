@@ -3,12 +3,14 @@
 //!
 //! No orphans: see [`reaper`]. This module must not know what the processes are.
 
+mod child;
 mod reaper;
+mod run;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,40 +19,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+pub use self::child::{StopSignal, spawn};
 pub use self::reaper::{end_all, ending, guard, unguard};
+pub use self::run::{DOWNLOAD, interrupt, run, run_foreground, run_foreground_with, run_within};
 
 /// How often a condition is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(20);
 
 /// How large a log may be when a process starts; above this it is moved aside first.
 const LOG_KEEP: u64 = 20 << 20;
-
-/// What a process is told when it shall end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopSignal {
-    /// SIGTERM to the whole group: what nearly every server wants.
-    TermGroup,
-    /// SIGINT to the leader alone: PostgreSQL's fast shutdown.
-    IntLeader,
-    /// SIGTERM to the leader alone, for one that takes its children down itself.
-    TermLeader,
-}
-
-impl StopSignal {
-    fn signal(self) -> Signal {
-        match self {
-            Self::TermGroup | Self::TermLeader => Signal::SIGTERM,
-            Self::IntLeader => Signal::SIGINT,
-        }
-    }
-
-    fn to_group(self) -> bool {
-        matches!(self, Self::TermGroup)
-    }
-}
 
 /// What to run. Values that are secret belong into `env` or a file, never into `args`.
 #[derive(Clone, Debug)]
@@ -230,14 +210,20 @@ impl Process {
             if probe() {
                 return Ok(());
             }
-            if let Some(status) = self.ended() {
-                bail!("{} ended with {status} before it was ready{}", self.spec.name, self.log_note());
-            }
-            if Instant::now() >= end {
-                bail!("{} was not ready within {deadline:?}{}", self.spec.name, self.log_note());
+            if let Some(why) = self.not_ready(Instant::now() >= end) {
+                bail!("{why} (it may take {deadline:?} to start)");
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// Why it will not get ready any more: it has ended, or its time is `over`.
+    pub fn not_ready(&mut self, over: bool) -> Option<String> {
+        let name = self.spec.name.clone();
+        if let Some(status) = self.ended() {
+            return Some(format!("{name} ended with {status} before it was ready{}", self.log_note()));
+        }
+        over.then(|| format!("{name} was not ready in time{}", self.log_note()))
     }
 
     /// Waits for the first line that it has written since it started and that `pick` accepts: how a server
@@ -378,70 +364,6 @@ fn read_from(path: &Path, offset: u64) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Spawns a child with no signal blocked. A child inherits the mask of the thread that spawns it, and ours
-/// may block those that it waits for itself.
-pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    let mask = SigSet::thread_get_mask()?;
-    SigSet::empty().thread_set_mask()?;
-    let child = command.spawn();
-    mask.thread_set_mask()?;
-    child
-}
-
-/// Runs a command to its end and gives its standard output; fails with its standard error. `input` goes to
-/// its standard input.
-pub fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-    let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
-        .with_context(|| format!("start {name}"))?;
-    let writer = child.stdin.take().zip(input.map(str::to_owned)).map(|(mut pipe, text)| {
-        // A child that does not read all of it tells why by its status.
-        thread::spawn(move || drop(pipe.write_all(text.as_bytes())))
-    });
-    let output = child.wait_with_output().with_context(|| format!("wait for {name}"))?;
-    if let Some(writer) = writer {
-        writer.join().map_err(|_| anyhow!("the writer to {name} panicked"))?;
-    }
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        bail!("{name} ended with {}: {}", output.status, error.trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Runs a command in the foreground, with our standard streams, in a process group of its own. `started` is
-/// told the group, so that signals can be passed on.
-pub fn run_foreground(command: &mut Command, started: impl FnOnce(i32)) -> Result<ExitStatus> {
-    run_foreground_with(command, started, |_| Ok(()))
-}
-
-/// The same with the child in hand, for whoever reads what it writes; `work` ends when the child closes its
-/// streams.
-pub fn run_foreground_with(
-    command: &mut Command,
-    started: impl FnOnce(i32),
-    work: impl FnOnce(&mut Child) -> Result<()>,
-) -> Result<ExitStatus> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut child =
-        spawn(command.process_group(0).stdin(Stdio::null())).with_context(|| format!("start {name}"))?;
-    let group = i32::try_from(child.id()).context("process id out of range")?;
-    reaper::guard(group, StopSignal::TermGroup)?;
-    started(group);
-    let worked = work(&mut child);
-    let status = child.wait().with_context(|| format!("wait for {name}"))?;
-    reaper::unguard(group)?;
-    worked?;
-    Ok(status)
-}
-
-/// Passes a signal on to a process group.
-pub fn interrupt(group: i32) {
-    // A group that has ended needs no signal.
-    let _: Result<(), Errno> = killpg(Pid::from_raw(group), Signal::SIGINT);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -487,16 +409,6 @@ mod tests {
             Process::start(shell(folder.path(), "broken", "echo no such luck; exit 3")).unwrap();
         let error = process.wait_ready(Duration::from_secs(5), || false).unwrap_err().to_string();
         assert!(error.contains("broken ended") && error.contains("no such luck"), "{error}");
-    }
-
-    #[test]
-    fn a_child_has_no_signal_blocked() {
-        let mut blocked = SigSet::empty();
-        blocked.add(Signal::SIGTERM);
-        blocked.thread_block().unwrap();
-        let status = run(Command::new("grep").args(["SigBlk", "/proc/self/status"]), None).unwrap();
-        assert!(status.trim().ends_with("0000000000000000"), "{status}");
-        assert!(SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
     }
 
     #[test]

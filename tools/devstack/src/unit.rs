@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Deserialize;
 
 use crate::process::{Process, Spec};
@@ -37,7 +39,26 @@ impl fmt::Display for State {
 }
 
 /// Tells whether the process does its work.
-pub type Probe = Box<dyn Fn() -> bool + Send + Sync>;
+pub type Probe = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// How often a part that starts is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A start that would change nothing: the part runs without what was asked for.
+#[derive(Debug)]
+pub struct AlreadyRuns(String);
+
+impl fmt::Display for AlreadyRuns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} runs already and takes another environment only at its start: stop or kill it first",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for AlreadyRuns {}
 
 /// A supervised process.
 pub struct Unit {
@@ -83,7 +104,7 @@ impl Unit {
     pub fn new(spec: Spec, deadline: Duration, probe: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
             spec,
-            probe: Box::new(probe),
+            probe: Arc::new(probe),
             deadline,
             process: None,
             wanted: false,
@@ -95,22 +116,48 @@ impl Unit {
         }
     }
 
-    /// Starts it with an overlay, unless it runs.
-    pub fn start_with(&mut self, overlay: Overlay) -> Result<()> {
-        if self.state() != State::Running {
-            self.overlay = overlay;
+    /// Starts it with an overlay and waits until it is ready. When it runs already, only what is in force can
+    /// be asked for: another overlay would be silently nothing. The unit is locked for moments only, so that
+    /// others can look at it, or stop it, while it starts.
+    pub fn start_with(unit: &Mutex<Self>, overlay: Overlay) -> Result<()> {
+        {
+            let mut unit = lock(unit);
+            if unit.state() != State::Running {
+                unit.overlay = overlay;
+                unit.launch()?;
+            } else if overlay != Overlay::default() && overlay != unit.overlay {
+                bail!(AlreadyRuns(unit.spec.name.clone()));
+            }
         }
-        self.start()
+        Self::wait_ready(unit)
     }
 
     /// Starts it unless it runs, and waits until it is ready. One that does not get ready is wanted all the
     /// same.
-    pub fn start(&mut self) -> Result<()> {
-        if self.state() != State::Running {
-            self.launch()?;
+    pub fn start(unit: &Mutex<Self>) -> Result<()> {
+        Self::start_with(unit, Overlay::default())
+    }
+
+    fn wait_ready(unit: &Mutex<Self>) -> Result<()> {
+        let (probe, deadline) = {
+            let unit = lock(unit);
+            (Arc::clone(&unit.probe), unit.deadline)
+        };
+        let end = Instant::now() + deadline;
+        loop {
+            let ready = probe();
+            let mut unit = lock(unit);
+            let Some(process) = unit.process.as_mut() else {
+                bail!("{} was stopped while it started", unit.spec.name);
+            };
+            match process.not_ready(Instant::now() >= end) {
+                _ if ready => return Ok(()),
+                Some(why) => bail!("{why} (it may take {deadline:?} to start)"),
+                None => {}
+            }
+            drop(unit);
+            thread::sleep(POLL);
         }
-        let probe = &self.probe;
-        self.process.as_mut().map_or(Ok(()), |process| process.wait_ready(self.deadline, probe))
     }
 
     fn launch(&mut self) -> Result<()> {
@@ -150,9 +197,9 @@ impl Unit {
         }
     }
 
-    /// Whether its probe answers now.
-    pub fn is_ready(&self) -> bool {
-        (self.probe)()
+    /// What tells whether it does its work. It may take seconds, so it is asked without the unit.
+    pub fn probe(&self) -> Probe {
+        Arc::clone(&self.probe)
     }
 
     /// Its process id while it runs.
@@ -200,6 +247,10 @@ impl Unit {
     }
 }
 
+fn lock(unit: &Mutex<Unit>) -> MutexGuard<'_, Unit> {
+    unit.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn backoff(failures: u32) -> Duration {
     FIRST_BACKOFF
         .saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX))
@@ -211,10 +262,10 @@ mod tests {
     use super::*;
     use crate::process::wait_until;
 
-    fn unit(script: &str) -> (tempfile::TempDir, Unit) {
+    fn unit(script: &str) -> (tempfile::TempDir, Mutex<Unit>) {
         let folder = tempfile::tempdir().unwrap();
         let spec = Spec::new("unit", "/bin/sh", folder.path()).args(["-c", script]);
-        (folder, Unit::new(spec, Duration::from_secs(5), || true))
+        (folder, Mutex::new(Unit::new(spec, Duration::from_secs(5), || true)))
     }
 
     #[test]
@@ -225,8 +276,9 @@ mod tests {
 
     #[test]
     fn a_crashed_unit_is_started_again_after_its_back_off() {
-        let (_folder, mut unit) = unit("sleep 60");
-        unit.start().unwrap();
+        let (_folder, unit) = unit("sleep 60");
+        Unit::start(&unit).unwrap();
+        let mut unit = lock(&unit);
         let first = unit.pid().unwrap();
         unit.crash().unwrap();
         assert_eq!(unit.state(), State::Ended);
@@ -240,19 +292,20 @@ mod tests {
 
     #[test]
     fn a_unit_that_shall_not_come_back_stays_down() {
-        let (_folder, mut unit) = unit("[ \"$MODE\" = quick ] || sleep 60");
-        let env = BTreeMap::from([("MODE".to_owned(), "quick".to_owned())]);
-        unit.start_with(Overlay { env, restart: false }).unwrap();
-        assert!(wait_until(Duration::from_secs(5), || unit.state() == State::Ended));
-        assert_eq!((unit.tend(Instant::now()), unit.tend(Instant::now() + STEADY)), (None, None));
-        unit.start_with(Overlay::default()).unwrap();
-        assert_eq!(unit.state(), State::Running);
+        let (_folder, unit) = unit("[ \"$MODE\" = quick ] || sleep 60");
+        Unit::start_with(&unit, overlay("quick")).unwrap();
+        assert!(wait_until(Duration::from_secs(5), || lock(&unit).state() == State::Ended));
+        let tended = |after| lock(&unit).tend(Instant::now() + after);
+        assert_eq!((tended(Duration::ZERO), tended(STEADY)), (None, None));
+        Unit::start(&unit).unwrap();
+        assert_eq!(lock(&unit).state(), State::Running);
     }
 
     #[test]
     fn a_stopped_unit_stays_stopped() {
-        let (_folder, mut unit) = unit("sleep 60");
-        unit.start().unwrap();
+        let (_folder, unit) = unit("sleep 60");
+        Unit::start(&unit).unwrap();
+        let mut unit = lock(&unit);
         unit.stop().unwrap();
         assert_eq!((unit.state(), unit.tend(Instant::now() + STEADY)), (State::Stopped, None));
     }
@@ -261,8 +314,43 @@ mod tests {
     fn a_unit_that_ends_at_once_fails_its_start_and_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let spec = Spec::new("unit", "/bin/sh", folder.path()).args(["-c", "exit 1"]);
-        let mut unit = Unit::new(spec, Duration::from_secs(5), || false);
-        assert!(unit.start().is_err());
-        assert!(wait_until(Duration::from_secs(5), || unit.state() == State::Ended));
+        let unit = Mutex::new(Unit::new(spec, Duration::from_secs(5), || false));
+        assert!(Unit::start(&unit).is_err());
+        assert!(wait_until(Duration::from_secs(5), || lock(&unit).state() == State::Ended));
+    }
+
+    fn overlay(mode: &str) -> Overlay {
+        Overlay { env: BTreeMap::from([("MODE".to_owned(), mode.to_owned())]), restart: false }
+    }
+
+    #[test]
+    fn a_running_unit_takes_no_other_overlay() {
+        let (_folder, unit) = unit("sleep 60");
+        Unit::start_with(&unit, overlay("one")).unwrap();
+        let pid = lock(&unit).pid();
+
+        let other = Unit::start_with(&unit, overlay("two")).unwrap_err();
+        let same = Unit::start_with(&unit, overlay("one"));
+        let none = Unit::start(&unit);
+
+        assert!(other.is::<AlreadyRuns>() && same.is_ok() && none.is_ok(), "{other}");
+        assert_eq!(lock(&unit).pid(), pid);
+    }
+
+    #[test]
+    fn a_unit_that_starts_can_be_looked_at_and_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = Spec::new("unit", "/bin/sh", folder.path()).args(["-c", "sleep 60"]);
+        let unit = Mutex::new(Unit::new(spec, Duration::from_mins(1), || false));
+        thread::scope(|scope| {
+            let start = scope.spawn(|| Unit::start(&unit));
+            let runs = || unit.try_lock().is_ok_and(|mut unit| unit.state() == State::Running);
+            assert!(wait_until(Duration::from_secs(5), runs));
+
+            lock(&unit).stop().unwrap();
+
+            let error = start.join().unwrap().unwrap_err().to_string();
+            assert!(error.contains("stopped while it started"), "{error}");
+        });
     }
 }

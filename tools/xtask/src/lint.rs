@@ -134,7 +134,7 @@ fn features(selection: &[&str]) -> Result<Vec<String>> {
     let mut tree = cargo();
     tree.args(["tree", "--prefix", "none", "--edges", "normal,build,dev"]);
     tree.args(["--format", "{p} {f}"]).args(selection);
-    let text = process::run(&mut tree, None)?;
+    let text = process::run_within(process::DOWNLOAD, &mut tree, None)?;
     let ours = root().display().to_string();
     let lines = text.lines().map(|line| line.trim_end_matches(" (*)"));
     let mut lines: Vec<_> = lines.filter(|line| !line.contains(&ours)).map(str::to_owned).collect();

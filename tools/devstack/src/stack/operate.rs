@@ -1,18 +1,18 @@
 //! A running stack: stopping and starting single parts, telling how they are, starting again what ended,
 //! stopping all.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::{Stack, joined, lock};
 use crate::cluster::Part;
 use crate::control::Action;
 use crate::ports::Ports;
-use crate::unit::{State, Unit};
+use crate::unit::{Overlay, State, Unit};
 use crate::{process, rabbitmq, services};
 
 impl Stack {
@@ -23,12 +23,11 @@ impl Stack {
     /// Does something to one part; `false` when there is no such part.
     pub fn act(&self, name: &str, action: Action) -> Result<bool> {
         if let Some(unit) = self.unit(name) {
-            let mut unit = lock(&unit);
             match action {
-                Action::Start(overlay) => unit.start_with(overlay)?,
-                Action::Stop => unit.stop()?,
-                Action::Kill => unit.kill_for_good()?,
-                Action::Crash => unit.crash()?,
+                Action::Start(overlay) => Unit::start_with(&unit, overlay)?,
+                Action::Stop => lock(&unit).stop()?,
+                Action::Kill => lock(&unit).kill_for_good()?,
+                Action::Crash => lock(&unit).crash()?,
             }
             return Ok(true);
         }
@@ -38,6 +37,9 @@ impl Stack {
             return Ok(false);
         };
         match (action, part) {
+            (Action::Start(overlay), _) if overlay != Overlay::default() => {
+                bail!("{name} is a part of the control plane, which takes no other environment");
+            }
             (Action::Start(_), _) => control_plane.start_part(part)?,
             // All its watches shall break at once, whatever the caller calls it.
             (_, Part::ApiServer) => control_plane.stop_api_server()?,
@@ -54,6 +56,9 @@ impl Stack {
         if !start {
             let unit = lock(&self.units).remove(&replica);
             unit.map_or(Ok(()), |unit| lock(&unit).stop())?;
+            return Ok(true);
+        }
+        if self.unit(&replica).is_some_and(|unit| lock(&unit).state() == State::Running) {
             return Ok(true);
         }
         let mut ports = Ports::load(&self.plan.layout.dir.join("replica-ports.json"));
@@ -82,27 +87,30 @@ impl Stack {
     /// State of one part.
     pub fn describe_one(&self, name: &str) -> Option<Value> {
         if let Some(unit) = self.unit(name) {
-            return Some(describe(&mut lock(&unit)));
+            return Some(describe(&unit));
         }
         self.describe().get(name).cloned()
     }
 
-    /// All parts with their state, for people and scripts.
+    /// All parts with their state, for people and scripts. Nobody waits here for a part that starts or stops.
     pub fn describe(&self) -> Value {
         let mut parts = serde_json::Map::new();
         let units = lock(&self.units).clone();
         for (name, unit) in units {
-            parts.insert(name, describe(&mut lock(&unit)));
+            parts.insert(name, describe(&unit));
         }
-        if let Some(control_plane) =
-            lock(&self.cluster).as_ref().and_then(|cluster| cluster.control_plane.as_ref())
-        {
+        let Some(cluster) = soon(&self.cluster) else {
+            parts.extend(Part::ALL.map(|part| (part_name(part).to_owned(), busy())));
+            return Value::Object(parts);
+        };
+        if let Some(control_plane) = cluster.as_ref().and_then(|cluster| cluster.control_plane.as_ref()) {
             let running = control_plane.processes();
             for part in Part::ALL {
                 let pid = running.iter().find(|(other, _)| *other == part).map(|(_, pid)| *pid);
                 let state = if pid.is_some() { State::Running } else { State::Stopped };
                 let entry = json!({
-                    "state": state.to_string(), "running": pid.is_some(), "ready": pid.is_some(), "pid": pid, "restarts": 0,
+                    "state": state.to_string(), "running": pid.is_some(), "ready": pid.is_some(), "pid": pid,
+                    "restarts": 0,
                 });
                 parts.insert(part_name(part).to_owned(), entry);
             }
@@ -190,13 +198,37 @@ impl Stack {
     }
 }
 
-fn describe(unit: &mut Unit) -> Value {
+/// How long a look at a part waits for whoever is at work on it.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What is locked, unless somebody holds it for longer than a moment.
+fn soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn describe(unit: &Mutex<Unit>) -> Value {
+    let Some(mut unit) = soon(unit) else { return busy() };
     let state = unit.state();
+    let (pid, restarts, probe) = (unit.pid(), unit.restarts(), unit.probe());
+    drop(unit);
     let running = state == State::Running;
     json!({
-        "state": state.to_string(), "running": running, "ready": running && unit.is_ready(), "pid": unit.pid(),
-        "restarts": unit.restarts(),
+        "state": state.to_string(), "running": running, "ready": running && probe(), "pid": pid,
+        "restarts": restarts,
     })
+}
+
+/// A part at which somebody is at work, which is nearly always its stop: it lives as long as that lasts.
+fn busy() -> Value {
+    json!({ "state": "busy", "running": true, "ready": false, "pid": null, "restarts": null })
 }
 
 fn part_name(part: Part) -> &'static str {
@@ -215,6 +247,22 @@ fn part(name: &str) -> Option<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_at_a_part_waits_for_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = process::Spec::new("unit", "/bin/sh", folder.path());
+        let unit = Mutex::new(Unit::new(spec, Duration::from_secs(5), || true));
+        assert_eq!(describe(&unit)["state"], "stopped");
+
+        let held = lock(&unit);
+        let begun = Instant::now();
+        let seen = describe(&unit);
+        drop(held);
+
+        assert_eq!(seen["state"], "busy");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
 
     #[test]
     fn parts_of_the_control_plane_have_short_names() {

@@ -57,9 +57,10 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) fn launch(&self, name: &str, mut unit: Unit) -> Result<()> {
-        let outcome = unit.start();
-        lock(&self.units).insert(name.to_owned(), Arc::new(Mutex::new(unit)));
+    pub(super) fn launch(&self, name: &str, unit: Unit) -> Result<()> {
+        let unit = Arc::new(Mutex::new(unit));
+        let outcome = Unit::start(&unit);
+        lock(&self.units).insert(name.to_owned(), unit);
         outcome
     }
 
