@@ -52,7 +52,7 @@ use crate::provider::Guarded;
 pub use catalogue::{apply_catalogue, check_catalogue};
 pub use clock::BillingClock;
 pub use complete::complete;
-pub use entitlement::{Entitled, entitlement};
+pub use entitlement::{Entitled, Many, entitlement, entitlements};
 pub use invoice_pdf::{Stationery, invoice_pdf};
 pub use place_order::{Answer, Failed, Wish, place_order};
 pub use standing::{Standing, standing};

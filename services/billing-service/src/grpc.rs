@@ -49,6 +49,10 @@ pub const POLICIES: &[MethodPolicy] = &[
             Allow { caller: WORKER, needs: Needs::Nothing },
         ],
     },
+    MethodPolicy {
+        method: "/saasodoo.billing.v1.OrderService/GetEntitlements",
+        allow: &[Allow { caller: INSTANCE, needs: Needs::Nothing }],
+    },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetTrialEligibility", allow: CUSTOMER },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingService/ListSubscriptions", allow: CUSTOMER },
     MethodPolicy { method: "/saasodoo.billing.v1.BillingService/GetSubscription", allow: CUSTOMER },

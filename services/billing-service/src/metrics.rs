@@ -76,6 +76,11 @@ impl BillingMetrics {
             registry.register("billing_last_audit_timestamp", "When the last audit ended", this.last_audit.clone());
             registry.register("billing_last_sweep_timestamp", "When the last sweep ended", this.last_sweep.clone());
             registry.register("billing_sweeps", "Sweeps that ended", this.sweeps.clone());
+            registry.register(
+                "billing_unreadable_rows",
+                "Reads that met a row which this version cannot read and left it out, by table",
+                crate::store::unreadable::counter(),
+            );
             registry.register("billing_last_sweep_seconds", "How long the last sweep took", this.sweep_seconds.clone());
         });
         this

@@ -21,7 +21,10 @@ pub mod settlements;
 pub mod subscriptions;
 pub mod tasks;
 pub mod tax_rates;
+pub mod unreadable;
 pub mod webhooks;
+
+pub(crate) use self::unreadable::{read_or_none, readable};
 
 /// All reads of a transaction that has just begun see the same moment.
 pub async fn read_one_moment(connection: &mut sqlx::PgConnection) -> sqlx::Result<()> {

@@ -50,16 +50,43 @@ impl OrderService for Api {
         request: Request<proto::GetEntitlementRequest>,
     ) -> Result<Response<proto::GetEntitlementResponse>, Status> {
         let id = convert::uuid("subscription_id", &request.get_ref().subscription_id)?;
-        let entitled = app::entitlement(&self.desk, id).await?;
-        let status = entitled.subscription.status;
-        let owes = invoices::oldest_due(&self.desk.pool, id).await.map_err(Error::from)?.is_some();
-        Ok(Response::new(proto::GetEntitlementResponse {
-            may_run: status.may_run().is_ok(),
-            billing_status: status.billing_status(owes).as_str().into(),
-            plan: Some(convert::plan(entitled.plan)),
-            reason: status.may_run().err().unwrap_or_default().into(),
-            cause: entitled.subscription.stopped_by().unwrap_or_default().into(),
+        Ok(Response::new(told(app::entitlement(&self.desk, id).await?)))
+    }
+
+    async fn get_entitlements(
+        &self,
+        request: Request<proto::GetEntitlementsRequest>,
+    ) -> Result<Response<proto::GetEntitlementsResponse>, Status> {
+        let ids = &request.get_ref().subscription_ids;
+        if ids.len() > MANY {
+            let message = "must be at most 100 ids";
+            return Err(Error::Field { field: "subscription_ids", message }.into());
+        }
+        let ids: Result<Vec<Uuid>, _> = ids.iter().map(|id| convert::uuid("subscription_ids", id)).collect();
+        let many = app::entitlements(&self.desk, &ids?).await?;
+        let one = |entitled: app::Entitled| proto::SubscriptionEntitlement {
+            subscription_id: entitled.subscription.id.to_string(),
+            entitlement: Some(told(entitled)),
+        };
+        Ok(Response::new(proto::GetEntitlementsResponse {
+            entitlements: many.entitled.into_iter().map(one).collect(),
+            unknown_ids: many.unknown.iter().map(Uuid::to_string).collect(),
+            unreadable_ids: many.unreadable.iter().map(Uuid::to_string).collect(),
         }))
+    }
+}
+
+/// How many subscriptions one call may ask for.
+const MANY: usize = 100;
+
+fn told(entitled: app::Entitled) -> proto::GetEntitlementResponse {
+    let status = entitled.subscription.status;
+    proto::GetEntitlementResponse {
+        may_run: status.may_run().is_ok(),
+        billing_status: status.billing_status(entitled.owes).as_str().into(),
+        plan: Some(convert::plan(entitled.plan)),
+        reason: status.may_run().err().unwrap_or_default().into(),
+        cause: entitled.subscription.stopped_by().unwrap_or_default().into(),
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{corrupt, number};
+use super::{corrupt, number, readable};
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, NewInvoice, Totals};
 use crate::domain::money::{Currency, Money};
 
@@ -297,8 +297,7 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     )
     .fetch_one(pool)
     .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Invoice::try_from).collect();
-    Ok((rows?, total))
+    Ok((readable("invoices", rows)?, total))
 }
 
 /// Sets what is left to pay; nothing left: paid.

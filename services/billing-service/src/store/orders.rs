@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::corrupt;
+use super::{corrupt, readable};
 
 /// How far an order came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,5 +278,5 @@ pub async fn claim_open(
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Order::try_from).collect()
+    readable("orders", rows)
 }

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::corrupt;
+use super::{corrupt, readable};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::PaymentState;
 
@@ -268,6 +268,5 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     )
     .fetch_one(pool)
     .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Payment::try_from).collect();
-    Ok((rows?, total))
+    Ok((readable("payments", rows)?, total))
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{corrupt, number};
+use super::{corrupt, number, readable};
 use crate::domain::catalogue::{Catalogue, CataloguePlan, DbType};
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
@@ -155,7 +155,7 @@ pub async fn list(db: impl PgExecutor<'_>, include_unavailable: bool) -> sqlx::R
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Plan::try_from).collect()
+    readable("plans", rows)
 }
 
 /// A plan with a version of what it gives; the newest when `version` is `None`.

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::corrupt;
+use super::{corrupt, readable};
 use crate::domain::invoice::words;
 use crate::domain::money::Money;
 
@@ -241,7 +241,7 @@ pub async fn claim(
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Call::try_from).collect()
+    readable("provider_calls", rows)
 }
 
 /// Another try later.

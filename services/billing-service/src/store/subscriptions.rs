@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use self::lists::{Filter, list, live, live_ids, live_of_customer, of_customer};
+pub use self::lists::{Filter, list, live, live_ids, live_of_customer, of_customer, of_ids};
 pub use self::reminders::{forget_reminders, next_reminder, remind, reminders};
 use super::{corrupt, number};
 use crate::domain::ladder::LadderState;

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::corrupt;
+use super::{corrupt, readable};
 use crate::domain::invoice::words;
 
 words! {
@@ -128,7 +128,7 @@ pub async fn claim(
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Hook::try_from).collect()
+    readable("webhook_inbox", rows)
 }
 
 /// It was looked at. One that came again meanwhile waits for another look: what it hints at may be newer than
@@ -235,8 +235,7 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     )
     .fetch_one(pool)
     .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Hook::try_from).collect();
-    Ok((rows?, total))
+    Ok((readable("webhook_inbox", rows)?, total))
 }
 
 /// How many wait, for the alert.

@@ -24,4 +24,5 @@ mod random;
 mod refunds;
 mod runs;
 mod source;
+mod unreadable;
 mod world;

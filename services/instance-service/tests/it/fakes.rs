@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contracts::billing::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use contracts::billing::v1::order_service_server::{OrderService, OrderServiceServer};
 use contracts::billing::v1::{
-    CancelOrderRequest, CancelOrderResponse, GetEntitlementRequest, GetEntitlementResponse, GetPlanRequest,
-    GetPlanResponse, Limits, ListPlansRequest, ListPlansResponse, PlaceOrderRequest, PlaceOrderResponse,
-    Plan, Subscription,
+    CancelOrderRequest, CancelOrderResponse, GetEntitlementRequest, GetEntitlementResponse,
+    GetEntitlementsRequest, GetEntitlementsResponse, GetPlanRequest, GetPlanResponse, Limits,
+    ListPlansRequest, ListPlansResponse, PlaceOrderRequest, PlaceOrderResponse, Plan, Subscription,
+    SubscriptionEntitlement,
 };
 use contracts::services::{BILLING, INSTANCE, USER, WORKER};
 use contracts::user::v1::customer_directory_service_server::{
@@ -37,6 +38,7 @@ const BILLING_POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/ReactivateOrder", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/CancelOrder", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/GetEntitlement", allow: FROM_US },
+    MethodPolicy { method: "/saasodoo.billing.v1.OrderService/GetEntitlements", allow: FROM_US },
 ];
 const USER_POLICIES: &[MethodPolicy] =
     &[MethodPolicy { method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer", allow: FROM_US }];
@@ -215,6 +217,19 @@ impl OrderService for Fake {
             reason: reason.to_owned(),
             cause: cause.to_owned(),
         }))
+    }
+
+    async fn get_entitlements(
+        &self,
+        request: Request<GetEntitlementsRequest>,
+    ) -> Result<Response<GetEntitlementsResponse>, Status> {
+        let mut answer = GetEntitlementsResponse::default();
+        for subscription_id in request.into_inner().subscription_ids {
+            let asked = GetEntitlementRequest { subscription_id: subscription_id.clone() };
+            let entitlement = Some(self.get_entitlement(Request::new(asked)).await?.into_inner());
+            answer.entitlements.push(SubscriptionEntitlement { subscription_id, entitlement });
+        }
+        Ok(Response::new(answer))
     }
 }
 

@@ -338,6 +338,13 @@ impl OrderService for Doubles {
             ..billing::GetEntitlementResponse::default()
         }))
     }
+
+    async fn get_entitlements(
+        &self,
+        _: Request<billing::GetEntitlementsRequest>,
+    ) -> Result<Response<billing::GetEntitlementsResponse>, Status> {
+        Err(Status::unimplemented("workers ask for one subscription"))
+    }
 }
 
 #[tonic::async_trait]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Row;
 use crate::domain::coupon::{Coupon, Discount};
-use crate::store::number;
+use crate::store::{number, readable};
 
 /// A coupon and when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,7 @@ pub async fn list(pool: &PgPool, active: Option<bool>, page: Page) -> sqlx::Resu
     )
     .fetch_one(pool)
     .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Listed::try_from).collect();
-    Ok((rows?, total))
+    Ok((readable("coupons", rows)?, total))
 }
 
 /// `false`: the code is taken.

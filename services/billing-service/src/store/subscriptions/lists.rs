@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Row, Subscription, corrupt};
 use crate::domain::catalogue::Tier;
 use crate::domain::subscription::Status;
+use crate::store::readable;
 
 /// Of one customer, newest first, and the number of all.
 pub async fn of_customer(
@@ -33,8 +34,27 @@ pub async fn of_customer(
     )
     .fetch_one(pool)
     .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Subscription::try_from).collect();
-    Ok((rows?, total))
+    Ok((readable("subscriptions", rows)?, total))
+}
+
+/// Those that there are of many ids. A row that cannot be read says so for itself alone.
+pub async fn of_ids(
+    db: impl PgExecutor<'_>,
+    ids: &[Uuid],
+) -> sqlx::Result<Vec<(Uuid, sqlx::Result<Subscription>)>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period,
+                  price_minor::bigint AS "price_minor!", currency AS "currency!", status, trial_ends_at,
+                  current_period_start, current_period_end, cancel_at, ended_at, end_reason, provider,
+                  provider_id, created_at, anchor_day, ladder_state, ladder_since, pending_plan_name,
+                  pending_entitlement_version, pending_effective_at, pending_invoice_id, cancel_reason, coupon
+           FROM subscriptions WHERE id = ANY($1)"#,
+        ids,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, Subscription::try_from(row))).collect())
 }
 
 /// State, tier and plan of each live subscription of a customer.
@@ -67,7 +87,7 @@ pub async fn live(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Vec<S
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(Subscription::try_from).collect()
+    readable("subscriptions", rows)
 }
 
 /// Live ones whose instance must exist, of one customer or of all: id after `after`, for the audit.
@@ -128,6 +148,5 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
     )
     .fetch_one(pool)
     .await?;
-    let rows: sqlx::Result<Vec<_>> = rows.into_iter().map(Subscription::try_from).collect();
-    Ok((rows?, total))
+    Ok((readable("subscriptions", rows)?, total))
 }
