@@ -2,15 +2,19 @@
 //! the trace.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable as _};
+use rustls::ClientConfig;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
+use super::channel::{Renewing, Target};
+use super::tls::{self, Connector, Watched};
 use super::{CLIENT_IP, ORIGIN_TOKEN, REQUEST_ID, SERVICE_TOKEN};
 use crate::config::GrpcTls;
 use crate::identity::ServiceSigner;
@@ -18,6 +22,9 @@ use crate::identity::ServiceSigner;
 tokio::task_local! {
     static SCOPE: Scope;
 }
+
+/// A connection is used for this time, give or take a tenth; then the next one goes to any replica.
+const AGE: Duration = Duration::from_mins(5);
 
 /// The request that a task works for; its calls to others carry the same id.
 #[derive(Debug, Clone)]
@@ -45,27 +52,26 @@ pub struct NoDeadline;
 #[derive(Debug, Clone)]
 pub struct Dialer {
     signer: ServiceSigner,
-    tls: Option<ClientTlsConfig>,
+    tls: Option<Arc<Watched<ClientConfig>>>,
+    age: Duration,
 }
 
 /// A channel whose calls carry identity and deadline.
-pub type Authenticated = InterceptedService<Channel, Credentials>;
+pub type Authenticated = InterceptedService<Renewing, Credentials>;
 
 impl Dialer {
     /// Calls are made in the name of `signer`.
     pub fn try_new(signer: ServiceSigner, tls: &GrpcTls) -> anyhow::Result<Self> {
-        let tls = if tls.enabled {
-            let path = tls.ca_file.as_ref().context("GRPC_TLS is on, but GRPC_TLS_CA_FILE is missing")?;
-            let pem = std::fs::read(path)
-                .with_context(|| format!("GRPC_TLS_CA_FILE: cannot read {}", path.display()))?;
-            Some(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
-        } else {
-            None
-        };
-        Ok(Self { signer, tls })
+        Ok(Self { signer, tls: tls::client(tls)?, age: AGE })
     }
 
-    /// A channel to `audience` at `url`; connects on the first call, reconnects by itself. `deadline` holds
+    /// Connections are used for `age` instead of five minutes.
+    #[must_use]
+    pub fn renewing_after(self, age: Duration) -> Self {
+        Self { age, ..self }
+    }
+
+    /// A channel to `audience` at `url`; connects on the first call, reconnects by itself and from time to time. `deadline` holds
     /// for each call.
     pub fn channel(
         &self,
@@ -73,17 +79,20 @@ impl Dialer {
         url: &str,
         deadline: Duration,
     ) -> anyhow::Result<Authenticated> {
-        let mut endpoint = Endpoint::from_shared(url.to_owned())
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL of {audience}"))?;
+        let secure = self.tls.as_ref().filter(|_| uri.scheme_str() == Some("https"));
+        // Our connector does the TLS: for the library the address is a plain one.
+        let address = if secure.is_some() { url.replacen("https", "http", 1) } else { url.to_owned() };
+        let endpoint = Endpoint::from_shared(address)
             .with_context(|| format!("{url:?} is no URL of {audience}"))?
+            .origin(uri)
             .connect_timeout(Duration::from_secs(2))
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5));
-        if let Some(tls) = &self.tls {
-            endpoint = endpoint.tls_config(tls.clone()).context("GRPC_TLS")?;
-        }
+        let target = Target { endpoint, connector: secure.map(|files| Connector(Arc::clone(files))) };
         let credentials = Credentials { signer: self.signer.clone(), audience, deadline };
-        Ok(InterceptedService::new(endpoint.connect_lazy(), credentials))
+        Ok(InterceptedService::new(Renewing::new(target, self.age), credentials))
     }
 }
 

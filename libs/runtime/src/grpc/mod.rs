@@ -1,12 +1,14 @@
 //! gRPC between services: a server that denies by default, clients with deadlines and identity, refusals with
 //! `google.rpc` details.
 
+mod channel;
 mod client;
 mod health;
 mod metrics;
 mod policy;
 mod refusal;
 mod server;
+mod tls;
 
 pub use client::{
     Authenticated, Dialer, NoDeadline, on_behalf_of, relayed_for, retry_unavailable, within_request,

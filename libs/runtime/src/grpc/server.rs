@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustls::ServerConfig;
 use telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use super::health::HealthPages;
 use super::metrics::CallMetrics;
 use super::policy::{MethodPolicy, PolicyLayer, Rules};
+use super::tls::{self, Watched};
 use crate::admin::Health;
-use crate::config::{Common, GrpcTls};
+use crate::config::Common;
 use crate::identity::{ServiceKeys, UserVerifier};
 
 /// Longest life of a call whose client gave no deadline. Streams keep running: the time counts to the head of
@@ -29,7 +30,7 @@ pub struct Server {
     rules: Rules,
     metrics: CallMetrics,
     health: Health,
-    tls: Option<ServerTlsConfig>,
+    tls: Option<Arc<Watched<ServerConfig>>>,
 }
 
 impl Server {
@@ -47,7 +48,7 @@ impl Server {
             rules: Rules { by_method, services, users, open_reflection: !common.is_production() },
             metrics: CallMetrics::new(metrics),
             health: health.clone(),
-            tls: server_tls(&common.grpc_tls)?,
+            tls: tls::server(&common.grpc_tls)?,
         })
     }
 
@@ -79,36 +80,19 @@ impl Server {
         let routes = routes
             .add_service(tonic_health::pb::health_server::HealthServer::new(HealthPages(self.health)))
             .add_service(reflection);
-        let mut builder = tonic::transport::Server::builder()
+        let router = tonic::transport::Server::builder()
             .timeout(DEADLINE)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)));
-        if let Some(tls) = self.tls {
-            builder = builder.tls_config(tls).context("GRPC_TLS files")?;
-        }
-        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-        tracing::info!(%address, "grpc listening");
-        builder
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .layer(self.metrics)
             .layer(PolicyLayer { rules: Arc::new(self.rules) })
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop)
-            .await
-            .context("the gRPC server failed")
+            .add_routes(routes);
+        tracing::info!(%address, tls = self.tls.is_some(), "grpc listening");
+        let served = if let Some(files) = self.tls {
+            router.serve_with_incoming_shutdown(tls::incoming(listener, files), stop).await
+        } else {
+            let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming_shutdown(incoming, stop).await
+        };
+        served.context("the gRPC server failed")
     }
-}
-
-fn server_tls(settings: &GrpcTls) -> anyhow::Result<Option<ServerTlsConfig>> {
-    if !settings.enabled {
-        return Ok(None);
-    }
-    let read = |name: &str, file: &Option<std::path::PathBuf>| -> anyhow::Result<Vec<u8>> {
-        let path = file.as_ref().with_context(|| format!("GRPC_TLS is on, but {name} is missing"))?;
-        std::fs::read(path).with_context(|| format!("{name}: cannot read {}", path.display()))
-    };
-    let identity = Identity::from_pem(
-        read("GRPC_TLS_CERT_FILE", &settings.cert_file)?,
-        read("GRPC_TLS_KEY_FILE", &settings.key_file)?,
-    );
-    let ca = Certificate::from_pem(read("GRPC_TLS_CA_FILE", &settings.ca_file)?);
-    Ok(Some(ServerTlsConfig::new().identity(identity).client_ca_root(ca).client_auth_optional(true)))
 }
