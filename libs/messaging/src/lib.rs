@@ -6,6 +6,7 @@ mod failure;
 pub mod outbox;
 mod redrive;
 mod relay;
+pub mod retention;
 pub mod topology;
 
 pub use broker::Broker;

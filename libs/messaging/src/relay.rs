@@ -16,6 +16,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use runtime::retention::prune;
 use sqlx::postgres::PgListener;
 use sqlx::{FromRow, PgConnection, PgPool};
 use telemetry::context::Headers;
@@ -23,8 +24,8 @@ use telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Broker;
 use crate::topology::{self, EVENTS};
+use crate::{Broker, retention};
 
 /// Rows published in one transaction.
 const BATCH: i64 = 100;
@@ -34,14 +35,10 @@ const TRIES: i32 = 20;
 const SUSPECTS: i64 = 20;
 /// Between two rounds of what is seldom done: cleaning, and rows that are set aside.
 const SELDOM: Duration = Duration::from_mins(5);
-/// Old rows that are deleted in one statement.
-const CLEANED: i64 = 5_000;
 /// Poll behind NOTIFY.
 const POLL: Duration = Duration::from_secs(1);
 /// Longest wait for the confirms of one batch.
 const CONFIRM: Duration = Duration::from_secs(10);
-/// How long sent rows and inbox rows are kept; a redelivery cannot come later.
-const KEPT_DAYS: i32 = 7;
 
 /// The relay of one service.
 #[derive(Debug)]
@@ -128,7 +125,8 @@ impl Relay {
             self.publish_suspects(&connection, &mut channel, 1..TRIES).await?;
             if seldom.is_none_or(|last| last.elapsed() > SELDOM) {
                 self.publish_suspects(&connection, &mut channel, TRIES..i32::MAX).await?;
-                self.clean().await?;
+                // A failure is in the log, and the next round tries again.
+                prune(&self.pool, &[retention::OUTBOX, retention::INBOX]).await.ok();
                 seldom = Some(tokio::time::Instant::now());
             }
             self.measure().await?;
@@ -244,20 +242,6 @@ impl Relay {
         .await?;
         self.oldest_seconds.set(age.unwrap_or(0));
         self.set_aside.set(aside);
-        Ok(())
-    }
-
-    /// Deletes what is old, a part at a time, so that no statement is long.
-    async fn clean(&self) -> anyhow::Result<()> {
-        let outbox = "DELETE FROM outbox WHERE id = ANY(ARRAY(
-            SELECT id FROM outbox WHERE sent_at < now() - make_interval(days => $1) LIMIT $2))";
-        let inbox = "DELETE FROM inbox WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM inbox WHERE processed_at < now() - make_interval(days => $1) LIMIT $2))";
-        for (statement, days) in [(outbox, KEPT_DAYS), (inbox, KEPT_DAYS * 4)] {
-            while sqlx::query(statement).bind(days).bind(CLEANED).execute(&self.pool).await?.rows_affected()
-                == CLEANED.unsigned_abs()
-            {}
-        }
         Ok(())
     }
 }
