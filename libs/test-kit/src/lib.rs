@@ -5,6 +5,7 @@ pub mod grpc;
 pub mod identity;
 pub mod killbill;
 pub mod paynow;
+pub mod search;
 mod wait;
 
 pub use wait::eventually;
