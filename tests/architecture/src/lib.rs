@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod circles;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod transactions;
@@ -186,8 +188,6 @@ mod tests {
                 "database-service/src/grpc/messages.rs",
                 "database-service/src/grpc/mod.rs",
                 "notification-service/src/grpc/admin.rs",
-                "user-service/src/grpc/admin.rs",
-                "user-service/src/grpc/convert.rs",
             ],
         ),
         ("consumer", &["store"], &["billing-service/src/consumer.rs"]),

@@ -16,7 +16,7 @@ use crate::install::in_path;
 use crate::sqlx::{self, Found};
 use crate::tools::{self, DENY, SHEAR, Tool};
 use crate::workspace::{cargo, crates_with_sql, has_offline_data, root, succeeds, target};
-use crate::{build, lines, requirements, signals, third_party};
+use crate::{build, former, lines, requirements, signals, third_party};
 
 /// Check formatting, lints, dependencies, contracts and SQL data
 #[derive(Debug, Args)]
@@ -92,6 +92,11 @@ impl Lint {
                 ("clippy", |progress| clippy_offline(None, progress))
             } else {
                 ("clippy, SQL data", clippy_live)
+            },
+            if self.skip_sqlx {
+                ("former release", |_| Ok(Outcome::Skipped("no databases are wanted")))
+            } else {
+                ("former release", former_release)
             },
             ("architecture", |_| outcome(cargo().args(["test", "--quiet", "--package", "architecture"]))),
         ]
@@ -194,6 +199,15 @@ fn clippy_live(progress: &Progress) -> Result<Outcome> {
     }
     fs::write(&note, format!("{sources} {mark}")).context("note that the SQL data was checked")?;
     Ok(Outcome::Passed)
+}
+
+/// Whether the queries of the release before this one still work on the present schema.
+fn former_release(progress: &Progress) -> Result<Outcome> {
+    Ok(match former::is_served(None, progress)? {
+        None => Outcome::Skipped("this clone has no history in which a former release could be"),
+        Some(true) => Outcome::Passed,
+        Some(false) => Outcome::Failed,
+    })
 }
 
 /// Digest of all files of the crates with SQL: sources, migrations and the data itself.

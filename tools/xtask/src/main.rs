@@ -7,6 +7,7 @@ mod build;
 mod compose;
 mod demo;
 mod env;
+mod former;
 mod given;
 mod install;
 mod lines;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
@@ -17,6 +18,7 @@ use devstack::postgres;
 use devstack::progress::Progress;
 use devstack::stack::{Extent, Plan, Stack};
 
+use crate::former;
 use crate::install;
 use crate::scratch::{Scratch, clean};
 use crate::signals::{self, First};
@@ -39,13 +41,30 @@ enum Task {
         /// Crates to look at, such as `billing-service`
         crates: Vec<String>,
     },
+    /// Ask the present schema about the queries of the former release, whose programs run beside the new ones
+    /// while a release is rolled out
+    Former {
+        /// A commit or tag; the last release when nothing is said
+        release: Option<String>,
+    },
 }
 
 impl Sqlx {
     /// Runs it.
     pub fn run(self) -> Result<ExitCode> {
-        let Task::Prepare { check, crates } = self.task;
         let progress = Progress::new(std::io::stderr());
+        match self.task {
+            Task::Prepare { check, crates } => Self::prepare(check, &crates, &progress),
+            Task::Former { release } => {
+                let served = former::is_served(release, &progress)?;
+                let served =
+                    served.context("this clone has no history in which a former release could be")?;
+                Ok(if served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+        }
+    }
+
+    fn prepare(check: bool, crates: &[String], progress: &Progress) -> Result<ExitCode> {
         let all = crates_with_sql()?;
         let known: Vec<_> = all.iter().map(|folder| name(folder)).collect();
         if let Some(unknown) = crates.iter().find(|wanted| !known.contains(wanted)) {
@@ -53,7 +72,7 @@ impl Sqlx {
         }
         let chosen: Vec<_> =
             all.into_iter().filter(|folder| crates.is_empty() || crates.contains(&name(folder))).collect();
-        let fresh = with_databases(&progress, |databases| {
+        let fresh = with_databases(progress, |databases| {
             let mut fresh = true;
             for folder in &chosen {
                 fresh &= progress.stage(&name(folder), || prepare(folder, databases, check))?;
@@ -70,6 +89,13 @@ pub type Databases = BTreeMap<String, String>;
 /// Starts a PostgreSQL server with the database of every crate, all migrations applied, and stops it after
 /// `work`.
 pub fn with_databases<T>(progress: &Progress, work: impl FnOnce(&Databases) -> Result<T>) -> Result<T> {
+    with_server(progress, |stack| {
+        make_databases(stack, "prepare", &crates_with_sql()?).and_then(|databases| work(&databases))
+    })
+}
+
+/// Starts a PostgreSQL server and stops it after `work`.
+pub fn with_server<T>(progress: &Progress, work: impl FnOnce(&Stack) -> Result<T>) -> Result<T> {
     let given = Given::default();
     install::servers(&given, progress)?;
     let scratch = Scratch::for_tests()?;
@@ -86,7 +112,7 @@ pub fn with_databases<T>(progress: &Progress, work: impl FnOnce(&Databases) -> R
         extra: [].into(),
     };
     let outcome = Stack::start(plan, progress, || Ok(())).and_then(|stack| {
-        let done = make_databases(&stack).and_then(|databases| work(&databases));
+        let done = work(&stack);
         stack.stop(true).and(done)
     });
     drop(scratch);
@@ -94,18 +120,19 @@ pub fn with_databases<T>(progress: &Progress, work: impl FnOnce(&Databases) -> R
     outcome
 }
 
-fn make_databases(stack: &Stack) -> Result<Databases> {
+/// Makes the database of each of these crates with its migrations; their names begin with `prefix`.
+pub fn make_databases(stack: &Stack, prefix: &str, crates: &[PathBuf]) -> Result<Databases> {
     let file = stack.describe_file();
     let (server, _) = file.database_url.rsplit_once('/').context("the URL has no database")?;
     let address = stack.database_address();
     let password = &stack.secrets().postgres;
     let mut databases = Databases::new();
-    for folder in crates_with_sql()? {
-        let variable = variable(&folder)?;
-        let database = scratch_database(&variable);
+    for folder in crates {
+        let variable = variable(folder)?;
+        let database = scratch_database(prefix, &variable);
         let create = format!("CREATE DATABASE {database}");
         postgres::run_script(&address, password, "postgres", &create)?;
-        for migration in migrations(&folder)? {
+        for migration in migrations(folder)? {
             let text =
                 fs::read_to_string(&migration).with_context(|| format!("read {}", migration.display()))?;
             let script = format!("BEGIN;\n{text}\n;COMMIT;");
@@ -129,7 +156,7 @@ fn migrations(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The variable that names the crate's database, from its `sqlx.toml`.
-fn variable(folder: &Path) -> Result<String> {
+pub fn variable(folder: &Path) -> Result<String> {
     let path = folder.join("sqlx.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let value = text.lines().find_map(|line| {
@@ -140,12 +167,12 @@ fn variable(folder: &Path) -> Result<String> {
 }
 
 /// `INSTANCE_DATABASE_URL` → `prepare_instance`.
-fn scratch_database(variable: &str) -> String {
-    format!("prepare_{}", variable.trim_end_matches("_DATABASE_URL").to_lowercase())
+pub fn scratch_database(prefix: &str, variable: &str) -> String {
+    format!("{prefix}_{}", variable.trim_end_matches("_DATABASE_URL").to_lowercase())
 }
 
 /// Name of the crate's folder. `libs/instance` and the services are packages of the same name.
-fn name(folder: &Path) -> String {
+pub fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -163,7 +190,7 @@ fn prepare(folder: &Path, databases: &Databases, check: bool) -> Result<bool> {
     if !succeeds(found.collect(&mut command))? {
         bail!("{} does not compile", name(folder));
     }
-    let (made, kept) = (queries(&found.folder)?, queries(&folder.join(".sqlx"))?);
+    let (made, kept) = (found.queries(&name(folder))?, queries(&folder.join(".sqlx"))?);
     let differences = differences(&made, &kept);
     if differences.is_empty() {
         return Ok(true);
@@ -197,6 +224,15 @@ fn touch_targets(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Stands before the compiler, and has the macros of each package leave their data in a folder of its own. A
+/// query that two crates have would else be there for both when one of them lacks its data. A wrapper that
+/// somebody uses already comes after it.
+const WRAPPER: &str = "#!/bin/sh
+export SQLX_OFFLINE_DIR=\"$SQL_DATA_FOUND/${CARGO_PKG_NAME:-none}\"
+mkdir -p \"$SQLX_OFFLINE_DIR\"
+exec $SQL_DATA_WRAPPED \"$@\"
+";
+
 /// A folder in which the macros leave what databases told them; deleted when it is dropped.
 #[derive(Debug)]
 pub struct Found {
@@ -209,21 +245,36 @@ impl Found {
         let folder = target()?.join(format!("queries-{}", std::process::id()));
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let wrapper = folder.join(".wrapper");
+        fs::write(&wrapper, WRAPPER).context("write the compiler's wrapper")?;
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).context("make it a program")?;
         Ok(Self { folder })
     }
 
     /// Makes the macros of this command leave what they find out here.
+    #[expect(clippy::disallowed_methods, reason = "cargo is told its wrapper in the environment")]
     pub fn collect<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env_remove("SQLX_OFFLINE").env("SQLX_OFFLINE_DIR", &self.folder)
+        command
+            .env_remove("SQLX_OFFLINE")
+            .env("SQL_DATA_FOUND", &self.folder)
+            .env("SQL_DATA_WRAPPED", std::env::var_os("RUSTC_WRAPPER").unwrap_or_default())
+            .env("RUSTC_WRAPPER", self.folder.join(".wrapper"))
     }
 
-    /// Where the data of all crates is not what was found out.
+    /// What the macros of one package found out.
+    fn queries(&self, package: &str) -> Result<Queries> {
+        queries(&self.folder.join(package))
+    }
+
+    /// Where the data of a crate is not what was found out.
     pub fn differences(&self) -> Result<Vec<String>> {
-        let mut kept = Queries::new();
+        let mut all = Vec::new();
         for folder in crates_with_sql()? {
-            kept.extend(queries(&folder.join(".sqlx"))?);
+            let package = name(&folder);
+            let differences = differences(&self.queries(&package)?, &queries(&folder.join(".sqlx"))?);
+            all.extend(differences.into_iter().map(|difference| format!("{package}: {difference}")));
         }
-        Ok(differences(&queries(&self.folder)?, &kept))
+        Ok(all)
     }
 }
 
@@ -235,9 +286,10 @@ impl Drop for Found {
 }
 
 /// Data of queries, by the name of the file.
-type Queries = BTreeMap<String, String>;
+pub type Queries = BTreeMap<String, String>;
 
-fn queries(folder: &Path) -> Result<Queries> {
+/// The data in a folder.
+pub fn queries(folder: &Path) -> Result<Queries> {
     let mut found = Queries::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let entry = entry?;
@@ -281,7 +333,24 @@ mod tests {
         let text = "[common]\ndatabase-url-var = \"INSTANCE_DATABASE_URL\"\n";
         fs::write(folder.path().join("sqlx.toml"), text).unwrap();
         assert_eq!(variable(folder.path()).unwrap(), "INSTANCE_DATABASE_URL");
-        assert_eq!(scratch_database("DATABASE_SERVICE_DATABASE_URL"), "prepare_database_service");
+        assert_eq!(scratch_database("prepare", "DATABASE_SERVICE_DATABASE_URL"), "prepare_database_service");
+    }
+
+    /// A query that two crates have is missing where one of them lacks it.
+    #[test]
+    fn each_package_leaves_its_data_in_a_folder_of_its_own() {
+        let found = Found::new().unwrap();
+        for package in ["one", "two"] {
+            let mut compiler = Command::new(found.folder.join(".wrapper"));
+            found.collect(&mut compiler);
+            let script = "touch \"$SQLX_OFFLINE_DIR/query-$CARGO_PKG_NAME.json\"";
+            compiler.args(["sh", "-c", script]).env("CARGO_PKG_NAME", package).env_remove("RUSTC_WRAPPER");
+            compiler.env("SQL_DATA_WRAPPED", "");
+            assert!(compiler.status().unwrap().success());
+        }
+        let files: Vec<_> = found.queries("one").unwrap().into_keys().collect();
+        assert_eq!(files, ["query-one.json"]);
+        assert_eq!(found.queries("two").unwrap().len(), 1);
     }
 
     #[test]
