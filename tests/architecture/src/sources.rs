@@ -211,6 +211,9 @@ impl<'ast> Visit<'ast> for Names<'_> {
         }
     }
 
+    /// `pub(super)` names nothing of the module above.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         self.note(&segments(path), false);
         visit::visit_path(self, path);

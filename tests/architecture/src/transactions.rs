@@ -12,9 +12,9 @@
 //! What the rule cannot see: methods of other values than `self` are told apart by their name alone, and
 //! count as remote only where all methods of that name in the crate do (those of one trait together); calls
 //! through closures and values of functions; what a macro's arguments await; functions of other crates; a
-//! connection inside of a struct of ours; the broker and Redis; and sessions with servers of tenants
-//! (database-service), where the platform's own transaction is the lock for that work on purpose. A
-//! connection that was detached from the pool counts as nobody's.
+//! connection inside of a struct of ours, such as the lock of a tenant that database-service holds on
+//! connections which are there for these locks alone; and the broker and Redis. A connection that was
+//! detached from the pool counts as nobody's.
 
 mod remote;
 mod walk;

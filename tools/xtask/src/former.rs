@@ -17,7 +17,8 @@ use devstack::progress::Progress;
 use devstack::stack::Stack;
 use devstack::{postgres, process};
 
-use crate::sqlx::{self, Queries};
+use crate::databases;
+use crate::queries::{Queries, queries};
 use crate::workspace::{crates_with_sql, root, target};
 
 /// Without tags of releases: what is this many commits old may still run somewhere.
@@ -59,9 +60,9 @@ fn broken_queries(commit: &str, progress: &Progress) -> Result<Vec<String>> {
     drop(fs::remove_dir_all(&folder));
     let former = unpack(commit, &folder);
     let broken = former.and_then(|former| {
-        sqlx::with_server(progress, |stack| {
-            sqlx::make_databases(stack, "former", &former)?;
-            sqlx::make_databases(stack, "present", &crates_with_sql()?)?;
+        databases::with_server(progress, |stack| {
+            databases::make_databases(stack, "former", &former)?;
+            databases::make_databases(stack, "present", &crates_with_sql()?)?;
             former.iter().try_fold(Vec::new(), |mut all, folder| {
                 all.extend(compare(stack, folder)?);
                 Ok(all)
@@ -94,15 +95,15 @@ fn unpack(commit: &str, folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Asks the database of the former release and the present one about each query of a crate.
 fn compare(stack: &Stack, folder: &Path) -> Result<Vec<String>> {
-    let variable = sqlx::variable(folder)?;
-    let data = sqlx::queries(&folder.join(".sqlx"))?;
+    let variable = databases::variable(folder)?;
+    let data = queries(&folder.join(".sqlx"))?;
     let script = script(&data)?;
     let ask = |prefix: &str| {
-        let database = sqlx::scratch_database(prefix, &variable);
+        let database = databases::scratch_database(prefix, &variable);
         postgres::run_script(&stack.database_address(), &stack.secrets().postgres, &database, &script)
     };
     let (former, present) = (answers(&ask("former")?), answers(&ask("present")?));
-    let name = sqlx::name(folder);
+    let name = databases::name(folder);
     let other = former.iter().filter(|(file, was)| present.get(*file) != Some(was));
     Ok(other
         .map(|(file, was)| {

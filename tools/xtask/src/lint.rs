@@ -13,10 +13,10 @@ use devstack::process;
 use devstack::progress::{Progress, seconds};
 
 use crate::install::in_path;
-use crate::sqlx::{self, Found};
+use crate::sqlx::Found;
 use crate::tools::{self, DENY, SHEAR, Tool};
 use crate::workspace::{cargo, crates_with_sql, has_offline_data, root, succeeds, target};
-use crate::{build, former, lines, requirements, signals, third_party};
+use crate::{build, databases, former, lines, requirements, signals, third_party};
 
 /// Check formatting, lints, dependencies, contracts and SQL data
 #[derive(Debug, Args)]
@@ -183,7 +183,7 @@ fn clippy_live(progress: &Progress) -> Result<Outcome> {
     // What clippy looked at before asked no database, or another one: the new mark makes it look again.
     let mark = format!("sql_data_{sources}_{}", std::process::id());
     let found = Found::new()?;
-    let passed = sqlx::with_databases(progress, |databases| {
+    let passed = databases::with_databases(progress, |databases| {
         build::succeeds(found.collect(clippy(Some(&mark)).envs(databases)), "clippy", progress)
     })?;
     if !passed {

@@ -4,7 +4,6 @@
 //! database. Both give the macros a PostgreSQL server of their own with all migrations, and a folder where
 //! each macro leaves what it found out.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,15 +12,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use devstack::given::Given;
-use devstack::postgres;
 use devstack::progress::Progress;
-use devstack::stack::{Extent, Plan, Stack};
 
+use crate::databases::{Databases, name, variable, with_databases};
 use crate::former;
-use crate::install;
-use crate::scratch::{Scratch, clean};
-use crate::signals::{self, First};
+use crate::queries::{Queries, differences, queries, replace};
 use crate::workspace::{cargo, crates_with_sql, succeeds, target};
 
 /// SQL data that builds use where no database is
@@ -81,99 +76,6 @@ impl Sqlx {
         })?;
         Ok(if fresh { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
-}
-
-/// By the variable that the macros of a crate read: the URL of its database.
-pub type Databases = BTreeMap<String, String>;
-
-/// Starts a PostgreSQL server with the database of every crate, all migrations applied, and stops it after
-/// `work`.
-pub fn with_databases<T>(progress: &Progress, work: impl FnOnce(&Databases) -> Result<T>) -> Result<T> {
-    with_server(progress, |stack| {
-        make_databases(stack, "prepare", &crates_with_sql()?).and_then(|databases| work(&databases))
-    })
-}
-
-/// Starts a PostgreSQL server and stops it after `work`.
-pub fn with_server<T>(progress: &Progress, work: impl FnOnce(&Stack) -> Result<T>) -> Result<T> {
-    let given = Given::default();
-    install::servers(&given, progress)?;
-    let scratch = Scratch::for_tests()?;
-    let layout = scratch.layout.clone();
-    let abandoned = layout.clone();
-    let _watch = signals::watch(First::End, move || clean(&abandoned, false));
-    let plan = Plan {
-        layout: layout.clone(),
-        durable: false,
-        extent: Extent::Postgres,
-        keep_going: false,
-        given,
-        killbill: false,
-        extra: [].into(),
-    };
-    let outcome = Stack::start(plan, progress, || Ok(())).and_then(|stack| {
-        let done = work(&stack);
-        stack.stop(true).and(done)
-    });
-    drop(scratch);
-    clean(&layout, false);
-    outcome
-}
-
-/// Makes the database of each of these crates with its migrations; their names begin with `prefix`.
-pub fn make_databases(stack: &Stack, prefix: &str, crates: &[PathBuf]) -> Result<Databases> {
-    let file = stack.describe_file();
-    let (server, _) = file.database_url.rsplit_once('/').context("the URL has no database")?;
-    let address = stack.database_address();
-    let password = &stack.secrets().postgres;
-    let mut databases = Databases::new();
-    for folder in crates {
-        let variable = variable(folder)?;
-        let database = scratch_database(prefix, &variable);
-        let create = format!("CREATE DATABASE {database}");
-        postgres::run_script(&address, password, "postgres", &create)?;
-        for migration in migrations(folder)? {
-            let text =
-                fs::read_to_string(&migration).with_context(|| format!("read {}", migration.display()))?;
-            let script = format!("BEGIN;\n{text}\n;COMMIT;");
-            postgres::run_script(&address, password, &database, &script)
-                .with_context(|| format!("apply {}", migration.display()))?;
-        }
-        databases.insert(variable, format!("{server}/{database}"));
-    }
-    Ok(databases)
-}
-
-/// The migrations of a crate in the order of their names, which is that of their versions.
-fn migrations(folder: &Path) -> Result<Vec<PathBuf>> {
-    let folder = folder.join("migrations");
-    let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
-    let mut found: Vec<_> =
-        entries.collect::<std::io::Result<Vec<_>>>()?.iter().map(fs::DirEntry::path).collect();
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
-    found.sort();
-    Ok(found)
-}
-
-/// The variable that names the crate's database, from its `sqlx.toml`.
-pub fn variable(folder: &Path) -> Result<String> {
-    let path = folder.join("sqlx.toml");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let value = text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == "database-url-var").then(|| value.trim().trim_matches('"').to_owned())
-    });
-    value.with_context(|| format!("{} has no database-url-var", path.display()))
-}
-
-/// `INSTANCE_DATABASE_URL` → `prepare_instance`.
-pub fn scratch_database(prefix: &str, variable: &str) -> String {
-    format!("{prefix}_{}", variable.trim_end_matches("_DATABASE_URL").to_lowercase())
-}
-
-/// Name of the crate's folder. `libs/instance` and the services are packages of the same name.
-pub fn name(folder: &Path) -> String {
-    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Makes or compares the data of one crate; tells whether it was fresh, or is now.
@@ -285,56 +187,9 @@ impl Drop for Found {
     }
 }
 
-/// Data of queries, by the name of the file.
-pub type Queries = BTreeMap<String, String>;
-
-/// The data in a folder.
-pub fn queries(folder: &Path) -> Result<Queries> {
-    let mut found = Queries::new();
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let entry = entry?;
-        let text =
-            fs::read_to_string(entry.path()).with_context(|| format!("read {}", entry.path().display()))?;
-        found.insert(entry.file_name().to_string_lossy().into_owned(), text);
-    }
-    Ok(found)
-}
-
-fn differences(made: &Queries, kept: &Queries) -> Vec<String> {
-    let missing =
-        made.keys().filter(|file| !kept.contains_key(*file)).map(|file| format!("{file} is missing"));
-    let useless =
-        kept.keys().filter(|file| !made.contains_key(*file)).map(|file| format!("{file} has no query"));
-    let changed = made
-        .iter()
-        .filter(|(file, text)| kept.get(*file).is_some_and(|kept| kept != *text))
-        .map(|(file, _)| format!("{file} is not what the database says"));
-    missing.chain(useless).chain(changed).collect()
-}
-
-fn replace(folder: &Path, made: &Queries) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    for file in queries(folder)?.keys().filter(|file| !made.contains_key(*file)) {
-        fs::remove_file(folder.join(file)).with_context(|| format!("remove {file}"))?;
-    }
-    for (file, text) in made {
-        fs::write(folder.join(file), text).with_context(|| format!("write {file}"))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_variable_of_a_crate_is_read_from_its_settings() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "[common]\ndatabase-url-var = \"INSTANCE_DATABASE_URL\"\n";
-        fs::write(folder.path().join("sqlx.toml"), text).unwrap();
-        assert_eq!(variable(folder.path()).unwrap(), "INSTANCE_DATABASE_URL");
-        assert_eq!(scratch_database("prepare", "DATABASE_SERVICE_DATABASE_URL"), "prepare_database_service");
-    }
 
     /// A query that two crates have is missing where one of them lacks it.
     #[test]
@@ -351,26 +206,5 @@ mod tests {
         let files: Vec<_> = found.queries("one").unwrap().into_keys().collect();
         assert_eq!(files, ["query-one.json"]);
         assert_eq!(found.queries("two").unwrap().len(), 1);
-    }
-
-    #[test]
-    fn data_is_stale_when_it_is_missing_useless_or_other() {
-        let queries = |all: &[(&str, &str)]| -> Queries {
-            all.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
-        };
-        let kept = queries(&[("a", "1"), ("b", "1"), ("d", "1")]);
-        let made = queries(&[("a", "1"), ("b", "2"), ("c", "1")]);
-        let told = differences(&made, &kept);
-        assert_eq!(told, ["c is missing", "d has no query", "b is not what the database says"]);
-        assert!(differences(&made, &made).is_empty());
-    }
-
-    #[test]
-    fn what_is_made_replaces_what_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("old"), "1").unwrap();
-        let made = Queries::from([("new".to_owned(), "2".to_owned())]);
-        replace(folder.path(), &made).unwrap();
-        assert_eq!(queries(folder.path()).unwrap(), made);
     }
 }
