@@ -10,10 +10,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use paying::Paying;
 
-use crate::app::{Stationery, Terms};
+use crate::app::settings::{BillingSettings, DocumentSettings};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::document::Seller;
-use crate::domain::ladder::LadderRules;
+use crate::domain::dunning::DunningRules;
 use crate::domain::subscription::ProvisionPolicy;
 use crate::pdf::Fonts;
 use crate::provider;
@@ -163,7 +163,7 @@ const SELLER_LINES: usize = 8;
 
 impl Invoicing {
     /// What documents are printed with; a font that cannot be read stops the start, not the first invoice.
-    pub fn stationery(&self) -> anyhow::Result<Stationery> {
+    pub fn documents(&self) -> anyhow::Result<DocumentSettings> {
         let more = match &self.invoice_font_file {
             None => None,
             Some(path) => {
@@ -182,7 +182,7 @@ impl Invoicing {
         if seller.name.is_empty() {
             bail!("INVOICE_SELLER_NAME is empty");
         }
-        Ok(Stationery::new(seller, Fonts::try_new(more)?))
+        Ok(DocumentSettings::new(seller, Fonts::try_new(more)?))
     }
 }
 
@@ -379,8 +379,8 @@ impl Config {
         let environment = self.common.environment;
         require_strong(environment, "DB_SERVICE_PASSWORD", &self.postgres.db_service_password)?;
         require_strong(environment, "RABBITMQ_PASSWORD", &self.rabbit.rabbitmq_password)?;
-        let ladder = self.terms().ladder;
-        if !(ladder.warning_days <= ladder.suspend_days && ladder.suspend_days < ladder.terminate_days) {
+        let dunning = self.billing_settings().dunning;
+        if !(dunning.warning_days <= dunning.suspend_days && dunning.suspend_days < dunning.terminate_days) {
             bail!("OVERDUE_WARNING_DAYS, OVERDUE_SUSPEND_DAYS and OVERDUE_TERMINATE_DAYS must rise");
         }
         if self.billing_provider == provider::Name::Killbill {
@@ -390,12 +390,12 @@ impl Config {
     }
 
     /// What invoices and the ladder go by.
-    pub fn terms(&self) -> Terms {
+    pub fn billing_settings(&self) -> BillingSettings {
         let set = &self.invoicing;
-        Terms {
+        BillingSettings {
             issuer: set.invoice_issuer.clone(),
             due_days: set.invoice_due_days,
-            ladder: LadderRules {
+            dunning: DunningRules {
                 warning_days: set.overdue_warning_days,
                 suspend_days: set.overdue_suspend_days,
                 terminate_days: set.overdue_terminate_days,

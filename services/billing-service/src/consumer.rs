@@ -4,8 +4,8 @@ use contracts::events::{CustomerFact, InstanceFact, topics};
 use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
 
-use crate::app::Desk;
-use crate::app::instances::goes_on;
+use crate::app::App;
+use crate::app::subscriptions::revive::goes_on;
 use crate::error::Error;
 use crate::store::{checks, customers, orders};
 
@@ -26,12 +26,12 @@ pub const CONSUMER: Consumer = Consumer { queue: "billing-service.facts", topics
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Use cases.
-    pub desk: Desk,
+    pub app: App,
 }
 
 impl Handler for Facts {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
-        let now = self.desk.now_within(connection).await;
+        let now = self.app.now_within(connection).await;
         match message.topic.as_str() {
             topics::CUSTOMER_REGISTERED => {
                 let fact: CustomerFact = message.payload()?;

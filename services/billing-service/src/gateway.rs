@@ -5,7 +5,7 @@
 //! are typed in on the gateway's page.
 
 pub mod paynow;
-pub mod pretend;
+pub mod test_gateway;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use time::Duration;
 use uuid::Uuid;
 
 pub use paynow::Paynow;
-pub use pretend::Pretend;
+pub use test_gateway::TestGateway;
 
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::Method;
@@ -94,7 +94,7 @@ pub trait PaymentGateway: fmt::Debug + Send + Sync {
 
     /// The reference of the payment that a hook is about, when the gateway itself sent it. Its other content
     /// is not used: it is a hint.
-    fn hear(&self, _body: &[u8]) -> Option<String> {
+    fn webhook_reference(&self, _body: &[u8]) -> Option<String> {
         None
     }
 }

@@ -24,7 +24,7 @@ use runtime::grpc::{Allow, MethodPolicy, Needs};
 use runtime::identity::Role;
 use tonic::service::Routes;
 
-use crate::app::Desk;
+use crate::app::App;
 
 const ORDERS: &[Allow] = &[Allow { caller: INSTANCE, needs: Needs::Nothing }];
 const CATALOGUE: &[Allow] = &[
@@ -123,7 +123,7 @@ pub const POLICIES: &[MethodPolicy] = &[
 #[derive(Debug, Clone)]
 pub struct Api {
     /// Use cases.
-    pub desk: Desk,
+    pub app: App,
 }
 
 /// The services of this process.

@@ -3,6 +3,7 @@
 //! Owns the database `billing`. Must not touch instances: it announces facts, and instance-service decides.
 
 pub mod app;
+pub mod clients;
 pub mod config;
 pub mod consumer;
 pub mod domain;
@@ -12,11 +13,10 @@ pub mod gateway;
 pub mod grpc;
 pub mod metrics;
 pub mod pdf;
-pub mod peers;
 pub mod provider;
 pub mod serve;
 pub mod store;
 pub mod sweep;
 
 /// Migrations of the database `billing`.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

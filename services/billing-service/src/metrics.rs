@@ -92,7 +92,7 @@ impl BillingMetrics {
     }
 
     /// The sweep mended something.
-    pub fn mended(&self, kind: &'static str) {
+    pub fn repaired(&self, kind: &'static str) {
         self.differences.get_or_create(&Kind { kind }).inc();
     }
 

@@ -155,7 +155,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// `true`: invoices, periods and payments are tables of ours; `false`: they are pulled with
     /// [`Provider::snapshot`].
-    fn keeps_books_here(&self) -> bool;
+    fn is_books_local(&self) -> bool;
 
     /// Tenant, callback, catalogue: brings the provider to what we need, under a lock of the caller (BIL-32).
     async fn ensure_ready(&self) -> Result<(), ProviderError>;
@@ -224,9 +224,9 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
 /// Calls with a deadline.
 #[derive(Debug, Clone)]
-pub struct Guarded(Arc<dyn Provider>);
+pub struct WithDeadline(Arc<dyn Provider>);
 
-impl Guarded {
+impl WithDeadline {
     /// Wraps a provider.
     pub fn new(provider: impl Provider + 'static) -> Self {
         Self(Arc::new(provider))
@@ -237,9 +237,9 @@ impl Guarded {
         self.0.name()
     }
 
-    /// See [`Provider::keeps_books_here`].
-    pub fn keeps_books_here(&self) -> bool {
-        self.0.keeps_books_here()
+    /// See [`Provider::is_books_local`].
+    pub fn is_books_local(&self) -> bool {
+        self.0.is_books_local()
     }
 
     /// See [`Provider::is_hook_token`].

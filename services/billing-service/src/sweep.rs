@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Desk, Failed, cancel_order, complete, engine, reconcile, sync, take_back, tell_provider};
+use crate::app::App;
+use crate::app::orders::complete::{Failed, complete};
+use crate::app::orders::reverse::{cancel_order, reverse_order, tell_provider};
+use crate::app::provider::{reconcile, sync};
+use crate::app::subscriptions::engine;
 use crate::error::Error;
 use crate::provider::ProviderError;
 use crate::store::orders::{self, Order, OrderState};
@@ -18,10 +22,10 @@ const BATCH: i64 = 100;
 const HOLD: time::Duration = time::Duration::seconds(60);
 
 /// Sweeps each `pause` until `stop`.
-pub async fn run(desk: Desk, pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(app: App, pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        let now = desk.now().await;
-        if let Err(error) = sweep(&desk, now).await {
+        let now = app.now().await;
+        if let Err(error) = sweep(&app, now).await {
             tracing::warn!(error = format!("{error:#}"), "sweep failed, trying again");
         }
         tokio::select! {
@@ -32,28 +36,28 @@ pub async fn run(desk: Desk, pause: Duration, stop: CancellationToken) -> anyhow
 }
 
 /// One round over everything that is due at `now`.
-pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
+pub async fn sweep(app: &App, now: OffsetDateTime) -> Result<(), Error> {
     let begun = Instant::now();
-    for order in orders::claim_open(&desk.pool, now, HOLD, BATCH).await? {
-        if let Err(error) = mend(desk, &order, now).await {
+    for order in orders::claim_open(&app.pool, now, HOLD, BATCH).await? {
+        if let Err(error) = repair(app, &order, now).await {
             tracing::warn!(order.id = %order.id, error = format!("{error:#}"), "order is not finished yet");
         }
     }
     // Before what is due by itself: a payment that only the provider knows of ends a ladder.
-    sync::round(desk, now).await?;
+    sync::round(app, now).await?;
     // While it cannot be read, it may have a payment that we do not know of: nobody is suspended or ended on
     // old rows (BIL-35). Steps are made up for afterwards, each once and in order.
-    if !sync::is_away(desk).await? {
-        engine::run_due(desk, now).await?;
+    if !sync::is_away(app).await? {
+        engine::run_due(app, now).await?;
     }
-    if let Err(error) = reconcile::run_tasks(desk, now).await {
+    if let Err(error) = reconcile::run_tasks(app, now).await {
         tracing::warn!(error = format!("{error:#}"), "tasks wait");
     }
-    for id in customers::without_provider_account(&desk.pool, BATCH).await? {
-        match desk.provider.create_account(id).await {
+    for id in customers::without_provider_account(&app.pool, BATCH).await? {
+        match app.provider.create_account(id).await {
             Ok(account) => {
-                customers::set_provider_account(&desk.pool, id, &account).await?;
-                desk.metrics.mended("account");
+                customers::set_provider_account(&app.pool, id, &account).await?;
+                app.metrics.repaired("account");
             }
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "accounts cannot be made at the provider now");
@@ -61,51 +65,51 @@ pub async fn sweep(desk: &Desk, now: OffsetDateTime) -> Result<(), Error> {
             }
         }
     }
-    desk.metrics.swept(now, begun.elapsed());
+    app.metrics.swept(now, begun.elapsed());
     Ok(())
 }
 
-async fn mend(desk: &Desk, order: &Order, now: OffsetDateTime) -> anyhow::Result<()> {
+async fn repair(app: &App, order: &Order, now: OffsetDateTime) -> anyhow::Result<()> {
     if order.provider_cancel_due {
-        tell_provider(desk, order, now).await;
-        desk.metrics.mended("told_provider");
+        tell_provider(app, order, now).await;
+        app.metrics.repaired("told_provider");
         return Ok(());
     }
     match order.state {
         OrderState::Placed => {
-            let plan = plans::find(&desk.pool, &order.plan_name, Some(order.entitlement_version)).await?;
+            let plan = plans::find(&app.pool, &order.plan_name, Some(order.entitlement_version)).await?;
             let plan = plan.ok_or_else(|| anyhow::anyhow!("plan {} is gone", order.plan_name))?;
-            match complete(desk, order, &plan, now).await {
-                Ok(_) => desk.metrics.mended("resumed"),
+            match complete(app, order, &plan, now).await {
+                Ok(_) => app.metrics.repaired("resumed"),
                 Err(Failed::Provider(ProviderError::Refused(reason))) => {
                     tracing::error!(order.id = %order.id, reason, "the provider will never take this order");
-                    let mut tx = desk.pool.begin().await?;
-                    take_back(&mut tx, desk, order, "provider_refused", now).await?;
+                    let mut tx = app.pool.begin().await?;
+                    reverse_order(&mut tx, app, order, "provider_refused", now).await?;
                     tx.commit().await?;
-                    desk.metrics.mended("taken_back");
+                    app.metrics.repaired("taken_back");
                 }
                 Err(Failed::Provider(error)) => return Err(error.into()),
                 Err(Failed::Error(error)) => return Err(error.into()),
             }
         }
-        OrderState::Subscribed if order.confirmed_at.is_none() => ask_for_instance(desk, order, now).await?,
+        OrderState::Subscribed if order.confirmed_at.is_none() => ask_for_instance(app, order, now).await?,
         OrderState::Subscribed | OrderState::Cancelled => {}
     }
     Ok(())
 }
 
 /// The announcement of the instance never came: is there an instance?
-async fn ask_for_instance(desk: &Desk, order: &Order, now: OffsetDateTime) -> anyhow::Result<()> {
-    if desk.peers.instance_exists(order.subscription_id).await? {
-        orders::confirm(&desk.pool, order.instance_id, now).await?;
-        desk.metrics.mended("confirmed");
+async fn ask_for_instance(app: &App, order: &Order, now: OffsetDateTime) -> anyhow::Result<()> {
+    if app.clients.instance_exists(order.subscription_id).await? {
+        orders::confirm(&app.pool, order.instance_id, now).await?;
+        app.metrics.repaired("confirmed");
         return Ok(());
     }
-    match cancel_order(desk, order.instance_id, "instance_missing", now).await {
+    match cancel_order(app, order.instance_id, "instance_missing", now).await {
         // Confirmed in this very moment.
         Ok(()) | Err(Error::Confirmed) => {}
         Err(error) => return Err(error.into()),
     }
-    desk.metrics.mended("taken_back");
+    app.metrics.repaired("taken_back");
     Ok(())
 }

@@ -4,8 +4,10 @@ use runtime::page::Page;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Desk, charges};
-use crate::domain::ladder::LadderState;
+use super::App;
+use super::invoices::charges;
+use super::provider::sync;
+use crate::domain::dunning::DunningState;
 use crate::domain::money::{Currency, Money};
 use crate::domain::subscription::Status;
 use crate::error::Error;
@@ -32,17 +34,17 @@ pub struct Overview {
     /// The next charge.
     pub next: Option<(OffsetDateTime, Money)>,
     /// The worst step of all subscriptions.
-    pub ladder: LadderState,
+    pub dunning: DunningState,
 }
 
 /// Of a customer; an account that was never opened is opened.
-pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
-    let mut account = account(desk, customer).await?;
-    account.stale_since = super::sync::stale_since(desk, &account).await?;
+pub async fn overview(app: &App, customer: Uuid) -> Result<Overview, Error> {
+    let mut account = account(app, customer).await?;
+    account.stale_since = sync::stale_since(app, &account).await?;
     let currency: Currency =
         account.currency.parse().map_err(|error| Error::Internal(anyhow::Error::new(error)))?;
-    let live = subscriptions::live(&desk.pool, customer).await?;
-    let ladder = live.iter().map(|row| row.ladder).max().unwrap_or(LadderState::None);
+    let live = subscriptions::live(&app.pool, customer).await?;
+    let dunning = live.iter().map(|row| row.dunning).max().unwrap_or(DunningState::None);
     let next = live
         .iter()
         .filter(|row| row.cancel_at.is_none() && row.status != Status::Pending)
@@ -50,7 +52,7 @@ pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
         .min_by_key(|(end, ..)| *end);
     let next = match next {
         Some((end, subscription, price)) => {
-            let mut connection = desk.pool.acquire().await?;
+            let mut connection = app.pool.acquire().await?;
             Some((end, charges::next_period(&mut connection, customer, subscription, price, end).await?))
         }
         None => None,
@@ -58,10 +60,10 @@ pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
     let (pending, active) = live.into_iter().partition(|row| row.status == Status::Pending);
     let filter = Filter { customer_id: Some(customer), status: Some("open".into()), ..Filter::default() };
     let page = Page::try_new(1, Page::MAX_SIZE).map_err(|_| Error::Conflict)?;
-    let (outstanding, _) = invoices::list(&desk.pool, &filter, page).await?;
-    let debts = invoices::outstanding(&desk.pool, customer).await?.into_iter().map(|(_, sum)| sum);
+    let (outstanding, _) = invoices::list(&app.pool, &filter, page).await?;
+    let debts = invoices::outstanding(&app.pool, customer).await?.into_iter().map(|(_, sum)| sum);
     let total = debts.into_iter().find(|sum| sum.currency() == currency).unwrap_or(Money::zero(currency));
-    let credit = credits::left(&desk.pool, customer, currency.as_str()).await?;
+    let credit = credits::left(&app.pool, customer, currency.as_str()).await?;
     Ok(Overview {
         account,
         active,
@@ -70,15 +72,15 @@ pub async fn overview(desk: &Desk, customer: Uuid) -> Result<Overview, Error> {
         total,
         credit: Money::new(credit, currency),
         next,
-        ladder,
+        dunning,
     })
 }
 
 /// The account of a customer; opened when it is not there yet.
-pub async fn account(desk: &Desk, customer: Uuid) -> Result<Account, Error> {
-    if let Some(account) = customers::account(&desk.pool, customer).await? {
+pub async fn account(app: &App, customer: Uuid) -> Result<Account, Error> {
+    if let Some(account) = customers::account(&app.pool, customer).await? {
         return Ok(account);
     }
-    customers::open(&desk.pool, customer, None).await?;
-    customers::account(&desk.pool, customer).await?.ok_or(Error::NotFound("account"))
+    customers::open(&app.pool, customer, None).await?;
+    customers::account(&app.pool, customer).await?.ok_or(Error::NotFound("account"))
 }

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::domain::money::Currency;
 use crate::failpoint::{self, FailPoint};
 use crate::gateway::paynow::{Access, RESULT_PATH};
-use crate::gateway::{Gateways, Paynow, Pretend};
+use crate::gateway::{Gateways, Paynow, TestGateway};
 
 /// Payments through gateways.
 #[derive(Debug, Clone, Args)]
@@ -129,7 +129,7 @@ impl Paying {
             gateways = gateways.with(Paynow::try_new(access)?);
         }
         if environment != Environment::Production && self.test_gateway != Some(false) {
-            gateways = gateways.with(Pretend);
+            gateways = gateways.with(TestGateway);
         }
         Ok(gateways)
     }

@@ -4,7 +4,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::ladder::{LadderRules, LadderState, next_step};
+use super::dunning::{DunningRules, DunningState, next_step};
 use super::subscription::Status;
 
 /// What the schedule must know of a subscription.
@@ -21,9 +21,9 @@ pub struct Facts {
     /// Ends then.
     pub cancel_at: Option<OffsetDateTime>,
     /// How far the ladder is.
-    pub ladder: LadderState,
+    pub dunning: DunningState,
     /// Since when.
-    pub ladder_since: Option<OffsetDateTime>,
+    pub dunning_since: Option<OffsetDateTime>,
     /// Due date of the oldest debt.
     pub oldest_due: Option<OffsetDateTime>,
     /// Trial reminders that were sent, by days.
@@ -41,7 +41,7 @@ impl Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// Days of the ladder.
-    pub ladder: LadderRules,
+    pub dunning: DunningRules,
     /// Days before the end of a trial, largest first.
     pub reminder_days: Vec<u16>,
     /// How long an order waits for its first payment.
@@ -62,7 +62,7 @@ pub enum Step {
     /// Say that a debt is overdue: plan changes wait from now on.
     Overdue,
     /// The next step of the ladder.
-    Ladder(LadderState),
+    Dunning(DunningState),
     /// Begin the next period.
     Renew,
 }
@@ -88,8 +88,8 @@ pub fn next(facts: &Facts, rules: &Rules) -> Option<(OffsetDateTime, Step)> {
             steps.push((due + GRACE, Step::Overdue));
         }
         steps.extend(
-            next_step(facts.ladder, facts.ladder_since, due, rules.ladder)
-                .map(|(at, state)| (at, Step::Ladder(state))),
+            next_step(facts.dunning, facts.dunning_since, due, rules.dunning)
+                .map(|(at, state)| (at, Step::Dunning(state))),
         );
     }
     // Service that is not given is not billed: a suspended subscription begins no period.
@@ -110,7 +110,7 @@ mod tests {
 
     fn rules() -> Rules {
         Rules {
-            ladder: LadderRules::default(),
+            dunning: DunningRules::default(),
             reminder_days: vec![7, 3, 1],
             pay_within: Duration::days(7),
             keeps_books: true,
@@ -125,8 +125,8 @@ mod tests {
             trial_ends_at: Some(end),
             period_end: Some(end),
             cancel_at: None,
-            ladder: LadderState::None,
-            ladder_since: None,
+            dunning: DunningState::None,
+            dunning_since: None,
             oldest_due: None,
             reminded: vec![],
         }
@@ -172,9 +172,13 @@ mod tests {
         let facts = Facts { status: Status::Active, trial_ends_at: None, ..trial() };
         let theirs = Rules { keeps_books: false, ..rules() };
         assert_eq!(next(&facts, &theirs), None);
-        let owing =
-            Facts { oldest_due: Some(START), ladder: LadderState::Warning, status: Status::PastDue, ..facts };
-        assert_eq!(next(&owing, &theirs).unwrap().1, Step::Ladder(LadderState::Suspended));
+        let owing = Facts {
+            oldest_due: Some(START),
+            dunning: DunningState::Warning,
+            status: Status::PastDue,
+            ..facts
+        };
+        assert_eq!(next(&owing, &theirs).unwrap().1, Step::Dunning(DunningState::Suspended));
     }
 
     proptest! {

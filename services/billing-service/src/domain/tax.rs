@@ -1,8 +1,15 @@
 //! Tax in a first form: one rate for each country, and reverse charge for buyers with a tax id (BIL-36).
 
+use time::{Date, OffsetDateTime, UtcOffset};
+
 use super::coupon::{WHOLE_BP, percent};
 use super::invoice::{Line, LineKind};
 use super::money::{Money, MoneyError};
+
+/// The day of a moment; rates change at midnight UTC.
+pub fn day(now: OffsetDateTime) -> Date {
+    now.to_offset(UtcOffset::UTC).date()
+}
 
 /// The rate of a country.
 #[derive(Debug, Clone, PartialEq, Eq)]

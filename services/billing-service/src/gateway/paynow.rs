@@ -254,7 +254,7 @@ impl PaymentGateway for Paynow {
         Ok(Some(self.report(&message)))
     }
 
-    fn hear(&self, body: &[u8]) -> Option<String> {
+    fn webhook_reference(&self, body: &[u8]) -> Option<String> {
         let message =
             Message::parse(body).filter(|message| message.is_signed(&self.access.integration_key))?;
         Some(message.get("reference").to_owned())
@@ -319,8 +319,8 @@ mod tests {
         let fields = [("reference", "INV-1"), ("amount", "9.00"), ("status", "Paid")];
         let genuine = signed(&fields, &"hush-hush".into());
         let forged = signed(&fields, &"a guess".into());
-        assert_eq!(paynow().hear(genuine.as_bytes()).as_deref(), Some("INV-1"));
-        assert_eq!(paynow().hear(forged.as_bytes()), None);
-        assert_eq!(paynow().hear(b"reference=INV-1&status=Paid"), None);
+        assert_eq!(paynow().webhook_reference(genuine.as_bytes()).as_deref(), Some("INV-1"));
+        assert_eq!(paynow().webhook_reference(forged.as_bytes()), None);
+        assert_eq!(paynow().webhook_reference(b"reference=INV-1&status=Paid"), None);
     }
 }

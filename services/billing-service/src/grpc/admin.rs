@@ -3,7 +3,7 @@
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_admin_service_server::BillingAdminService;
 use contracts::scalars::{datetime, timestamp};
-use runtime::identity::Caller;
+use runtime::identity;
 use runtime::page::Page;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -12,8 +12,11 @@ use super::convert::amount;
 use super::customer::{invoices_of, shown, shown_all, user, with_lines};
 use super::{Api, convert};
 use crate::app::advance::advance;
-use crate::app::record::{self, By};
-use crate::app::{Desk, change, inbox, refund, repeat};
+use crate::app::caller::Caller;
+use crate::app::payments::{record_manual, refund};
+use crate::app::subscriptions::change;
+use crate::app::webhooks::webhook_inbox;
+use crate::app::{App, repeat};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
 use crate::error::Error;
@@ -41,10 +44,10 @@ fn reason(text: &str) -> Result<&str, Error> {
     }
 }
 
-pub(super) fn by<T>(request: &Request<T>, why: &str) -> Result<By, Status> {
-    let caller = Caller::of(request)?;
+pub(super) fn by<T>(request: &Request<T>, why: &str) -> Result<Caller, Status> {
+    let caller = identity::Caller::of(request)?;
     let user = caller.require_user()?;
-    Ok(By {
+    Ok(Caller {
         actor: user.id.to_string(),
         role: user.role.as_str(),
         reason: reason(why)?.to_owned(),
@@ -53,15 +56,15 @@ pub(super) fn by<T>(request: &Request<T>, why: &str) -> Result<By, Status> {
 }
 
 async fn close(
-    desk: &Desk,
+    app: &App,
     request: Request<proto::CloseInvoiceRequest>,
     status: InvoiceStatus,
 ) -> Result<proto::GetInvoiceResponse, Status> {
     let by = by(&request, &request.get_ref().reason)?;
     let id = Uuid::parse_str(&request.get_ref().invoice_id).map_err(|_| Error::NotFound("invoice"))?;
-    let now = desk.now().await;
-    let closed = repeat(|| record::close_invoice(desk, &by, id, status, now)).await?;
-    Ok(proto::GetInvoiceResponse { invoice: Some(with_lines(desk, closed).await?) })
+    let now = app.now().await;
+    let closed = repeat(|| record_manual::close_invoice(app, &by, id, status, now)).await?;
+    Ok(proto::GetInvoiceResponse { invoice: Some(with_lines(app, closed).await?) })
 }
 
 #[tonic::async_trait]
@@ -75,11 +78,11 @@ impl BillingAdminService for Api {
         let filter = subscriptions::Filter {
             customer_id: optional(asked.customer_id.as_deref())?,
             status: asked.status,
-            ladder: asked.ladder_state,
+            dunning: asked.ladder_state,
         };
-        let (rows, total) = subscriptions::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        let (rows, total) = subscriptions::list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListSubscriptionsResponse {
-            subscriptions: shown_all(&self.desk, rows).await?,
+            subscriptions: shown_all(&self.app, rows).await?,
             total: u64::try_from(total).unwrap_or(0),
         }))
     }
@@ -94,9 +97,9 @@ impl BillingAdminService for Api {
             customer_id: optional(asked.customer_id.as_deref())?,
             subscription_id: None,
             status: asked.status,
-            overdue_at: if asked.overdue { Some(self.desk.now().await) } else { None },
+            overdue_at: if asked.overdue { Some(self.app.now().await) } else { None },
         };
-        Ok(Response::new(invoices_of(&self.desk, &filter, page).await?))
+        Ok(Response::new(invoices_of(&self.app, &filter, page).await?))
     }
 
     async fn admin_list_payments(
@@ -110,7 +113,7 @@ impl BillingAdminService for Api {
             state: asked.state,
             gateway: asked.gateway,
         };
-        Ok(Response::new(super::payments::page(&self.desk, &filter, page).await?))
+        Ok(Response::new(super::payments::page(&self.app, &filter, page).await?))
     }
 
     async fn record_payment(
@@ -124,7 +127,7 @@ impl BillingAdminService for Api {
         if !(1..=100).contains(&reference.chars().count()) {
             return Err(Error::Field { field: "reference", message: "must have 1 to 100 characters" }.into());
         }
-        let now = self.desk.now().await;
+        let now = self.app.now().await;
         let received = match wanted.received_at.as_ref() {
             None => now,
             Some(at) => {
@@ -133,7 +136,8 @@ impl BillingAdminService for Api {
             }
         };
         let amount = amount(wanted.amount)?;
-        let record = || record::record_payment(&self.desk, &by, invoice, amount, reference, received, now);
+        let record =
+            || record_manual::record_payment(&self.app, &by, invoice, amount, reference, received, now);
         let payment = repeat(record).await?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(convert::payment(payment)) }))
     }
@@ -151,8 +155,8 @@ impl BillingAdminService for Api {
             "" => Uuid::now_v7().to_string(),
             key => key.to_owned(),
         };
-        let now = self.desk.now().await;
-        let refunded = repeat(|| refund::refund(&self.desk, &by, id, amount, &key, now)).await?;
+        let now = self.app.now().await;
+        let refunded = repeat(|| refund::refund(&self.app, &by, id, amount, &key, now)).await?;
         Ok(Response::new(proto::RefundPaymentResponse {
             payment: Some(convert::payment(refunded.payment)),
             refund_id: refunded.id.to_string(),
@@ -176,15 +180,14 @@ impl BillingAdminService for Api {
         if key.is_empty() {
             return Err(Error::Field { field: "Idempotency-Key", message: "must be given" }.into());
         }
-        customers::account(&self.desk.pool, customer)
+        customers::account(&self.app.pool, customer)
             .await
             .map_err(Error::from)?
             .ok_or(Error::NotFound("customer"))?;
-        let now = self.desk.now().await;
-        let given = repeat(|| record::give_credit(&self.desk, &by, customer, amount, key, now)).await?;
-        let left = credits::left(&self.desk.pool, customer, amount.currency().as_str())
-            .await
-            .map_err(Error::from)?;
+        let now = self.app.now().await;
+        let given = repeat(|| record_manual::give_credit(&self.app, &by, customer, amount, key, now)).await?;
+        let left =
+            credits::left(&self.app.pool, customer, amount.currency().as_str()).await.map_err(Error::from)?;
         Ok(Response::new(proto::GiveCreditResponse {
             credit_id: given.to_string(),
             credit: Some(convert::money(Money::new(left, amount.currency()))),
@@ -195,14 +198,14 @@ impl BillingAdminService for Api {
         &self,
         request: Request<proto::CloseInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoiceResponse>, Status> {
-        Ok(Response::new(close(&self.desk, request, InvoiceStatus::Void).await?))
+        Ok(Response::new(close(&self.app, request, InvoiceStatus::Void).await?))
     }
 
     async fn write_off_invoice(
         &self,
         request: Request<proto::CloseInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoiceResponse>, Status> {
-        Ok(Response::new(close(&self.desk, request, InvoiceStatus::WrittenOff).await?))
+        Ok(Response::new(close(&self.app, request, InvoiceStatus::WrittenOff).await?))
     }
 
     async fn extend_trial(
@@ -212,7 +215,7 @@ impl BillingAdminService for Api {
         let caller = user(&request)?.clone();
         let wanted = request.into_inner();
         let id = Uuid::parse_str(&wanted.subscription_id).map_err(|_| Error::NotFound("subscription"))?;
-        if !self.desk.provider.keeps_books_here() {
+        if !self.app.provider.is_books_local() {
             let text = "Kill Bill cannot move the end of a trial so that it outlives a change of plan: give a credit for the days instead";
             return Err(Error::Refused("invalid_state", text).into());
         }
@@ -220,8 +223,8 @@ impl BillingAdminService for Api {
             return Err(Error::Field { field: "days", message: "must be from 1 to 30" }.into());
         }
         let reason = reason(&wanted.reason)?;
-        let now = self.desk.now().await;
-        let mut tx = self.desk.pool.begin().await.map_err(Error::from)?;
+        let now = self.app.now().await;
+        let mut tx = self.app.pool.begin().await.map_err(Error::from)?;
         let row = change::extend_trial(&mut tx, id, wanted.days, now).await?;
         let (actor, role) = (caller.id.to_string(), caller.role.as_str().to_owned());
         let row_of_audit = Audit {
@@ -236,7 +239,7 @@ impl BillingAdminService for Api {
         };
         audit::write(&mut tx, &row_of_audit).await.map_err(Error::from)?;
         tx.commit().await.map_err(Error::from)?;
-        let subscription = Some(shown(&self.desk, row).await?);
+        let subscription = Some(shown(&self.app, row).await?);
         Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
 
@@ -247,7 +250,7 @@ impl BillingAdminService for Api {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
         let filter = webhooks::Filter { provider: asked.provider, state: asked.state };
-        let (rows, total) = webhooks::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        let (rows, total) = webhooks::list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListWebhooksResponse {
             webhooks: rows.into_iter().map(convert::webhook).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -260,7 +263,7 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ReplayWebhookResponse>, Status> {
         let by = by(&request, &request.get_ref().reason)?;
         let id = Uuid::parse_str(&request.get_ref().webhook_id).map_err(|_| Error::NotFound("webhook"))?;
-        let hook = inbox::replay(&self.desk, &by, id, runtime::clock::now()).await?;
+        let hook = webhook_inbox::replay(&self.app, &by, id, runtime::clock::now()).await?;
         let hook = hook.ok_or(Error::NotFound("webhook"))?;
         Ok(Response::new(proto::ReplayWebhookResponse { webhook: Some(convert::webhook(hook)) }))
     }
@@ -271,7 +274,7 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ReconcileResponse>, Status> {
         let actor = user(&request)?.id.to_string();
         let customer = optional(request.get_ref().customer_id.as_deref())?;
-        let id = tasks::queue(&self.desk.pool, "reconcile", customer, &actor).await.map_err(Error::from)?;
+        let id = tasks::queue(&self.app.pool, "reconcile", customer, &actor).await.map_err(Error::from)?;
         Ok(Response::new(proto::ReconcileResponse { task_id: id.to_string() }))
     }
 
@@ -279,14 +282,14 @@ impl BillingAdminService for Api {
         &self,
         request: Request<proto::AdvanceClockRequest>,
     ) -> Result<Response<proto::AdvanceClockResponse>, Status> {
-        if !self.desk.terms.test_clock {
+        if !self.app.settings.test_clock {
             return Err(Error::NotFound("clock").into());
         }
         let by = i64::try_from(request.get_ref().seconds)
             .ok()
             .filter(|seconds| (1..=MOST).contains(seconds))
             .ok_or(Error::Field { field: "advance", message: "must be from a second to ten years" })?;
-        let (now, steps) = advance(&self.desk, time::Duration::seconds(by)).await?;
+        let (now, steps) = advance(&self.app, time::Duration::seconds(by)).await?;
         tracing::info!(seconds = by, steps, "the billing clock was moved");
         Ok(Response::new(proto::AdvanceClockResponse { now: Some(timestamp(now)) }))
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::admin::{by, optional};
-use crate::app::findings;
+use crate::app::audit::findings;
 use crate::domain::audit::FindingKind;
 use crate::error::Error;
 use crate::store::findings::{Filter, Kept, Run, find, list, runs};
@@ -74,7 +74,7 @@ impl AuditAdminService for Api {
             return Err(Error::Field { field: "kind", message: "is no kind of finding" }.into());
         }
         let filter = Filter { open, kind: asked.kind, customer_id: optional(asked.customer_id.as_deref())? };
-        let (rows, total) = list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        let (rows, total) = list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListFindingsResponse {
             findings: rows.into_iter().map(finding).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -86,7 +86,7 @@ impl AuditAdminService for Api {
         request: Request<proto::FindingRequest>,
     ) -> Result<Response<proto::GetFindingResponse>, Status> {
         let id = named(&request.get_ref().finding_id)?;
-        let kept = find(&self.desk.pool, id).await.map_err(Error::from)?;
+        let kept = find(&self.app.pool, id).await.map_err(Error::from)?;
         let kept = kept.ok_or(Error::NotFound("finding"))?;
         Ok(Response::new(proto::GetFindingResponse { finding: Some(finding(kept)) }))
     }
@@ -97,7 +97,7 @@ impl AuditAdminService for Api {
     ) -> Result<Response<proto::GetFindingResponse>, Status> {
         let by = by(&request, &request.get_ref().reason)?;
         let id = named(&request.get_ref().finding_id)?;
-        let kept = findings::acknowledge(&self.desk, &by, id, runtime::clock::now()).await?;
+        let kept = findings::acknowledge(&self.app, &by, id, runtime::clock::now()).await?;
         Ok(Response::new(proto::GetFindingResponse { finding: Some(finding(kept)) }))
     }
 
@@ -108,7 +108,7 @@ impl AuditAdminService for Api {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
         let cause = asked.task_id.map(|task| format!("{TASK}{task}"));
-        let (rows, total) = runs(&self.desk.pool, cause, page).await.map_err(Error::from)?;
+        let (rows, total) = runs(&self.app.pool, cause, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListAuditsResponse {
             audits: rows.into_iter().map(run).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -120,7 +120,7 @@ impl AuditAdminService for Api {
         request: Request<proto::RunAuditRequest>,
     ) -> Result<Response<proto::RunAuditResponse>, Status> {
         let by = by(&request, &request.get_ref().reason)?;
-        let task = findings::order(&self.desk, &by).await?;
+        let task = findings::order(&self.app, &by).await?;
         Ok(Response::new(proto::RunAuditResponse { task_id: task.to_string() }))
     }
 }

@@ -71,8 +71,8 @@ pub(super) fn subscription(
         provider_id: subscription.provider_id,
         created_at: Some(timestamp(subscription.created_at)),
         ladder: Some(proto::Ladder {
-            state: subscription.ladder.as_str().into(),
-            since: subscription.ladder_since.map(timestamp),
+            state: subscription.dunning.as_str().into(),
+            since: subscription.dunning_since.map(timestamp),
             next_step_at: next_step_at.map(timestamp),
         }),
         pending_change: subscription.pending.map(|pending| proto::PendingChange {

@@ -11,7 +11,12 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, convert};
-use crate::app::{self, Desk, change, downgrade, engine, repeat};
+use crate::app::invoices::document::invoice_pdf;
+use crate::app::orders::trial::{TrialAnswer, trial_eligibility};
+use crate::app::overview::{account, overview};
+use crate::app::subscriptions::standing::standing;
+use crate::app::subscriptions::{change, downgrade, engine};
+use crate::app::{App, repeat};
 use crate::domain::details::{Address, Details};
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::trial::Eligibility;
@@ -27,8 +32,8 @@ impl BillingService for Api {
         request: Request<proto::GetTrialEligibilityRequest>,
     ) -> Result<Response<proto::GetTrialEligibilityResponse>, Status> {
         let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
-        let answer = app::trial_eligibility(&self.desk, customer).await?;
-        Ok(Response::new(trial_info(&self.desk, answer)))
+        let answer = trial_eligibility(&self.app, customer).await?;
+        Ok(Response::new(trial_info(&self.app, answer)))
     }
 
     async fn list_subscriptions(
@@ -39,9 +44,9 @@ impl BillingService for Api {
         let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
         let page = Page::try_new(asked.page, asked.page_size)?;
         let (rows, total) =
-            subscriptions::of_customer(&self.desk.pool, customer, page).await.map_err(Error::from)?;
+            subscriptions::of_customer(&self.app.pool, customer, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListSubscriptionsResponse {
-            subscriptions: shown_all(&self.desk, rows).await?,
+            subscriptions: shown_all(&self.app, rows).await?,
             total: u64::try_from(total).unwrap_or(0),
         }))
     }
@@ -50,8 +55,8 @@ impl BillingService for Api {
         &self,
         request: Request<proto::GetSubscriptionRequest>,
     ) -> Result<Response<proto::GetSubscriptionResponse>, Status> {
-        let found = own_subscription(&self.desk, user(&request)?, &request.get_ref().subscription_id).await?;
-        let subscription = Some(shown(&self.desk, found).await?);
+        let found = own_subscription(&self.app, user(&request)?, &request.get_ref().subscription_id).await?;
+        let subscription = Some(shown(&self.app, found).await?);
         Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
 
@@ -59,12 +64,12 @@ impl BillingService for Api {
         &self,
         _: Request<proto::GetProviderHealthRequest>,
     ) -> Result<Response<proto::GetProviderHealthResponse>, Status> {
-        let health = self.desk.provider.health().await;
+        let health = self.app.provider.health().await;
         if let Err(error) = &health {
             tracing::warn!(error = format!("{error:#}"), "the billing provider does not work");
         }
         Ok(Response::new(proto::GetProviderHealthResponse {
-            provider: self.desk.provider.name().as_str().into(),
+            provider: self.app.provider.name().as_str().into(),
             healthy: health.is_ok(),
             // The cause stays in the log: this page is public.
             detail: if health.is_ok() { "ok" } else { "the provider does not answer" }.into(),
@@ -76,25 +81,25 @@ impl BillingService for Api {
         request: Request<proto::GetOverviewRequest>,
     ) -> Result<Response<proto::GetOverviewResponse>, Status> {
         let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
-        let found = app::overview::overview(&self.desk, customer).await?;
-        let trial = app::trial_eligibility(&self.desk, customer).await?;
-        let active = shown_all(&self.desk, found.active).await?;
+        let found = overview(&self.app, customer).await?;
+        let trial = trial_eligibility(&self.app, customer).await?;
+        let active = shown_all(&self.app, found.active).await?;
         let mut outstanding = Vec::with_capacity(found.outstanding.len());
         for row in found.outstanding {
-            outstanding.push(with_lines(&self.desk, row).await?);
+            outstanding.push(with_lines(&self.app, row).await?);
         }
         let stale_since = found.account.stale_since.map(timestamp);
         Ok(Response::new(proto::GetOverviewResponse {
             account: Some(convert::account(found.account, found.credit)),
             active_subscriptions: active,
-            pending_subscriptions: shown_all(&self.desk, found.pending).await?,
+            pending_subscriptions: shown_all(&self.app, found.pending).await?,
             outstanding_invoices: outstanding,
             total_outstanding: Some(convert::money(found.total)),
             credit: Some(convert::money(found.credit)),
             next_billing_date: found.next.map(|(at, _)| timestamp(at)),
             next_billing_amount: found.next.map(|(_, amount)| convert::money(amount)),
-            trial_info: Some(trial_info(&self.desk, trial)),
-            ladder_state: found.ladder.as_str().into(),
+            trial_info: Some(trial_info(&self.app, trial)),
+            ladder_state: found.dunning.as_str().into(),
             stale_since,
         }))
     }
@@ -104,7 +109,7 @@ impl BillingService for Api {
         request: Request<proto::GetAccountRequest>,
     ) -> Result<Response<proto::GetAccountResponse>, Status> {
         let customer = whose(user(&request)?, request.get_ref().customer_id.as_deref())?;
-        Ok(Response::new(account_of(&self.desk, customer).await?))
+        Ok(Response::new(account_of(&self.app, customer).await?))
     }
 
     async fn update_account(
@@ -117,7 +122,7 @@ impl BillingService for Api {
         if customer != caller.id {
             return Err(Error::NotFound("account").into());
         }
-        let before = app::overview::account(&self.desk, customer).await?;
+        let before = account(&self.app, customer).await?;
         let address = wanted.address.map(|address| Address {
             street: address.street,
             city: address.city,
@@ -133,8 +138,8 @@ impl BillingService for Api {
         };
         let details =
             wish.check(&before.country).map_err(|(field, message)| Error::Field { field, message })?;
-        customers::update_account(&self.desk.pool, customer, &details).await.map_err(Error::from)?;
-        Ok(Response::new(account_of(&self.desk, customer).await?))
+        customers::update_account(&self.app.pool, customer, &details).await.map_err(Error::from)?;
+        Ok(Response::new(account_of(&self.app, customer).await?))
     }
 
     async fn list_invoices(
@@ -147,7 +152,7 @@ impl BillingService for Api {
         let (customer, subscription) = match asked.subscription_id.as_deref() {
             None => (customer, None),
             Some(id) => {
-                let found = own_subscription(&self.desk, user(&request)?, id).await?;
+                let found = own_subscription(&self.app, user(&request)?, id).await?;
                 (found.customer_id, Some(found.id))
             }
         };
@@ -157,15 +162,15 @@ impl BillingService for Api {
             status: asked.status.clone(),
             overdue_at: None,
         };
-        Ok(Response::new(invoices_of(&self.desk, &filter, page).await?))
+        Ok(Response::new(invoices_of(&self.app, &filter, page).await?))
     }
 
     async fn get_invoice(
         &self,
         request: Request<proto::GetInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoiceResponse>, Status> {
-        let found = own_invoice(&self.desk, user(&request)?, &request.get_ref().invoice_id).await?;
-        let invoice = with_lines(&self.desk, found).await?;
+        let found = own_invoice(&self.app, user(&request)?, &request.get_ref().invoice_id).await?;
+        let invoice = with_lines(&self.app, found).await?;
         Ok(Response::new(proto::GetInvoiceResponse { invoice: Some(invoice) }))
     }
 
@@ -173,8 +178,8 @@ impl BillingService for Api {
         &self,
         request: Request<proto::GetInvoiceRequest>,
     ) -> Result<Response<proto::GetInvoicePdfResponse>, Status> {
-        let found = own_invoice(&self.desk, user(&request)?, &request.get_ref().invoice_id).await?;
-        let (pdf, file_name) = app::invoice_pdf(&self.desk, found).await?;
+        let found = own_invoice(&self.app, user(&request)?, &request.get_ref().invoice_id).await?;
+        let (pdf, file_name) = invoice_pdf(&self.app, found).await?;
         Ok(Response::new(proto::GetInvoicePdfResponse { pdf, file_name }))
     }
 
@@ -184,12 +189,12 @@ impl BillingService for Api {
     ) -> Result<Response<proto::UpgradeSubscriptionResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
         let wanted = request.into_inner();
-        let now = self.desk.now().await;
+        let now = self.app.now().await;
         let (plan, preview) = (&wanted.target_plan_name, wanted.preview);
-        let quote = repeat(|| change::upgrade(&self.desk, customer, id, plan, preview, now)).await?;
+        let quote = repeat(|| change::upgrade(&self.app, customer, id, plan, preview, now)).await?;
         let moves_database = quote.current.db_type != quote.target.db_type;
         let invoice = match quote.invoice {
-            Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
+            Some(invoice) => Some(with_lines(&self.app, invoice).await?),
             None => None,
         };
         Ok(Response::new(proto::UpgradeSubscriptionResponse {
@@ -200,7 +205,7 @@ impl BillingService for Api {
             effective_at: Some(timestamp(now)),
             invoice,
             status: quote.status.into(),
-            subscription: Some(shown(&self.desk, quote.subscription).await?),
+            subscription: Some(shown(&self.app, quote.subscription).await?),
             moves_database,
         }))
     }
@@ -211,16 +216,16 @@ impl BillingService for Api {
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
         let wanted = request.into_inner();
-        let (target, now) = (&wanted.target_plan_name, self.desk.now().await);
-        let ask = || downgrade::downgrade(&self.desk, customer, id, target, wanted.preview, now);
-        let descent = repeat(ask).await?;
+        let (target, now) = (&wanted.target_plan_name, self.app.now().await);
+        let ask = || downgrade::downgrade(&self.app, customer, id, target, wanted.preview, now);
+        let outcome = repeat(ask).await?;
         Ok(Response::new(proto::ChangeResponse {
-            effective_at: descent.effective_at.map(timestamp),
-            storage_used_bytes: descent.used_bytes,
-            refusal: descent.refusal.map(|(reason, _)| reason.to_owned()).unwrap_or_default(),
-            moves_database: descent.current.db_type != descent.target.db_type,
-            target_plan: Some(convert::plan(descent.target)),
-            subscription: Some(shown(&self.desk, descent.subscription).await?),
+            effective_at: outcome.effective_at.map(timestamp),
+            storage_used_bytes: outcome.used_bytes,
+            refusal: outcome.refusal.map(|(reason, _)| reason.to_owned()).unwrap_or_default(),
+            moves_database: outcome.current.db_type != outcome.target.db_type,
+            target_plan: Some(convert::plan(outcome.target)),
+            subscription: Some(shown(&self.app, outcome.subscription).await?),
         }))
     }
 
@@ -229,10 +234,10 @@ impl BillingService for Api {
         request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
-        let now = self.desk.now().await;
-        let row = repeat(|| downgrade::undo_downgrade(&self.desk, customer, id, now)).await?;
+        let now = self.app.now().await;
+        let row = repeat(|| downgrade::undo_downgrade(&self.app, customer, id, now)).await?;
         Ok(Response::new(proto::ChangeResponse {
-            subscription: Some(shown(&self.desk, row).await?),
+            subscription: Some(shown(&self.app, row).await?),
             ..proto::ChangeResponse::default()
         }))
     }
@@ -246,12 +251,12 @@ impl BillingService for Api {
         if wanted.reason.chars().count() > 500 {
             return Err(Error::Field { field: "reason", message: "must have at most 500 characters" }.into());
         }
-        let now = self.desk.now().await;
+        let now = self.app.now().await;
         let (reason, immediate) = (&wanted.reason, wanted.immediate);
-        let row = repeat(|| change::cancel(&self.desk, customer, id, reason, immediate, now)).await?;
+        let row = repeat(|| change::cancel(&self.app, customer, id, reason, immediate, now)).await?;
         let cancel_at = row.cancel_at.map(timestamp);
         Ok(Response::new(proto::CancelSubscriptionResponse {
-            subscription: Some(shown(&self.desk, row).await?),
+            subscription: Some(shown(&self.app, row).await?),
             cancel_at,
             instance_ends_at: cancel_at,
         }))
@@ -262,10 +267,10 @@ impl BillingService for Api {
         request: Request<proto::SubscriptionRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
         let (customer, id) = target(user(&request)?, &request.get_ref().subscription_id)?;
-        let now = self.desk.now().await;
-        let row = repeat(|| change::undo_cancel(&self.desk, customer, id, now)).await?;
+        let now = self.app.now().await;
+        let row = repeat(|| change::undo_cancel(&self.app, customer, id, now)).await?;
         Ok(Response::new(proto::ChangeResponse {
-            subscription: Some(shown(&self.desk, row).await?),
+            subscription: Some(shown(&self.app, row).await?),
             ..proto::ChangeResponse::default()
         }))
     }
@@ -278,8 +283,8 @@ impl BillingDirectoryService for Api {
         request: Request<proto::GetCustomerStandingRequest>,
     ) -> Result<Response<proto::GetCustomerStandingResponse>, Status> {
         let customer = convert::uuid("customer_id", &request.get_ref().customer_id)?;
-        let standing = app::standing(&self.desk, customer).await?;
-        let debts = invoices::outstanding(&self.desk.pool, customer).await.map_err(Error::from)?;
+        let standing = standing(&self.app, customer).await?;
+        let debts = invoices::outstanding(&self.app.pool, customer).await.map_err(Error::from)?;
         let unpaid: i64 = debts.iter().map(|(count, _)| count).sum();
         Ok(Response::new(proto::GetCustomerStandingResponse {
             highest_plan: standing.highest_plan,
@@ -289,12 +294,12 @@ impl BillingDirectoryService for Api {
     }
 }
 
-fn trial_info(desk: &Desk, answer: app::TrialAnswer) -> proto::GetTrialEligibilityResponse {
+fn trial_info(app: &App, answer: TrialAnswer) -> proto::GetTrialEligibilityResponse {
     let eligible = answer.eligibility == Eligibility::Eligible;
     proto::GetTrialEligibilityResponse {
         eligible,
         can_show_trial_info: eligible,
-        trial_days: u32::from(desk.trial_days),
+        trial_days: u32::from(app.trial_days),
         has_active_subscriptions: answer.live > 0,
         subscription_count: u32::try_from(answer.live).unwrap_or(u32::MAX),
         reason: answer.eligibility.as_str().into(),
@@ -302,21 +307,18 @@ fn trial_info(desk: &Desk, answer: app::TrialAnswer) -> proto::GetTrialEligibili
 }
 
 /// A subscription with the date at which its ladder goes on.
-pub(super) async fn shown(desk: &Desk, row: Subscription) -> Result<proto::Subscription, Error> {
-    let due = invoices::oldest_due(&desk.pool, row.id).await?;
-    let next = engine::next_ladder_step(desk, &row, due);
+pub(super) async fn shown(app: &App, row: Subscription) -> Result<proto::Subscription, Error> {
+    let due = invoices::oldest_due(&app.pool, row.id).await?;
+    let next = engine::next_dunning_step(app, &row, due);
     Ok(convert::subscription(row, next))
 }
 
 /// The same for many of them, with one look at their debts.
-pub(super) async fn shown_all(
-    desk: &Desk,
-    rows: Vec<Subscription>,
-) -> Result<Vec<proto::Subscription>, Error> {
+pub(super) async fn shown_all(app: &App, rows: Vec<Subscription>) -> Result<Vec<proto::Subscription>, Error> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    let due = invoices::oldest_dues(&desk.pool, &ids).await?;
+    let due = invoices::oldest_dues(&app.pool, &ids).await?;
     let shown = |row: Subscription| {
-        let next = engine::next_ladder_step(desk, &row, due.get(&row.id).copied());
+        let next = engine::next_dunning_step(app, &row, due.get(&row.id).copied());
         convert::subscription(row, next)
     };
     Ok(rows.into_iter().map(shown).collect())
@@ -328,15 +330,15 @@ fn target(user: &User, id: &str) -> Result<(Option<Uuid>, Uuid), Error> {
     Ok(((user.role < Role::Admin).then_some(user.id), id))
 }
 
-async fn account_of(desk: &Desk, customer: Uuid) -> Result<proto::GetAccountResponse, Error> {
-    let found = app::overview::overview(desk, customer).await?;
+async fn account_of(app: &App, customer: Uuid) -> Result<proto::GetAccountResponse, Error> {
+    let found = overview(app, customer).await?;
     Ok(proto::GetAccountResponse { account: Some(convert::account(found.account, found.credit)) })
 }
 
 /// An invoice of the caller; operators see all. Another one's looks like none.
-pub(super) async fn own_invoice(desk: &Desk, user: &User, id: &str) -> Result<Invoice, Error> {
+pub(super) async fn own_invoice(app: &App, user: &User, id: &str) -> Result<Invoice, Error> {
     let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("invoice"))?;
-    invoices::find(&desk.pool, id)
+    invoices::find(&app.pool, id)
         .await?
         .filter(|found| found.status != InvoiceStatus::Draft)
         .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
@@ -345,30 +347,30 @@ pub(super) async fn own_invoice(desk: &Desk, user: &User, id: &str) -> Result<In
 
 /// A subscription of the caller; operators see all. An id that is none and an id of another customer look the
 /// same.
-async fn own_subscription(desk: &Desk, user: &User, id: &str) -> Result<Subscription, Error> {
+async fn own_subscription(app: &App, user: &User, id: &str) -> Result<Subscription, Error> {
     let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?;
-    subscriptions::find(&desk.pool, id)
+    subscriptions::find(&app.pool, id)
         .await?
         .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
         .ok_or(Error::NotFound("subscription"))
 }
 
 /// With its lines.
-pub(super) async fn with_lines(desk: &Desk, invoice: Invoice) -> Result<proto::Invoice, Error> {
-    let lines = invoices::lines(&desk.pool, invoice.id, invoice.currency()).await?;
-    Ok(convert::invoice(invoice, lines, desk.now().await))
+pub(super) async fn with_lines(app: &App, invoice: Invoice) -> Result<proto::Invoice, Error> {
+    let lines = invoices::lines(&app.pool, invoice.id, invoice.currency()).await?;
+    Ok(convert::invoice(invoice, lines, app.now().await))
 }
 
 /// A page of invoices with their lines.
 pub(super) async fn invoices_of(
-    desk: &Desk,
+    app: &App,
     filter: &Filter,
     page: Page,
 ) -> Result<proto::ListInvoicesResponse, Error> {
-    let (rows, total) = invoices::list(&desk.pool, filter, page).await?;
+    let (rows, total) = invoices::list(&app.pool, filter, page).await?;
     let mut invoices = Vec::with_capacity(rows.len());
     for row in rows {
-        invoices.push(with_lines(desk, row).await?);
+        invoices.push(with_lines(app, row).await?);
     }
     Ok(proto::ListInvoicesResponse { invoices, total: u64::try_from(total).unwrap_or(0) })
 }

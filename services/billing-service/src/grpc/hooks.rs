@@ -18,10 +18,10 @@ impl WebhookService for Api {
     ) -> Result<Response<proto::ReceiveWebhookResponse>, Status> {
         let hook = request.into_inner();
         // Whoever cannot show that he is the sender learns nothing, and nothing of him is kept.
-        if let Some(gateway) = self.desk.gateways.get(&hook.provider) {
+        if let Some(gateway) = self.app.gateways.get(&hook.provider) {
             // What its sender did not sign is not kept: anybody could fill the table.
-            if gateway.hear(&hook.body).is_none() {
-                self.desk.metrics.gateway(gateway.name(), "bad_hash");
+            if gateway.webhook_reference(&hook.body).is_none() {
+                self.app.metrics.gateway(gateway.name(), "bad_hash");
                 tracing::warn!(
                     provider = hook.provider,
                     size = hook.body.len(),
@@ -29,13 +29,13 @@ impl WebhookService for Api {
                 );
                 return Err(Error::BadHash.into());
             }
-        } else if hook.provider != Name::Killbill.as_str() || !self.desk.provider.is_hook_token(&hook.token) {
+        } else if hook.provider != Name::Killbill.as_str() || !self.app.provider.is_hook_token(&hook.token) {
             return Err(Error::NotFound("hook").into());
         }
-        let id = webhooks::store(&self.desk.pool, &hook.provider, &hook.body, &hook.content_type).await;
+        let id = webhooks::store(&self.app.pool, &hook.provider, &hook.body, &hook.content_type).await;
         let id = id.map_err(Error::from)?;
-        self.desk.fail.at("hook.stored");
-        self.desk.bell.ring();
+        self.app.fail.at("hook.stored");
+        self.app.wakeup.notify();
         Ok(Response::new(proto::ReceiveWebhookResponse { webhook_id: id.to_string() }))
     }
 }

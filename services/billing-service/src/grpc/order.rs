@@ -8,7 +8,12 @@ use uuid::Uuid;
 
 use super::customer::{shown, with_lines};
 use super::{Api, convert};
-use crate::app::{self, Wish, engine, repeat};
+use crate::app::invoices::new::first_key;
+use crate::app::orders::place::{Wish, place_order};
+use crate::app::orders::reactivate::reactivate;
+use crate::app::orders::reverse::cancel_order;
+use crate::app::repeat;
+use crate::app::subscriptions::entitlement::{Entitled, entitlement, entitlements};
 use crate::error::Error;
 use crate::store::invoices;
 
@@ -40,8 +45,8 @@ impl OrderService for Api {
         let request = request.into_inner();
         let instance = convert::uuid("instance_id", &request.instance_id)?;
         let reason = if request.reason.is_empty() { "cancelled" } else { &request.reason };
-        let now = self.desk.now().await;
-        repeat(|| app::cancel_order(&self.desk, instance, reason, now)).await?;
+        let now = self.app.now().await;
+        repeat(|| cancel_order(&self.app, instance, reason, now)).await?;
         Ok(Response::new(proto::CancelOrderResponse {}))
     }
 
@@ -50,7 +55,7 @@ impl OrderService for Api {
         request: Request<proto::GetEntitlementRequest>,
     ) -> Result<Response<proto::GetEntitlementResponse>, Status> {
         let id = convert::uuid("subscription_id", &request.get_ref().subscription_id)?;
-        Ok(Response::new(told(app::entitlement(&self.desk, id).await?)))
+        Ok(Response::new(entitlement_message(entitlement(&self.app, id).await?)))
     }
 
     async fn get_entitlements(
@@ -63,10 +68,10 @@ impl OrderService for Api {
             return Err(Error::Field { field: "subscription_ids", message }.into());
         }
         let ids: Result<Vec<Uuid>, _> = ids.iter().map(|id| convert::uuid("subscription_ids", id)).collect();
-        let many = app::entitlements(&self.desk, &ids?).await?;
-        let one = |entitled: app::Entitled| proto::SubscriptionEntitlement {
+        let many = entitlements(&self.app, &ids?).await?;
+        let one = |entitled: Entitled| proto::SubscriptionEntitlement {
             subscription_id: entitled.subscription.id.to_string(),
-            entitlement: Some(told(entitled)),
+            entitlement: Some(entitlement_message(entitled)),
         };
         Ok(Response::new(proto::GetEntitlementsResponse {
             entitlements: many.entitled.into_iter().map(one).collect(),
@@ -79,7 +84,7 @@ impl OrderService for Api {
 /// How many subscriptions one call may ask for.
 const MANY: usize = 100;
 
-fn told(entitled: app::Entitled) -> proto::GetEntitlementResponse {
+fn entitlement_message(entitled: Entitled) -> proto::GetEntitlementResponse {
     let status = entitled.subscription.status;
     proto::GetEntitlementResponse {
         may_run: status.may_run().is_ok(),
@@ -103,31 +108,29 @@ impl Api {
     /// Places an order.
     async fn placed(&self, wish: Wish, kind: Kind) -> Result<Response<proto::PlaceOrderResponse>, Status> {
         let start = std::time::Instant::now();
-        let desk = self.desk.clone();
+        let app = self.app.clone();
         // A caller that hangs up must not cut the order in two.
         let placed = tokio::spawn(async move {
-            let now = desk.now().await;
+            let now = app.now().await;
             match kind {
-                Kind::New => repeat(|| app::place_order(&desk, wish.clone(), now)).await,
-                Kind::Back(former) => {
-                    repeat(|| app::reactivate::reactivate(&desk, wish.clone(), former, now)).await
-                }
+                Kind::New => repeat(|| place_order(&app, wish.clone(), now)).await,
+                Kind::Back(former) => repeat(|| reactivate(&app, wish.clone(), former, now)).await,
             }
         });
         let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
-        self.desk.metrics.order_took(start.elapsed());
+        self.app.metrics.order_took(start.elapsed());
         let status = answer.subscription.status;
-        let due = invoices::oldest_due(&self.desk.pool, answer.subscription.id).await.map_err(Error::from)?;
+        let due = invoices::oldest_due(&self.app.pool, answer.subscription.id).await.map_err(Error::from)?;
         let owes = due.is_some();
-        let key = engine::first_key(answer.subscription.id);
-        let invoice = match invoices::find_by_key(&self.desk.pool, &key).await.map_err(Error::from)? {
-            Some(invoice) => Some(with_lines(&self.desk, invoice).await?),
+        let key = first_key(answer.subscription.id);
+        let invoice = match invoices::find_by_key(&self.app.pool, &key).await.map_err(Error::from)? {
+            Some(invoice) => Some(with_lines(&self.app, invoice).await?),
             None => None,
         };
         Ok(Response::new(proto::PlaceOrderResponse {
             billing_status: status.billing_status(owes).as_str().into(),
             provision_now: status.may_run().is_ok(),
-            subscription: Some(shown(&self.desk, answer.subscription).await?),
+            subscription: Some(shown(&self.app, answer.subscription).await?),
             plan: Some(convert::plan(answer.plan)),
             trial_reason: answer.trial_reason.into(),
             invoice,

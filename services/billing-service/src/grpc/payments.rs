@@ -9,19 +9,19 @@ use uuid::Uuid;
 
 use super::customer::{user, whose};
 use super::{Api, convert};
-use crate::app::Desk;
-use crate::app::pay::{Wish, pay};
+use crate::app::App;
+use crate::app::payments::pay::{Wish, pay};
 use crate::domain::payment::{Method, PaymentState};
 use crate::error::Error;
 use crate::store::payments::{self, Filter};
 
 /// A page of payments.
 pub(super) async fn page(
-    desk: &Desk,
+    app: &App,
     filter: &Filter,
     page: Page,
 ) -> Result<proto::ListPaymentsResponse, Error> {
-    let (rows, total) = payments::list(&desk.pool, filter, page).await?;
+    let (rows, total) = payments::list(&app.pool, filter, page).await?;
     Ok(proto::ListPaymentsResponse {
         payments: rows.into_iter().map(convert::payment).collect(),
         total: u64::try_from(total).unwrap_or(0),
@@ -43,11 +43,11 @@ impl PaymentService for Api {
         let amount = wanted.amount.map(|amount| convert::amount(Some(amount))).transpose()?;
         let wish =
             Wish { customer_id, invoice_id, gateway: wanted.gateway, method, phone: wanted.phone, amount };
-        let desk = self.desk.clone();
+        let app = self.app.clone();
         // A caller that hangs up must not cut the payment from its answer.
         let paid = tokio::spawn(async move {
-            let now = desk.now().await;
-            pay(&desk, &wish, now).await
+            let now = app.now().await;
+            pay(&app, &wish, now).await
         });
         let payment = paid.await.map_err(|error| Error::Internal(error.into()))??;
         let (payment_type, message) = match (payment.state, payment.redirect_url.is_empty()) {
@@ -69,7 +69,7 @@ impl PaymentService for Api {
     ) -> Result<Response<proto::GetPaymentResponse>, Status> {
         let caller = user(&request)?;
         let id = Uuid::parse_str(&request.get_ref().payment_id).map_err(|_| Error::NotFound("payment"))?;
-        let found = payments::find(&self.desk.pool, id)
+        let found = payments::find(&self.app.pool, id)
             .await
             .map_err(Error::from)?
             .filter(|found| found.customer_id == caller.id || caller.role >= Role::Operator)
@@ -82,7 +82,7 @@ impl PaymentService for Api {
         request: Request<proto::GetPaymentRequest>,
     ) -> Result<Response<proto::GetPaymentOutcomeResponse>, Status> {
         let id = Uuid::parse_str(&request.get_ref().payment_id).map_err(|_| Error::NotFound("payment"))?;
-        let found = payments::find(&self.desk.pool, id).await.map_err(Error::from)?;
+        let found = payments::find(&self.app.pool, id).await.map_err(Error::from)?;
         let state = found.ok_or(Error::NotFound("payment"))?.state;
         Ok(Response::new(proto::GetPaymentOutcomeResponse { state: state.as_str().into() }))
     }
@@ -95,6 +95,6 @@ impl PaymentService for Api {
         let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
         let listed = Page::try_new(asked.page, asked.page_size)?;
         let filter = payments::Filter { customer_id: Some(customer), ..payments::Filter::default() };
-        Ok(Response::new(page(&self.desk, &filter, listed).await?))
+        Ok(Response::new(page(&self.app, &filter, listed).await?))
     }
 }

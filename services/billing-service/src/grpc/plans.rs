@@ -17,7 +17,7 @@ impl CatalogService for Api {
         request: Request<proto::ListPlansRequest>,
     ) -> Result<Response<proto::ListPlansResponse>, Status> {
         let include = request.get_ref().include_unavailable && sees_all(&request)?;
-        let plans = plans::list(&self.desk.pool, include).await.map_err(Error::from)?;
+        let plans = plans::list(&self.app.pool, include).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListPlansResponse { plans: plans.into_iter().map(convert::plan).collect() }))
     }
 
@@ -26,7 +26,7 @@ impl CatalogService for Api {
         request: Request<proto::GetPlanRequest>,
     ) -> Result<Response<proto::GetPlanResponse>, Status> {
         let all = sees_all(&request)?;
-        let plan = plans::find(&self.desk.pool, &request.get_ref().name, None)
+        let plan = plans::find(&self.app.pool, &request.get_ref().name, None)
             .await
             .map_err(Error::from)?
             .filter(|plan| plan.active || all)

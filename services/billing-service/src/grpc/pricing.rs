@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use super::admin::by;
 use super::convert::{self, amount};
-use crate::app::{coupons, taxes};
+use crate::app::invoices::{coupons, taxes};
 use crate::domain::coupon::{Coupon, Discount, Limits, normal};
 use crate::domain::tax::TaxRule;
 use crate::error::Error;
@@ -110,7 +110,7 @@ impl PricingAdminService for Api {
     ) -> Result<Response<proto::ListCouponsResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let (rows, total) = manage::list(&self.desk.pool, asked.active, page).await.map_err(Error::from)?;
+        let (rows, total) = manage::list(&self.app.pool, asked.active, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListCouponsResponse {
             coupons: rows.into_iter().map(listed).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -122,7 +122,7 @@ impl PricingAdminService for Api {
         request: Request<proto::CouponRequest>,
     ) -> Result<Response<proto::GetCouponResponse>, Status> {
         let code = normal(&request.get_ref().code);
-        let found = manage::find(&self.desk.pool, &code).await.map_err(Error::from)?;
+        let found = manage::find(&self.app.pool, &code).await.map_err(Error::from)?;
         Ok(one(found.ok_or(Error::NotFound("coupon"))?))
     }
 
@@ -132,7 +132,7 @@ impl PricingAdminService for Api {
     ) -> Result<Response<proto::GetCouponResponse>, Status> {
         let by = by(&request, &request.get_ref().reason)?;
         let coupon = wanted(request.into_inner().coupon.unwrap_or_default())?;
-        Ok(one(coupons::create(&self.desk, &by, coupon).await?))
+        Ok(one(coupons::create(&self.app, &by, coupon).await?))
     }
 
     async fn change_coupon(
@@ -151,8 +151,8 @@ impl PricingAdminService for Api {
             max_uses: wish.max_uses.map(|most| count("max_uses", most)).transpose()?,
             expires_at: (wish.never_expires || end.is_some()).then_some(end),
         };
-        let now = self.desk.now().await;
-        Ok(one(coupons::change(&self.desk, &by, &wish.code, &limits, now).await?))
+        let now = self.app.now().await;
+        Ok(one(coupons::change(&self.app, &by, &wish.code, &limits, now).await?))
     }
 
     async fn list_coupon_uses(
@@ -162,9 +162,9 @@ impl PricingAdminService for Api {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
         let code = normal(&asked.code);
-        let found = manage::find(&self.desk.pool, &code).await.map_err(Error::from)?;
+        let found = manage::find(&self.app.pool, &code).await.map_err(Error::from)?;
         found.ok_or(Error::NotFound("coupon"))?;
-        let (rows, total) = manage::uses(&self.desk.pool, &code, page).await.map_err(Error::from)?;
+        let (rows, total) = manage::uses(&self.app.pool, &code, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListCouponUsesResponse {
             uses: rows.iter().map(used).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -181,7 +181,7 @@ impl PricingAdminService for Api {
             country: asked.country.map(|country| country.to_uppercase()),
             on: asked.on.map(|text| day("on", &text)).transpose()?,
         };
-        let (rows, total) = tax_rates::list(&self.desk.pool, &filter, page).await.map_err(Error::from)?;
+        let (rows, total) = tax_rates::list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
         Ok(Response::new(proto::ListTaxRatesResponse {
             rates: rows.into_iter().map(rate).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -200,7 +200,7 @@ impl PricingAdminService for Api {
             reverse_charge: wish.reverse_charge,
         };
         let (country, from) = (wish.country.to_uppercase(), day("valid_from", &wish.valid_from)?);
-        let put = taxes::put(&self.desk, &by, &country, from, &rule, self.desk.now().await).await?;
+        let put = taxes::put(&self.app, &by, &country, from, &rule, self.app.now().await).await?;
         Ok(Response::new(proto::GetTaxRateResponse { rate: Some(rate(put)) }))
     }
 
@@ -211,7 +211,7 @@ impl PricingAdminService for Api {
         let by = by(&request, &request.get_ref().reason)?;
         let wish = request.into_inner();
         let (country, until) = (wish.country.to_uppercase(), day("valid_until", &wish.valid_until)?);
-        let ended = taxes::end(&self.desk, &by, &country, until, self.desk.now().await).await?;
+        let ended = taxes::end(&self.app, &by, &country, until, self.app.now().await).await?;
         Ok(Response::new(proto::GetTaxRateResponse { rate: Some(rate(ended)) }))
     }
 
@@ -222,7 +222,7 @@ impl PricingAdminService for Api {
         let by = by(&request, &request.get_ref().reason)?;
         let wish = request.into_inner();
         let (country, from) = (wish.country.to_uppercase(), day("valid_from", &wish.valid_from)?);
-        let left = taxes::withdraw(&self.desk, &by, &country, from, self.desk.now().await).await?;
+        let left = taxes::withdraw(&self.app, &by, &country, from, self.app.now().await).await?;
         Ok(Response::new(proto::WithdrawTaxRateResponse { rate: left.map(rate) }))
     }
 }

@@ -30,7 +30,7 @@ impl Provider for Ledger {
         Name::Ledger
     }
 
-    fn keeps_books_here(&self) -> bool {
+    fn is_books_local(&self) -> bool {
         true
     }
 

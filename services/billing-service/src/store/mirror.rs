@@ -9,7 +9,7 @@ use crate::domain::invoice::{InvoiceKind, Line};
 use crate::domain::money::Money;
 
 /// Keeper of mirrored rows, as they say it.
-pub const KEEPER: &str = "killbill";
+pub const EXTERNAL_PROVIDER: &str = "killbill";
 
 /// How often the rows of a customer were brought to the provider's state, and the database's time; a look
 /// that began earlier is old.
@@ -183,7 +183,7 @@ pub async fn invoice(
 ) -> sqlx::Result<Option<invoices::Invoice>> {
     let id = sqlx::query_scalar!(
         "SELECT id FROM invoices WHERE provider = $1 AND provider_id = $2 FOR UPDATE",
-        KEEPER,
+        EXTERNAL_PROVIDER,
         provider_id
     )
     .fetch_optional(&mut *connection)
@@ -264,12 +264,12 @@ pub async fn insert_invoice(
              buyer, corrects_id, provider, provider_id, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $15, $2, $13, $14)",
         id,
-        KEEPER,
+        EXTERNAL_PROVIDER,
         new.number,
         new.customer_id,
         new.subscription_id,
         new.kind.as_str(),
-        format!("{KEEPER}:{}", new.provider_id),
+        format!("{EXTERNAL_PROVIDER}:{}", new.provider_id),
         new.total.currency().to_string(),
         new.subtotal.minor(),
         new.tax.minor(),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub use self::lists::{Filter, list, live, live_ids, live_of_customer, of_customer, of_ids};
 pub use self::reminders::{forget_reminders, next_reminder, remind, reminders};
 use super::{corrupt, number};
-use crate::domain::ladder::LadderState;
+use crate::domain::dunning::DunningState;
 use crate::domain::money::Money;
 use crate::domain::period::BillingPeriod;
 use crate::domain::subscription::{Beginning, Status};
@@ -57,9 +57,9 @@ pub struct Subscription {
     /// Day of the month on which periods begin.
     pub anchor_day: u8,
     /// How far the ladder is.
-    pub ladder: LadderState,
+    pub dunning: DunningState,
     /// Since when.
-    pub ladder_since: Option<OffsetDateTime>,
+    pub dunning_since: Option<OffsetDateTime>,
     /// A change of the plan that waits.
     pub pending: Option<PendingChange>,
     /// Why it was cancelled.
@@ -85,6 +85,11 @@ impl Subscription {
     /// The present period is the trial.
     pub fn in_trial(&self) -> bool {
         self.trial_ends_at.is_some() && self.trial_ends_at == self.current_period_end
+    }
+
+    /// Nothing, in its currency.
+    pub fn zero(&self) -> Money {
+        Money::zero(self.price.currency())
     }
 
     /// The present period.
@@ -159,8 +164,8 @@ impl TryFrom<Row> for Subscription {
             provider_id: row.provider_id,
             created_at: row.created_at,
             anchor_day: number(row.anchor_day)?,
-            ladder: row.ladder_state.parse().map_err(corrupt)?,
-            ladder_since: row.ladder_since,
+            dunning: row.ladder_state.parse().map_err(corrupt)?,
+            dunning_since: row.ladder_since,
             pending: row.pending_plan_name.zip(row.pending_entitlement_version).map(
                 |(plan_name, entitlement_version)| PendingChange {
                     plan_name,
@@ -332,8 +337,8 @@ pub async fn save(
         row.cancel_at,
         row.ended_at,
         row.end_reason,
-        row.ladder.as_str(),
-        row.ladder_since,
+        row.dunning.as_str(),
+        row.dunning_since,
         row.pending.as_ref().map(|pending| pending.plan_name.clone()),
         row.pending.as_ref().map(|pending| pending.entitlement_version),
         row.pending.as_ref().and_then(|pending| pending.effective_at),

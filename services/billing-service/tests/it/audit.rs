@@ -1,7 +1,8 @@
 //! The nightly audit, with one planted fault of each kind (BIL-37).
 
-use billing_service::app::audit::{audit, look};
-use billing_service::app::record::{self, By};
+use billing_service::app::audit::run::{audit, look};
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual;
 use billing_service::domain::audit::{Finding, FindingKind};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
@@ -29,19 +30,23 @@ impl Case {
         let subscription: Uuid = placed.subscription.unwrap().id.parse().unwrap();
         world.instances.live(instance, customer, Some(subscription));
         sqlx::query("UPDATE orders SET confirmed_at = now()").execute(pool).await.unwrap();
-        let by =
-            By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+        let by = Caller {
+            actor: "admin".into(),
+            role: "admin",
+            reason: "a test".into(),
+            request_id: String::new(),
+        };
         let invoice: Uuid = sqlx::query_scalar("SELECT id FROM invoices").fetch_one(pool).await.unwrap();
         let (now, usd) = (clock::now(), |minor| Money::new(minor, Currency::USD));
-        record::record_payment(&world.desk, &by, invoice, usd(400), "B-1", now, now).await.unwrap();
+        record_manual::record_payment(&world.app, &by, invoice, usd(400), "B-1", now, now).await.unwrap();
         // In another currency: it pays no debt.
         let euros = Money::new(250, "EUR".parse().unwrap());
-        record::give_credit(&world.desk, &by, customer, euros, "k", now).await.unwrap();
+        record_manual::give_credit(&world.app, &by, customer, euros, "k", now).await.unwrap();
         Self { world, customer, subscription, instance }
     }
 
     async fn found(&self) -> Vec<Finding> {
-        audit(&self.world.desk, "test", clock::now()).await.unwrap()
+        audit(&self.world.app, "test", clock::now()).await.unwrap()
     }
 
     async fn kinds(&self) -> Vec<FindingKind> {
@@ -168,20 +173,20 @@ async fn subscriptions_and_instances_are_compared_both_ways(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn one_replica_does_the_nightly_run_and_a_failed_one_is_tried_again(pool: PgPool) {
     let case = Case::begin(&pool).await;
-    let desk = &case.world.desk;
+    let app = &case.world.app;
     let now = clock::now();
     case.world.instances.set_away(true);
-    assert_eq!(look(desk, 3, now).await.unwrap_err().reason(), "unavailable");
+    assert_eq!(look(app, 3, now).await.unwrap_err().reason(), "unavailable");
     let state: String = sqlx::query_scalar("SELECT state FROM audit_runs").fetch_one(&pool).await.unwrap();
     assert_eq!(state, "failed");
-    assert!(!look(desk, 3, now).await.unwrap(), "not at once");
+    assert!(!look(app, 3, now).await.unwrap(), "not at once");
     case.world.instances.set_away(false);
 
     let later = now + time::Duration::minutes(11);
-    let replicas = futures::future::join_all((0..5).map(|_| look(desk, 3, later))).await;
+    let replicas = futures::future::join_all((0..5).map(|_| look(app, 3, later))).await;
     assert_eq!(replicas.into_iter().filter(|done| *done.as_ref().unwrap()).count(), 1);
-    assert!(!look(desk, 3, later + time::Duration::minutes(1)).await.unwrap());
-    assert!(look(desk, 3, later + time::Duration::hours(25)).await.unwrap(), "and the night after");
+    assert!(!look(app, 3, later + time::Duration::minutes(1)).await.unwrap());
+    assert!(look(app, 3, later + time::Duration::hours(25)).await.unwrap(), "and the night after");
     assert_eq!(case.world.count("audit_runs WHERE state = 'done'").await, 2);
 }
 

@@ -1,8 +1,10 @@
 //! The ledger's books over time: invoices, payments, the ladder, changes of the plan. Every test ends with
 //! the proof of the books.
 
-use billing_service::app::payments::{Settled, settle};
-use billing_service::app::{change, downgrade, engine};
+use billing_service::app::payments::settle::{Settled, settle};
+use billing_service::app::subscriptions::change;
+use billing_service::app::subscriptions::downgrade;
+use billing_service::app::subscriptions::engine;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self, Invoice};
@@ -43,7 +45,7 @@ impl Case {
     }
 
     pub(crate) async fn look(&self, days: i64) -> Subscription {
-        engine::run_due(&self.world.desk, self.day(days)).await.unwrap();
+        engine::run_due(&self.world.app, self.day(days)).await.unwrap();
         self.now().await
     }
 
@@ -82,7 +84,7 @@ impl Case {
         };
         payments::insert(&mut tx, &new).await.unwrap();
         let row = payments::find_by_reference(&mut *tx, "external", reference).await.unwrap().unwrap();
-        let settled = settle(&mut tx, &self.world.desk, invoice.id, row.id, at).await.unwrap();
+        let settled = settle(&mut tx, &self.world.app, invoice.id, row.id, at).await.unwrap();
         tx.commit().await.unwrap();
         settled
     }
@@ -140,18 +142,18 @@ async fn an_unpaid_trial_climbs_the_ladder_and_a_payment_brings_it_back(pool: Pg
     assert_eq!((invoice.total.minor(), invoice.number.as_str()), (900, "INV-000001"));
     assert!(ended.status.may_run().is_ok(), "the instance goes on");
 
-    assert_eq!(case.look(23).await.ladder.as_str(), "none");
-    assert_eq!(case.look(24).await.ladder.as_str(), "warning");
-    assert_eq!(case.look(27).await.ladder.as_str(), "warning");
+    assert_eq!(case.look(23).await.dunning.as_str(), "none");
+    assert_eq!(case.look(24).await.dunning.as_str(), "warning");
+    assert_eq!(case.look(27).await.dunning.as_str(), "warning");
     let suspended = case.look(28).await;
-    assert_eq!((suspended.ladder.as_str(), suspended.status), ("suspended", Status::Suspended));
+    assert_eq!((suspended.dunning.as_str(), suspended.status), ("suspended", Status::Suspended));
     assert_eq!(case.announced(topics::SUBSCRIPTION_SUSPENDED).await, 1);
     assert_eq!(case.announced(topics::OVERDUE).await, 2);
 
     assert_eq!(case.pay(&invoice, 900, "bank-1", case.day(29)).await, Settled::Now);
     assert_eq!(case.pay(&invoice, 900, "bank-1", case.day(29)).await, Settled::Before);
     let back = case.now().await;
-    assert_eq!((back.ladder.as_str(), back.status), ("none", Status::Active));
+    assert_eq!((back.dunning.as_str(), back.status), ("none", Status::Active));
     for (topic, times) in
         [(topics::SUBSCRIPTION_RESUMED, 1), (topics::INVOICE_PAID, 1), (topics::PAYMENT_RECEIVED, 1)]
     {
@@ -166,15 +168,15 @@ async fn an_unpaid_trial_climbs_the_ladder_and_a_payment_brings_it_back(pool: Pg
 async fn a_jump_over_the_ladder_takes_each_step_once_and_leaves_a_day_for_paying(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "standard-annual", false).await;
     let jumped = case.look(45).await;
-    assert_eq!((jumped.ladder.as_str(), jumped.status), ("suspended", Status::Suspended));
+    assert_eq!((jumped.dunning.as_str(), jumped.status), ("suspended", Status::Suspended));
     assert_eq!(case.announced(topics::OVERDUE).await, 2);
     assert_eq!(case.announced(topics::SUBSCRIPTION_ENDED).await, 0);
 
-    engine::run_due(&case.world.desk, case.day(45) + Duration::hours(23)).await.unwrap();
+    engine::run_due(&case.world.app, case.day(45) + Duration::hours(23)).await.unwrap();
     assert_eq!(case.now().await.status, Status::Suspended);
     let ended = case.look(46).await;
     assert_eq!(
-        (ended.status, ended.ladder.as_str(), ended.end_reason.as_deref()),
+        (ended.status, ended.dunning.as_str(), ended.end_reason.as_deref()),
         (Status::Ended, "terminated", Some("overdue"))
     );
     case.look(500).await;
@@ -260,31 +262,30 @@ async fn with_on_payment_the_first_payment_begins_the_subscription(pool: PgPool)
 #[sqlx::test(migrations = "./migrations")]
 async fn an_upgrade_waits_for_its_payment(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnPayment, "basic-monthly", false).await;
-    let desk = &case.world.desk;
+    let app = &case.world.app;
     let owner = Some(case.customer);
-    let blocked =
-        change::upgrade(desk, owner, case.subscription, "standard-monthly", true, case.day(0)).await;
+    let blocked = change::upgrade(app, owner, case.subscription, "standard-monthly", true, case.day(0)).await;
     assert_eq!(blocked.unwrap_err().reason(), "change_blocked", "nothing was paid yet");
     let [first] = case.invoices().await.try_into().unwrap();
     case.pay(&first, 900, "p1", case.day(0)).await;
 
     let at = case.day(10);
-    let quote = change::upgrade(desk, owner, case.subscription, "premium-monthly", true, at).await.unwrap();
-    let asked = change::upgrade(desk, owner, case.subscription, "premium-monthly", false, at).await.unwrap();
-    let again = change::upgrade(desk, owner, case.subscription, "premium-monthly", false, at).await.unwrap();
+    let quote = change::upgrade(app, owner, case.subscription, "premium-monthly", true, at).await.unwrap();
+    let asked = change::upgrade(app, owner, case.subscription, "premium-monthly", false, at).await.unwrap();
+    let again = change::upgrade(app, owner, case.subscription, "premium-monthly", false, at).await.unwrap();
     assert_eq!((asked.status, quote.amount_due), ("awaiting_payment", asked.invoice.as_ref().unwrap().total));
     assert_eq!(asked.invoice.as_ref().unwrap().id, again.invoice.unwrap().id);
     assert!(quote.amount_due.minor() > 0 && quote.amount_due.minor() < 3_000);
     assert_eq!(case.now().await.plan_name, "basic-monthly");
     let stranger =
-        change::upgrade(desk, Some(Uuid::now_v7()), case.subscription, "premium-monthly", true, at).await;
+        change::upgrade(app, Some(Uuid::now_v7()), case.subscription, "premium-monthly", true, at).await;
     assert_eq!(stranger.unwrap_err().reason(), "not_found");
 
     let invoice = asked.invoice.unwrap();
     case.pay(&invoice, invoice.total.minor(), "p2", at).await;
     assert_eq!(case.now().await.plan_name, "premium-monthly");
     assert_eq!(case.announced(topics::SUBSCRIPTION_UPGRADED).await, 1);
-    let down = change::upgrade(desk, owner, case.subscription, "basic-annual", true, at).await;
+    let down = change::upgrade(app, owner, case.subscription, "basic-annual", true, at).await;
     assert_eq!(down.unwrap_err().reason(), "not_an_upgrade");
     case.proof().await;
 }
@@ -296,10 +297,10 @@ async fn an_upgrade_that_is_not_paid_is_dropped(pool: PgPool) {
     let [first] = case.invoices().await.try_into().unwrap();
     case.pay(&first, 900, "p1", case.day(0)).await;
     let at = case.day(1);
-    change::upgrade(&case.world.desk, None, case.subscription, "premium-monthly", false, at).await.unwrap();
+    change::upgrade(&case.world.app, None, case.subscription, "premium-monthly", false, at).await.unwrap();
     let row = case.look(32).await;
     assert_eq!(
-        (row.plan_name.as_str(), row.pending.is_none(), row.ladder.as_str()),
+        (row.plan_name.as_str(), row.pending.is_none(), row.dunning.as_str()),
         ("basic-monthly", true, "none")
     );
     assert_eq!(case.invoices().await[1].status.as_str(), "void");
@@ -311,21 +312,21 @@ async fn an_upgrade_that_is_not_paid_is_dropped(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_cancellation_runs_out_with_the_period_and_can_be_undone(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "standard-monthly", false).await;
-    let (desk, id) = (&case.world.desk, case.subscription);
+    let (app, id) = (&case.world.app, case.subscription);
     let [first] = case.invoices().await.try_into().unwrap();
     case.pay(&first, 1_900, "p1", case.day(0)).await;
 
-    let waiting = downgrade::downgrade(desk, None, id, "standard-annual", false, case.day(1)).await.unwrap();
+    let waiting = downgrade::downgrade(app, None, id, "standard-annual", false, case.day(1)).await.unwrap();
     let row = waiting.subscription;
     assert_eq!(row.pending.unwrap().effective_at, row.current_period_end);
-    assert!(downgrade::undo_downgrade(desk, None, id, case.day(2)).await.unwrap().pending.is_none());
+    assert!(downgrade::undo_downgrade(app, None, id, case.day(2)).await.unwrap().pending.is_none());
 
-    let cancelled = change::cancel(desk, None, id, "too dear", false, case.day(3)).await.unwrap();
+    let cancelled = change::cancel(app, None, id, "too dear", false, case.day(3)).await.unwrap();
     assert_eq!((cancelled.status, cancelled.cancel_at), (Status::Cancelling, cancelled.current_period_end));
-    let twice = change::cancel(desk, None, id, "again", false, case.day(3)).await;
+    let twice = change::cancel(app, None, id, "again", false, case.day(3)).await;
     assert_eq!(twice.unwrap_err().reason(), "already_cancelled");
-    assert_eq!(change::undo_cancel(desk, None, id, case.day(4)).await.unwrap().status, Status::Active);
-    change::cancel(desk, None, id, "after all", false, case.day(5)).await.unwrap();
+    assert_eq!(change::undo_cancel(app, None, id, case.day(4)).await.unwrap().status, Status::Active);
+    change::cancel(app, None, id, "after all", false, case.day(5)).await.unwrap();
     assert_eq!(case.look(27).await.status, Status::Cancelling);
     let ended = case.look(32).await;
     assert_eq!((ended.status, ended.end_reason.as_deref()), (Status::Ended, Some("cancelled")));
@@ -362,7 +363,7 @@ async fn fifty_at_once_leave_no_gap(pool: PgPool) {
     let ended = join_all(
         live.iter()
             .chain(live.iter())
-            .map(|row| change::cancel(&case.world.desk, None, row.id, "all", true, case.day(1))),
+            .map(|row| change::cancel(&case.world.app, None, row.id, "all", true, case.day(1))),
     )
     .await;
     assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 50);

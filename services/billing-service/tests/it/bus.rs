@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use billing_service::app::{self, BillingClock, Desk};
+use billing_service::app;
+use billing_service::app::App;
+use billing_service::app::clock::BillingClock;
 use billing_service::consumer::{Facts, TOPICS};
 use contracts::events::{CustomerFact, InstanceFact, topics};
 use lapin::BasicProperties;
@@ -37,7 +39,7 @@ impl Bus {
         declare_exchanges(&channel).await.unwrap();
         let queue: &'static str = Box::leak(format!("test.facts.{}", Uuid::now_v7()).into_boxed_str());
         let stop = CancellationToken::new();
-        let facts = Facts { desk: world.desk.clone() };
+        let facts = Facts { app: world.app.clone() };
         let consumer = Consumer { queue, topics: TOPICS };
         tokio::spawn(consumer.run(broker, world.pool.clone(), facts, Metrics::new(), stop.clone()));
         eventually("the queue", SOON, || async {
@@ -109,7 +111,7 @@ async fn a_registration_opens_one_account(pool: PgPool) {
 
     reach(&world, format!("customers WHERE id = '{ada}'")).await;
     reach(&world, format!("inbox WHERE message_id = '{last}'")).await;
-    billing_service::sweep::sweep(&world.desk, clock::now()).await.unwrap();
+    billing_service::sweep::sweep(&world.app, clock::now()).await.unwrap();
     let accounts = world.remote.accounts.lock().unwrap().iter().filter(|id| **id == ada).count();
     assert_eq!(accounts, 1);
     bus.end().await;
@@ -141,7 +143,7 @@ async fn the_life_of_an_instance_moves_its_subscription(pool: PgPool) {
     let failing = world.order(ada, first).await.unwrap().subscription.unwrap().id;
     bus.publish(topics::INSTANCE_CREATED, &fact(ada, first, &failing)).await;
     reach(&world, "orders WHERE confirmed_at IS NOT NULL".into()).await;
-    let looks = tokio::spawn(app::instances::run(world.desk.clone(), CancellationToken::new()));
+    let looks = tokio::spawn(app::subscriptions::instances::run(world.app.clone(), CancellationToken::new()));
     world.instances.fail(&failing, clock::now() - time::Duration::days(2));
     bus.publish(topics::INSTANCE_PROVISIONING_FAILED, &fact(ada, first, &failing)).await;
     reach(&world, "orders WHERE cancel_reason = 'provisioning_failed'".into()).await;
@@ -186,8 +188,7 @@ async fn a_fact_needs_one_connection(pool: PgPool) {
         .connect_with((*pool.connect_options()).clone())
         .await
         .unwrap();
-    let facts =
-        Facts { desk: Desk { pool: one.clone(), clock: BillingClock::default(), ..world.desk.clone() } };
+    let facts = Facts { app: App { pool: one.clone(), clock: BillingClock::default(), ..world.app.clone() } };
     let body = serde_json::to_vec(&fact(ada, instance, &subscription)).unwrap();
     let message = Message { id: Uuid::now_v7(), topic: topics::INSTANCE_CREATED.to_owned(), body };
 

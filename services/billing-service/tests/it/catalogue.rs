@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use billing_service::app::{apply_catalogue, check_catalogue};
+use billing_service::app::catalogue::apply_catalogue;
+use billing_service::app::catalogue::check_catalogue;
 use billing_service::domain::catalogue::Catalogue;
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;

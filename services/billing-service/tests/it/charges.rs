@@ -1,8 +1,11 @@
 //! Coupons and tax on invoices, in the journal, in quotes and on paper (BIL-36).
 
-use billing_service::app::record::{self, By};
-use billing_service::app::refund::refund;
-use billing_service::app::{self, change, engine};
+use billing_service::app;
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual;
+use billing_service::app::payments::refund::refund;
+use billing_service::app::subscriptions::change;
+use billing_service::app::subscriptions::engine;
 use billing_service::domain::invoice::{InvoiceStatus, LineKind};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
@@ -61,8 +64,8 @@ async fn all(pool: &PgPool) -> Vec<Invoice> {
     rows
 }
 
-fn by() -> By {
-    By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
+fn by() -> Caller {
+    Caller { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
 }
 
 /// A transfer for each open invoice.
@@ -71,7 +74,7 @@ async fn pay_all(world: &World) {
     let open = |invoice: &Invoice| invoice.status == InvoiceStatus::Open && invoice.balance.minor() > 0;
     for invoice in all(&world.pool).await.into_iter().filter(open) {
         let (reference, now) = (invoice.id.to_string(), clock::now());
-        record::record_payment(&world.desk, &by, invoice.id, invoice.balance, &reference, now, now)
+        record_manual::record_payment(&world.app, &by, invoice.id, invoice.balance, &reference, now, now)
             .await
             .unwrap();
     }
@@ -115,19 +118,19 @@ async fn a_coupon_and_tax_are_lines_of_the_invoice(pool: PgPool) {
     assert_eq!(first.total.unwrap().amount_minor, 1639);
     assert_eq!((account(&pool, "revenue").await, account(&pool, "tax").await), (-1425, -214));
 
-    let overview = app::overview::overview(&world.desk, customer).await.unwrap();
+    let overview = app::overview::overview(&world.app, customer).await.unwrap();
     assert_eq!(overview.next.unwrap().1.minor(), 1639, "the next one has the coupon too");
     let by = by();
     let (id, start) = (first.id.parse().unwrap(), clock::now() + time::Duration::minutes(1));
     let amount = Money::new(1639, Currency::USD);
-    record::record_payment(&world.desk, &by, id, amount, "B-1", start, start).await.unwrap();
-    engine::run_due(&world.desk, start + time::Duration::days(32)).await.unwrap();
-    let overview = app::overview::overview(&world.desk, customer).await.unwrap();
+    record_manual::record_payment(&world.app, &by, id, amount, "B-1", start, start).await.unwrap();
+    engine::run_due(&world.app, start + time::Duration::days(32)).await.unwrap();
+    let overview = app::overview::overview(&world.app, customer).await.unwrap();
     assert_eq!(overview.next.unwrap().1.minor(), 2185, "and the one after it not");
     let second = &all(&pool).await[1];
     assert_eq!(second.total.minor(), 1639);
 
-    let (pdf, _) = app::invoice_pdf(&world.desk, second.clone()).await.unwrap();
+    let (pdf, _) = app::invoices::document::invoice_pdf(&world.app, second.clone()).await.unwrap();
     let said = crate::paper::text(&pdf);
     for expected in ["Coupon SPRING (25 %)", "\u{2212}4.75", "VAT 15 %", "2.14", "USD 16.39"] {
         assert!(said.contains(expected), "{expected} is not in {said}");
@@ -175,8 +178,8 @@ async fn the_quote_of_an_upgrade_has_its_tax(pool: PgPool) {
     let id = placed.subscription.unwrap().id.parse().unwrap();
     sql(&pool, "UPDATE invoices SET status = 'paid', balance_minor = 0, paid_at = now()").await;
     let now = clock::now();
-    let quote = change::upgrade(&world.desk, None, id, "premium-monthly", true, now).await.unwrap();
-    let made = change::upgrade(&world.desk, None, id, "premium-monthly", false, now).await.unwrap();
+    let quote = change::upgrade(&world.app, None, id, "premium-monthly", true, now).await.unwrap();
+    let made = change::upgrade(&world.app, None, id, "premium-monthly", false, now).await.unwrap();
     let invoice = made.invoice.unwrap();
     assert_eq!((quote.amount_due, invoice.tax.minor() > 0), (invoice.total, true));
 }
@@ -194,11 +197,11 @@ async fn an_upgrade_gives_no_coupon_back(pool: PgPool) {
         for (target, back) in [("standard-monthly", back), ("premium-monthly", 1900)] {
             pay_all(&world).await;
             let now = clock::now();
-            let quote = change::upgrade(&world.desk, None, id, target, true, now).await.unwrap();
+            let quote = change::upgrade(&world.app, None, id, target, true, now).await.unwrap();
             // The whole period but for the moments since the order.
             let given = quote.credit.minor();
             assert!((back - 1..=back).contains(&given), "{code}, {target}: {given}");
-            let made = change::upgrade(&world.desk, None, id, target, false, now).await.unwrap();
+            let made = change::upgrade(&world.app, None, id, target, false, now).await.unwrap();
             assert_eq!((made.amount_due, made.status), (quote.amount_due, "applied"), "{code}, {target}");
         }
     }
@@ -217,18 +220,19 @@ async fn an_upgrade_gives_nothing_back_that_was_taken_back(pool: PgPool) {
         let invoice = placed.invoice.unwrap().id.parse().unwrap();
         let id = placed.subscription.unwrap().id.parse().unwrap();
         let (by, now) = (by(), clock::now());
-        let payment = record::record_payment(&world.desk, &by, invoice, paid, case, now, now).await.unwrap();
-        let close = |status| record::close_invoice(&world.desk, &by, invoice, status, now);
+        let payment =
+            record_manual::record_payment(&world.app, &by, invoice, paid, case, now, now).await.unwrap();
+        let close = |status| record_manual::close_invoice(&world.app, &by, invoice, status, now);
         match case {
             "refunded" => {
                 pay_all(&world).await;
-                refund(&world.desk, &by, payment.id, paid, case, now).await.unwrap();
+                refund(&world.app, &by, payment.id, paid, case, now).await.unwrap();
             }
             "written off" => drop(close(InvoiceStatus::WrittenOff).await.unwrap()),
             _ => drop(close(InvoiceStatus::Void).await.unwrap()),
         }
         let quote =
-            change::upgrade(&world.desk, None, id, "premium-monthly", true, clock::now()).await.unwrap();
+            change::upgrade(&world.app, None, id, "premium-monthly", true, clock::now()).await.unwrap();
         let given = quote.credit.minor();
         assert!(given == back || given == back - 1, "{case}: {given}");
     }

@@ -32,7 +32,7 @@ fn usd(cents: i64) -> Money {
 }
 
 async fn catalogue(pool: &PgPool) {
-    app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
+    app::catalogue::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
 }
 
 fn beginning(now: OffsetDateTime, trial: bool) -> Beginning {
@@ -205,7 +205,7 @@ async fn all(pool: &PgPool, provider: &KillBill, now: OffsetDateTime) {
     corrections::corrections(provider, provider.clock().await.unwrap()).await;
 }
 
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn conformance_of_the_ledger(pool: PgPool) {
     catalogue(&pool).await;
     orders(&Ledger::new(&pool), clock::now()).await;
@@ -218,19 +218,19 @@ async fn fake(pool: &PgPool, line: Line) {
     all(pool, &provider, now).await;
 }
 
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn conformance_of_the_fake_of_the_0_22_line(pool: PgPool) {
     fake(&pool, Line::V22).await;
 }
 
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn conformance_of_the_fake_of_the_0_24_line(pool: PgPool) {
     fake(&pool, Line::V24).await;
 }
 
 /// `cargo xtask test --killbill`
 #[expect(clippy::disallowed_methods, reason = "the address of a real server comes from the environment")]
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn conformance_of_a_real_kill_bill(pool: PgPool) {
     let Ok(url) = std::env::var("TEST_KILLBILL_URL") else { return };
     let variable = |name| std::env::var(name).unwrap_or_default();
@@ -258,7 +258,7 @@ async fn conformance_of_a_real_kill_bill(pool: PgPool) {
 
 /// BIL-32: started twice, by two replicas at the same time and once more, there is one callback and one
 /// version of the catalogue; a changed price is a second version.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_second_start_sets_nothing_up_again(pool: PgPool) {
     catalogue(&pool).await;
     let fake = FakeKillBill::start(Line::V24, clock::now()).await.unwrap();
@@ -281,7 +281,7 @@ async fn a_second_start_sets_nothing_up_again(pool: PgPool) {
 
 /// BIL-31: two tokens are valid while one replaces the other; an empty one never is. BIL-30: equal hooks that
 /// wait are one row.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn conformance_of_hooks(pool: PgPool) {
     let provider = KillBill::try_new(access("http://127.0.0.1:1", USER, PASSWORD), &pool, None).unwrap();
     assert!(!provider.is_hook_token(""));
@@ -303,7 +303,7 @@ async fn conformance_of_hooks(pool: PgPool) {
 }
 
 /// BIL-08: 500 after the work was done makes no duplicate, and an outage is no refusal.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_lost_answer_makes_no_duplicate(pool: PgPool) {
     catalogue(&pool).await;
     let now = clock::now();

@@ -4,7 +4,10 @@
 
 use std::future::Future;
 
-use billing_service::app::{Desk, hear, pay, poll};
+use billing_service::app::App;
+use billing_service::app::payments::pay;
+use billing_service::app::payments::poll;
+use billing_service::app::webhooks::handle_webhook;
 use billing_service::domain::invoice::InvoiceStatus;
 use billing_service::domain::payment::Method;
 use billing_service::error::Error;
@@ -22,18 +25,18 @@ use crate::paynow::Case;
 
 /// A process that dies once, and the one that comes after it.
 struct Lives {
-    desk: Desk,
+    app: App,
     dead: bool,
 }
 
 impl Lives {
     /// Does something; `None` when the process died in it.
-    async fn call<T: Send + 'static, F>(&mut self, case: &Case, work: impl FnOnce(Desk) -> F) -> Option<T>
+    async fn call<T: Send + 'static, F>(&mut self, case: &Case, work: impl FnOnce(App) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let desk = if self.dead { case.world.desk.clone() } else { self.desk.clone() };
-        match tokio::spawn(work(desk)).await {
+        let app = if self.dead { case.world.app.clone() } else { self.app.clone() };
+        match tokio::spawn(work(app)).await {
             Ok(Ok(value)) => Some(value),
             // Polls run side by side in tasks of their own: a death there is an internal error here.
             Ok(Err(Error::Internal(_))) | Err(_) => {
@@ -52,12 +55,12 @@ impl Lives {
 async fn dies_at(pool: &PgPool, place: &'static str, hooks_come: bool) {
     let case = Case::begin(pool).await;
     let dying =
-        Desk { fail: FailPoint::new(place, || panic!("the process dies here")), ..case.world.desk.clone() };
-    let mut lives = Lives { desk: dying, dead: false };
+        App { fail: FailPoint::new(place, || panic!("the process dies here")), ..case.world.app.clone() };
+    let mut lives = Lives { app: dying, dead: false };
     for round in 0..8 {
         // The customer pays, and pays again as long as he is told that nothing was paid.
         let wish = case.wish(Method::Ecocash).await;
-        lives.call(&case, move |desk| async move { pay::pay(&desk, &wish, clock::now()).await }).await;
+        lives.call(&case, move |app| async move { pay::pay(&app, &wish, clock::now()).await }).await;
         // He confirms on his phone what he is asked to confirm, once.
         if !case.sim.transactions().iter().any(|made| made.status == "Paid")
             && let Some(made) = case.sim.transactions().last()
@@ -70,22 +73,21 @@ async fn dies_at(pool: &PgPool, place: &'static str, hooks_come: bool) {
                 body: hook.body.clone().into(),
                 ..Default::default()
             };
-            let stored = move |desk: Desk| async move {
-                Api { desk }
+            let stored = move |app: App| async move {
+                Api { app }
                     .receive_webhook(Request::new(request))
                     .await
                     .map_err(|status| Error::Internal(anyhow::anyhow!("{status}")))
             };
             lives.call(&case, stored).await;
             lives
-                .call(
-                    &case,
-                    move |desk| async move { hear::hear(&desk, "paynow", hook.body.as_bytes()).await },
-                )
+                .call(&case, move |app| async move {
+                    handle_webhook::handle_webhook(&app, "paynow", hook.body.as_bytes()).await
+                })
                 .await;
         }
         let later = clock::now() + Duration::minutes(2 * (round + 1));
-        lives.call(&case, move |desk| async move { poll::poll(&desk, later).await }).await;
+        lives.call(&case, move |app| async move { poll::poll(&app, later).await }).await;
     }
     assert!(lives.dead || (!hooks_come && place == "hook.stored"), "nothing died at {place}");
     assert_eq!(case.invoice().await.status, InvoiceStatus::Paid, "{place}");

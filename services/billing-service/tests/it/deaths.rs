@@ -5,8 +5,14 @@
 use std::fmt::Write as _;
 use std::future::Future;
 
-use billing_service::app::record::{By, record_payment};
-use billing_service::app::{self, Desk, change, downgrade, engine, reactivate};
+use billing_service::app;
+use billing_service::app::App;
+use billing_service::app::caller::Caller;
+use billing_service::app::orders::reactivate;
+use billing_service::app::payments::record_manual::record_payment;
+use billing_service::app::subscriptions::change;
+use billing_service::app::subscriptions::downgrade;
+use billing_service::app::subscriptions::engine;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::error::Error;
 use billing_service::failpoint::{self, FailPoint};
@@ -23,7 +29,7 @@ use crate::world::World;
 /// A process that dies once, and the one that comes after it.
 struct Lives {
     world: World,
-    dying: Desk,
+    dying: App,
     dead: bool,
     start: OffsetDateTime,
 }
@@ -35,18 +41,18 @@ impl Lives {
 
     /// Calls the use case; when the process dies in it, the next process does what its client or its sweep
     /// does: the same again. What then was done before is answered with one of `done`.
-    async fn call<T: Send + 'static, F>(&mut self, done: &[&str], work: impl Fn(Desk) -> F) -> Option<T>
+    async fn call<T: Send + 'static, F>(&mut self, done: &[&str], work: impl Fn(App) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let desk = if self.dead { self.world.desk.clone() } else { self.dying.clone() };
-        match tokio::spawn(work(desk)).await {
+        let app = if self.dead { self.world.app.clone() } else { self.dying.clone() };
+        match tokio::spawn(work(app)).await {
             Ok(Ok(value)) => return Some(value),
             // The engine's steps run in tasks of their own: a death there is an internal error here.
             Ok(Err(Error::Internal(_))) | Err(_) => self.dead = true,
             Ok(Err(error)) => panic!("{error:?}"),
         }
-        match tokio::spawn(work(self.world.desk.clone())).await.unwrap() {
+        match tokio::spawn(work(self.world.app.clone())).await.unwrap() {
             Ok(value) => Some(value),
             Err(error) if done.contains(&error.reason()) => None,
             Err(error) => panic!("after the death: {error:?}"),
@@ -61,7 +67,7 @@ impl Lives {
         trial: bool,
         at: OffsetDateTime,
     ) -> Uuid {
-        let wish = app::Wish {
+        let wish = app::orders::place::Wish {
             instance_id: instance,
             customer_id: customer,
             plan_name: plan.to_owned(),
@@ -70,9 +76,9 @@ impl Lives {
             coupon: None,
         };
         let answer = self
-            .call(&[], |desk| {
+            .call(&[], |app| {
                 let wish = wish.clone();
-                async move { app::place_order(&desk, wish, at).await }
+                async move { app::orders::place::place_order(&app, wish, at).await }
             })
             .await;
         let id = answer.unwrap().subscription.id;
@@ -82,7 +88,7 @@ impl Lives {
 
     async fn look(&mut self, day: i64) {
         let at = self.day(day);
-        self.call(&[], |desk| async move { engine::run_due(&desk, at).await }).await;
+        self.call(&[], |app| async move { engine::run_due(&app, at).await }).await;
     }
 
     /// Pays all open invoices of a subscription by the bank.
@@ -98,16 +104,16 @@ impl Lives {
         assert!(!open.is_empty(), "nothing to pay on day {day}");
         let at = self.day(day);
         for invoice in open {
-            let by = By {
+            let by = Caller {
                 actor: "admin".into(),
                 role: "admin",
                 reason: "a bank payment".into(),
                 request_id: String::new(),
             };
             let reference = format!("bank-{}", invoice.number);
-            self.call(&["duplicate_reference"], |desk| {
+            self.call(&["duplicate_reference"], |app| {
                 let (by, reference) = (by.clone(), reference.clone());
-                async move { record_payment(&desk, &by, invoice.id, invoice.balance, &reference, at, at).await }
+                async move { record_payment(&app, &by, invoice.id, invoice.balance, &reference, at, at).await }
             })
             .await;
         }
@@ -122,8 +128,8 @@ async fn life(lives: &mut Lives) -> Uuid {
     let trial = lives.order(ada, Uuid::now_v7(), "basic-monthly", true, start).await;
     let at = lives.day(1);
     lives
-        .call(&["already_cancelled"], |desk| async move {
-            change::cancel(&desk, None, trial, "only looked", false, at).await
+        .call(&["already_cancelled"], |app| async move {
+            change::cancel(&app, None, trial, "only looked", false, at).await
         })
         .await;
     // Never paid.
@@ -141,10 +147,7 @@ async fn life(lives: &mut Lives) -> Uuid {
     lives.pay(ada, good, 47).await;
     let at = lives.day(48);
     lives
-        .call(
-            &[],
-            |desk| async move { change::upgrade(&desk, None, good, "premium-monthly", false, at).await },
-        )
+        .call(&[], |app| async move { change::upgrade(&app, None, good, "premium-monthly", false, at).await })
         .await;
     lives.pay(ada, good, 48).await;
     for day in [54, 62] {
@@ -156,13 +159,13 @@ async fn life(lives: &mut Lives) -> Uuid {
     lives
         .call(
             &[],
-            |desk| async move { downgrade::downgrade(&desk, None, good, "basic-monthly", false, at).await },
+            |app| async move { downgrade::downgrade(&app, None, good, "basic-monthly", false, at).await },
         )
         .await;
     // Debts come first where money does.
     lives.pay(ada, lost, 65).await;
     let (wish, at) = (
-        app::Wish {
+        app::orders::place::Wish {
             instance_id: lost_instance,
             customer_id: ada,
             plan_name: "basic-monthly".into(),
@@ -173,9 +176,9 @@ async fn life(lives: &mut Lives) -> Uuid {
         lives.day(65),
     );
     let back = lives
-        .call(&[], |desk| {
+        .call(&[], |app| {
             let wish = wish.clone();
-            async move { reactivate::reactivate(&desk, wish, Some(lost), at).await }
+            async move { reactivate::reactivate(&app, wish, Some(lost), at).await }
         })
         .await
         .unwrap()
@@ -187,8 +190,8 @@ async fn life(lives: &mut Lives) -> Uuid {
     for (subscription, day) in [(good, 95), (back, 95)] {
         let at = lives.day(day);
         lives
-            .call(&["already_cancelled"], |desk| async move {
-                change::cancel(&desk, None, subscription, "enough", true, at).await
+            .call(&["already_cancelled"], |app| async move {
+                change::cancel(&app, None, subscription, "enough", true, at).await
             })
             .await;
     }
@@ -221,7 +224,7 @@ async fn summary(pool: &PgPool, customer: Uuid) -> String {
 
 async fn live_with(pool: &PgPool, place: Option<&str>) -> String {
     let world = World::ledger(pool, ProvisionPolicy::OnPayment).await;
-    let mut dying = world.desk.clone();
+    let mut dying = world.app.clone();
     if let Some(place) = place {
         dying.fail = FailPoint::new(place, || panic!("the process dies here"));
     }

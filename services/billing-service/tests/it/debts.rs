@@ -1,9 +1,10 @@
 //! What is owed and what is only offered, credit that pays it, and subscriptions that come back with their
 //! debts.
 
-use billing_service::app::record::{self, By};
-use billing_service::app::{change, engine};
-use billing_service::domain::ladder::LadderState;
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual;
+use billing_service::app::subscriptions::change;
+use billing_service::domain::dunning::DunningState;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::Invoice;
@@ -22,8 +23,8 @@ use crate::books::Case;
 use crate::life::tell;
 use crate::world::World;
 
-fn by() -> By {
-    By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
+fn by() -> Caller {
+    Caller { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
 }
 
 fn usd(minor: i64) -> Money {
@@ -36,11 +37,11 @@ async fn credit_left(case: &Case) -> i64 {
 
 impl Case {
     async fn upgrade(&self, target: &str, day: i64) -> Result<change::Quote, billing_service::error::Error> {
-        change::upgrade(&self.world.desk, None, self.subscription, target, false, self.day(day)).await
+        change::upgrade(&self.world.app, None, self.subscription, target, false, self.day(day)).await
     }
 
     async fn credit(&self, amount: Money, key: &str, day: i64) {
-        record::give_credit(&self.world.desk, &by(), self.customer, amount, key, self.day(day))
+        record_manual::give_credit(&self.world.app, &by(), self.customer, amount, key, self.day(day))
             .await
             .unwrap();
     }
@@ -55,7 +56,7 @@ impl Case {
 
 /// BIL-14, BIL-21: what is made before it is paid is a debt: it blocks further changes, moves the ladder, and
 /// gives nothing back.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_upgrade_that_nobody_pays_moves_the_ladder(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnInvoice).await;
     let made = case.upgrade("standard-annual", 1).await.unwrap();
@@ -65,26 +66,26 @@ async fn an_upgrade_that_nobody_pays_moves_the_ladder(pool: PgPool) {
     assert_eq!(credit_left(&case).await, 0, "nothing was paid for the year");
 
     assert_eq!(case.look(2).await.status, Status::PastDue);
-    assert_eq!(case.look(12).await.ladder, LadderState::Warning);
+    assert_eq!(case.look(12).await.dunning, DunningState::Warning);
     assert_eq!(case.look(16).await.status, Status::Suspended);
     let debt = made.invoice.unwrap();
     case.pay(&debt, debt.balance.minor(), "late", case.day(17)).await;
     let back = case.now().await;
-    assert_eq!((back.status, back.ladder), (Status::Active, LadderState::None));
+    assert_eq!((back.status, back.dunning), (Status::Active, DunningState::None));
     assert!(case.upgrade("premium-annual", 17).await.is_ok());
     case.proof().await;
 }
 
 /// BIL-21: what was paid for a part of a period counts for that part, and an upgrade that was written off
 /// gives nothing back.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn what_is_left_is_what_was_paid_less_the_time(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnInvoice).await;
     let debt = case.upgrade("standard-annual", 0).await.unwrap().invoice.unwrap();
     let status = billing_service::domain::invoice::InvoiceStatus::WrittenOff;
-    record::close_invoice(&case.world.desk, &by(), debt.id, status, case.day(0)).await.unwrap();
+    record_manual::close_invoice(&case.world.app, &by(), debt.id, status, case.day(0)).await.unwrap();
     let quote =
-        change::upgrade(&case.world.desk, None, case.subscription, "premium-monthly", true, case.day(0))
+        change::upgrade(&case.world.app, None, case.subscription, "premium-monthly", true, case.day(0))
             .await
             .unwrap();
     let given = quote.credit.minor();
@@ -94,11 +95,11 @@ async fn what_is_left_is_what_was_paid_less_the_time(pool: PgPool) {
 
 /// BIL-21, BIL-23: who cancels takes the open offer back; money that comes for it all the same is credit, and
 /// no new period begins.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_cancellation_takes_the_open_offer_back(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnPayment).await;
     let offer = case.upgrade("standard-annual", 1).await.unwrap().invoice.unwrap();
-    let row = change::cancel(&case.world.desk, None, case.subscription, "dear", false, case.day(2));
+    let row = change::cancel(&case.world.app, None, case.subscription, "dear", false, case.day(2));
     let row = row.await.unwrap();
     assert_eq!((row.status, row.pending), (Status::Cancelling, None));
     case.pay(&offer, offer.total.minor(), "late", case.day(3)).await;
@@ -110,7 +111,7 @@ async fn a_cancellation_takes_the_open_offer_back(pool: PgPool) {
 }
 
 /// BIL-14: an offer does not outlive the suspension; a year that is paid for is a year that is given.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_suspension_takes_the_open_offer_back(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnPayment).await;
     case.look(32).await;
@@ -136,8 +137,15 @@ async fn a_suspension_takes_the_open_offer_back(pool: PgPool) {
         billing_service::domain::invoice::Claim::Debt,
     );
     let row = case.now().await;
-    let new = engine::invoice(&case.world.desk, &row, owed, "help".into(), vec![line], case.day(33));
-    billing_service::app::bill::bill(&mut tx, &case.world.desk, new).await.unwrap();
+    let new = billing_service::app::invoices::new::of_subscription(
+        &case.world.app,
+        &row,
+        owed,
+        "help".into(),
+        vec![line],
+        case.day(33),
+    );
+    billing_service::app::invoices::issue::issue_invoice(&mut tx, &case.world.app, new).await.unwrap();
     sqlx::query("UPDATE subscriptions SET next_due_at = NULL").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let suspended = case.look(48).await;
@@ -149,7 +157,7 @@ async fn a_suspension_takes_the_open_offer_back(pool: PgPool) {
 
 /// INS-27, BIL-14: an instance that comes back with a debt comes back suspended, and its ladder goes on;
 /// paid, it runs.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_undelete_keeps_the_debt_and_its_ladder(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     assert_eq!(case.look(15).await.status, Status::Suspended);
@@ -165,18 +173,18 @@ async fn an_undelete_keeps_the_debt_and_its_ladder(pool: PgPool) {
     case.world.instances.set(&id, "starting");
     tell(&case.world, topics::INSTANCE_UNDELETED, case.customer, instance, &id).await;
     let back = case.now().await;
-    assert_eq!((back.status, back.ladder), (Status::Suspended, LadderState::Suspended));
+    assert_eq!((back.status, back.dunning), (Status::Suspended, DunningState::Suspended));
     assert!(!case.world.entitlement(&id).await.may_run);
 
     let [debt] = case.invoices().await.try_into().unwrap();
     case.pay(&debt, 900, "late", case.day(16)).await;
     let paid = case.now().await;
-    assert_eq!((paid.status, paid.ladder), (Status::Active, LadderState::None));
+    assert_eq!((paid.status, paid.dunning), (Status::Active, DunningState::None));
     case.proof().await;
 }
 
 /// BIL-17: a number names one invoice, also the one after the 999999th.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn numbers_go_on_after_a_million(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     sqlx::query("INSERT INTO invoice_numbers (issuer, last) VALUES ('INV', 999998)")
@@ -193,7 +201,7 @@ async fn numbers_go_on_after_a_million(pool: PgPool) {
 }
 
 /// USR-20: nobody owes an offer, and debts of one currency are no debts of another.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn offers_are_owed_by_nobody(pool: PgPool) {
     let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnPayment).await;
     let unpaid = async || {
@@ -203,7 +211,7 @@ async fn offers_are_owed_by_nobody(pool: PgPool) {
     };
     let offer = case.upgrade("standard-annual", 1).await.unwrap();
     assert_eq!((offer.status, unpaid().await), ("awaiting_payment", 0));
-    let overview = billing_service::app::overview::overview(&case.world.desk, case.customer).await.unwrap();
+    let overview = billing_service::app::overview::overview(&case.world.app, case.customer).await.unwrap();
     assert_eq!((overview.outstanding.len(), overview.total), (1, usd(0)));
     case.look(32).await;
     assert_eq!(unpaid().await, 1, "the next month is owed");
@@ -212,7 +220,7 @@ async fn offers_are_owed_by_nobody(pool: PgPool) {
 }
 
 /// BIL-29, BIL-16: a credit pays what is open, the oldest first, and who owes nothing any more runs again.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_credit_pays_what_is_open_and_clears_the_ladder(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     assert_eq!(case.look(15).await.status, Status::Suspended);
@@ -223,8 +231,8 @@ async fn a_credit_pays_what_is_open_and_clears_the_ladder(pool: PgPool) {
     case.credit(usd(700), "k2", 16).await;
     let back = case.now().await;
     assert_eq!(
-        (back.status, back.ladder, credit_left(&case).await),
-        (Status::Active, LadderState::None, 200)
+        (back.status, back.dunning, credit_left(&case).await),
+        (Status::Active, DunningState::None, 200)
     );
     assert_eq!(case.announced(topics::SUBSCRIPTION_RESUMED).await, 1);
     assert_eq!(case.announced(topics::INVOICE_PAID).await, 1);
@@ -232,19 +240,19 @@ async fn a_credit_pays_what_is_open_and_clears_the_ladder(pool: PgPool) {
 }
 
 /// BIL-29: credit that came from elsewhere pays what is open before anybody climbs for it.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn what_was_paid_too_much_pays_the_next_debt(pool: PgPool) {
     let (case, first) = Case::first_paid(&pool, ProvisionPolicy::OnInvoice).await;
     case.look(32).await;
     case.pay(&first, 900, "twice", case.day(33)).await;
     assert_eq!(credit_left(&case).await, 900);
     let row = case.look(50).await;
-    assert_eq!((row.ladder, credit_left(&case).await), (LadderState::None, 0));
+    assert_eq!((row.dunning, credit_left(&case).await), (DunningState::None, 0));
     case.proof().await;
 }
 
 /// BIL-06: amounts whose sum would be none are refused where they enter.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_credit_beyond_all_measure_is_refused(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", true).await;
     let give = async |minor: i64, key: &str| {
@@ -261,12 +269,12 @@ async fn a_credit_beyond_all_measure_is_refused(pool: PgPool) {
     };
     assert_eq!(give(i64::MAX, "a").await, Err(tonic::Code::InvalidArgument));
     assert_eq!(give(1, "b").await, Ok(()));
-    let account = billing_service::app::overview::overview(&case.world.desk, case.customer).await.unwrap();
+    let account = billing_service::app::overview::overview(&case.world.app, case.customer).await.unwrap();
     assert_eq!(account.credit, usd(1));
 }
 
 /// BIL-28: money comes between a week before its invoice and now.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_payment_has_a_date_that_can_be(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     let [invoice] = case.invoices().await.try_into().unwrap();
@@ -283,18 +291,21 @@ async fn a_payment_has_a_date_that_can_be(pool: PgPool) {
     {
         let reference = format!("bank-{case_no}");
         let refused =
-            record::record_payment(&case.world.desk, &by(), invoice.id, usd(900), &reference, at, now).await;
+            record_manual::record_payment(&case.world.app, &by(), invoice.id, usd(900), &reference, at, now)
+                .await;
         assert_eq!(
             refused.unwrap_err().to_string(),
             "received_at must lie between a week before the invoice and now"
         );
     }
     let early = case.start - Duration::days(2);
-    record::record_payment(&case.world.desk, &by(), invoice.id, usd(900), "bank", early, now).await.unwrap();
+    record_manual::record_payment(&case.world.app, &by(), invoice.id, usd(900), "bank", early, now)
+        .await
+        .unwrap();
 }
 
 /// BIL-11: reminders follow the end of the trial.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn reminders_follow_a_longer_trial(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", true).await;
     for day in 0..=13 {
@@ -310,7 +321,7 @@ async fn reminders_follow_a_longer_trial(pool: PgPool) {
 }
 
 /// BIL-12, BIL-14: lists and details say the same date, and an open first invoice is said everywhere.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn every_answer_says_what_is_owed_and_when_the_ladder_goes_on(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     let id = case.subscription.to_string();

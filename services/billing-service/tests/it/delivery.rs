@@ -1,7 +1,8 @@
 //! Facts about instances are hints: what follows is read from instance-service, and what no fact told is
 //! found by comparing.
 
-use billing_service::app::{self, instances};
+use billing_service::app;
+use billing_service::app::subscriptions::instances;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::subscriptions::{self, Subscription};
 use contracts::events::topics;
@@ -20,7 +21,7 @@ async fn row(world: &World, id: &str) -> Subscription {
 
 /// BIL-08: a create that failed can be repeated until it is given up; a word that comes late takes nothing
 /// from an instance that runs.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_failed_create_is_taken_back_when_it_is_given_up(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     let (ada, instance, now) = (world.directory.add("ada@example.com"), Uuid::now_v7(), clock::now());
@@ -32,14 +33,14 @@ async fn a_failed_create_is_taken_back_when_it_is_given_up(pool: PgPool) {
     // It was repeated, and runs when the word comes.
     world.instances.set(&id, "running");
     tell(&world, topics::INSTANCE_PROVISIONING_FAILED, ada, instance, &id).await;
-    instances::work(&world.desk, now + Duration::hours(25)).await.unwrap();
+    instances::work(&world.app, now + Duration::hours(25)).await.unwrap();
     assert_eq!(row(&world, &id).await.status, Status::Trialing);
 
     let other = Uuid::now_v7();
     let lost = world.order(ada, other).await.unwrap().subscription.unwrap().id;
     world.instances.fail(&lost, now);
     for (hours, status) in [(1, Status::Active), (23, Status::Active), (25, Status::Ended)] {
-        instances::work(&world.desk, now + Duration::hours(hours)).await.unwrap();
+        instances::work(&world.app, now + Duration::hours(hours)).await.unwrap();
         assert_eq!(row(&world, &lost).await.status, status, "after {hours} hours, without any fact");
     }
     assert_eq!(world.count("invoices WHERE status = 'void'").await, 1);
@@ -47,7 +48,7 @@ async fn a_failed_create_is_taken_back_when_it_is_given_up(pool: PgPool) {
 }
 
 /// BIL-24, INS-27, REL-04: with every fact lost, the comparison ends what ended and brings back what is back.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn lost_facts_are_found_by_comparing(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     let (ada, instance, now) = (world.directory.add("ada@example.com"), Uuid::now_v7(), clock::now());
@@ -55,9 +56,9 @@ async fn lost_facts_are_found_by_comparing(pool: PgPool) {
     sqlx::query("UPDATE orders SET confirmed_at = now()").execute(&pool).await.unwrap();
     world.instances.set(&id, "terminated");
     let later = |minutes| now + Duration::minutes(minutes);
-    assert!(instances::sweep(&world.desk, later(1)).await.unwrap());
-    assert!(!instances::sweep(&world.desk, later(2)).await.unwrap(), "each five minutes");
-    instances::work(&world.desk, later(2)).await.unwrap();
+    assert!(instances::sweep(&world.app, later(1)).await.unwrap());
+    assert!(!instances::sweep(&world.app, later(2)).await.unwrap(), "each five minutes");
+    instances::work(&world.app, later(2)).await.unwrap();
     assert_eq!(row(&world, &id).await.end_reason.as_deref(), Some("terminated"));
 
     world.instances.set(&id, "running");
@@ -67,14 +68,14 @@ async fn lost_facts_are_found_by_comparing(pool: PgPool) {
         .execute(&pool)
         .await
         .unwrap();
-    assert!(instances::sweep(&world.desk, later(10)).await.unwrap());
-    instances::work(&world.desk, later(10)).await.unwrap();
+    assert!(instances::sweep(&world.app, later(10)).await.unwrap());
+    instances::work(&world.app, later(10)).await.unwrap();
     assert_eq!(row(&world, &id).await.status, Status::Trialing);
 }
 
 /// BIL-13: an instance that is terminated within a day leaves no bill; what was paid stays paid, and a later
 /// end owes what it used.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn who_leaves_at_once_owes_nothing(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     let (id, instance) = (case.subscription.to_string(), case.now().await.instance_id);
@@ -99,7 +100,15 @@ async fn who_leaves_at_once_owes_nothing(pool: PgPool) {
         .unwrap();
     let mut tx = pool.begin().await.unwrap();
     let now = clock::now();
-    app::end_subscription(&mut tx, &case.world.desk, kept.parse().unwrap(), "terminated", now).await.unwrap();
+    app::subscriptions::end::end_subscription(
+        &mut tx,
+        &case.world.app,
+        kept.parse().unwrap(),
+        "terminated",
+        now,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(case.world.count("invoices WHERE status = 'open'").await, 2, "it was used for a day");
     case.proof().await;

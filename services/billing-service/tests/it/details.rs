@@ -1,7 +1,8 @@
 //! Who buys: texts of the account, tax numbers, countries, names on invoices; and what refusals say.
 
-use billing_service::app::record::{self, By};
-use billing_service::app::refund::refund;
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual;
+use billing_service::app::payments::refund::refund;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
 use contracts::billing::v1 as proto;
@@ -28,7 +29,7 @@ async fn tax(pool: &PgPool, country: &str, reverse_charge: bool) {
 
 /// BIL-36: any text is no tax number: it is refused where it is entered, and an old one does not take the tax
 /// off.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_text_is_no_tax_number(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     tax(&pool, "DE", true).await;
@@ -55,7 +56,7 @@ async fn a_text_is_no_tax_number(pool: PgPool) {
 
 /// BIL-36: the country of the registration is the buyer's until the account says otherwise; without one
 /// nobody knows the tax.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_country_is_known_before_an_order_is_taxed(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     tax(&pool, "LV", false).await;
@@ -74,7 +75,7 @@ async fn a_country_is_known_before_an_order_is_taxed(pool: PgPool) {
 }
 
 /// BIL-19: an invoice names the person, the product and the instance.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_invoice_names_person_product_and_instance(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     let nina = world.directory.add("nina@example.com");
@@ -88,7 +89,7 @@ async fn an_invoice_names_person_product_and_instance(pool: PgPool) {
 }
 
 /// BIL-19: old texts of any length are printed in no time.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_document_has_a_size(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     let ada = world.directory.add("ada@example.com");
@@ -100,12 +101,12 @@ async fn a_document_has_a_size(pool: PgPool) {
     let placed = world.order_plan(ada, Uuid::now_v7(), "basic-monthly", Some(false)).await.unwrap();
     let id = placed.invoice.unwrap().id.parse().unwrap();
     let invoice = billing_service::store::invoices::find(&pool, id).await.unwrap().unwrap();
-    let (pdf, _) = billing_service::app::invoice_pdf(&world.desk, invoice).await.unwrap();
+    let (pdf, _) = billing_service::app::invoices::document::invoice_pdf(&world.app, invoice).await.unwrap();
     assert!(crate::paper::text(&pdf).matches('A').count() < 1000);
 }
 
 /// BIL-10: who asks for a trial gets one or is told why not; nothing is bought instead.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_trial_that_cannot_be_given_is_refused(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     let ada = world.directory.add("ada@example.com");
@@ -120,7 +121,7 @@ async fn a_trial_that_cannot_be_given_is_refused(pool: PgPool) {
 }
 
 /// BIL-19: another one's subscription looks like none.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn invoices_of_a_foreign_subscription_are_not_there(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     let list = async |user: Uuid, role: Role, subscription: Uuid| {
@@ -140,19 +141,21 @@ async fn invoices_of_a_foreign_subscription_are_not_there(pool: PgPool) {
 }
 
 /// BIL-29, BIL-36: refunds in parts take back exactly the net and the tax.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn refunds_in_parts_take_back_net_and_tax(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     tax(&pool, "LV", false).await;
-    let by = By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
+    let by =
+        Caller { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() };
     let usd = |minor| Money::new(minor, Currency::USD);
     for (name, parts) in [("ada", vec![268, 268, 268, 267]), ("eve", vec![3; 357])] {
         let customer = world.directory.add_from("LV", &format!("{name}@example.com"));
         let placed = world.order_plan(customer, Uuid::now_v7(), "basic-monthly", Some(false)).await.unwrap();
         let (id, now) = (placed.invoice.unwrap().id.parse().unwrap(), clock::now());
-        let paid = record::record_payment(&world.desk, &by, id, usd(1071), name, now, now).await.unwrap();
+        let paid =
+            record_manual::record_payment(&world.app, &by, id, usd(1071), name, now, now).await.unwrap();
         for (number, part) in parts.into_iter().enumerate() {
-            refund(&world.desk, &by, paid.id, usd(part), &number.to_string(), now).await.unwrap();
+            refund(&world.app, &by, paid.id, usd(part), &number.to_string(), now).await.unwrap();
         }
         for account in ["revenue", "tax"] {
             let left: i64 = sqlx::query_scalar(
@@ -171,7 +174,7 @@ async fn refunds_in_parts_take_back_net_and_tax(pool: PgPool) {
 }
 
 /// REL-06: a text that cannot be stored is the caller's, a database that is away is nobody's fault.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn errors_of_the_database_say_what_to_do(pool: PgPool) {
     let case = Case::begin(&pool, ProvisionPolicy::OnInvoice, "basic-monthly", false).await;
     let ask = async |status: &str| {

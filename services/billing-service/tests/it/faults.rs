@@ -21,7 +21,7 @@ async fn an_order_that_is_cut_off_at_any_step_ends_with_one_subscription(pool: P
     for (round, step) in [Fault::HangAtAccount, Fault::HangBefore, Fault::HangAfter].into_iter().enumerate() {
         let (customer, instance) = (world.directory.add(&format!("c{round}@example.com")), Uuid::now_v7());
         world.remote.set(step);
-        let wish = app::Wish {
+        let wish = app::orders::place::Wish {
             instance_id: instance,
             customer_id: customer,
             plan_name: "basic-monthly".into(),
@@ -29,8 +29,9 @@ async fn an_order_that_is_cut_off_at_any_step_ends_with_one_subscription(pool: P
             settings: serde_json::json!({"name": "Shop"}),
             coupon: None,
         };
-        let desk = world.desk.clone();
-        let process = tokio::spawn(async move { app::place_order(&desk, wish, clock::now()).await });
+        let app = world.app.clone();
+        let process =
+            tokio::spawn(async move { app::orders::place::place_order(&app, wish, clock::now()).await });
         eventually("the order row", Wait::from_secs(5), || async {
             let placed = i64::try_from(round).unwrap() + 1;
             (world.count("orders").await == placed).then_some(())
@@ -46,7 +47,7 @@ async fn an_order_that_is_cut_off_at_any_step_ends_with_one_subscription(pool: P
         assert!(process.await.unwrap_err().is_cancelled());
 
         world.remote.set(Fault::None);
-        sweep::sweep(&world.desk, clock::now() + Duration::seconds(30)).await.unwrap();
+        sweep::sweep(&world.app, clock::now() + Duration::seconds(30)).await.unwrap();
 
         assert_eq!(world.remote.live(), round + 1, "{step:?}");
         let again = world.order(customer, instance).await.unwrap();
@@ -75,7 +76,7 @@ async fn a_provider_that_is_down_refuses_orders_and_nothing_of_them_stays(pool: 
     assert_eq!(world.count("subscriptions").await, 0);
 
     world.remote.set(Fault::None);
-    sweep::sweep(&world.desk, clock::now() + Duration::seconds(1)).await.unwrap();
+    sweep::sweep(&world.app, clock::now() + Duration::seconds(1)).await.unwrap();
 
     assert_eq!(world.remote.live(), 0, "it was told");
     assert_eq!(world.count("orders WHERE provider_cancel_due").await, 0);
@@ -100,7 +101,7 @@ async fn a_refused_order_is_taken_back(pool: PgPool) {
     let world = World::start(&pool).await;
     let ada = world.directory.add("ada@example.com");
     world.remote.set(Fault::HangBefore);
-    let wish = app::Wish {
+    let wish = app::orders::place::Wish {
         instance_id: Uuid::now_v7(),
         customer_id: ada,
         plan_name: "basic-monthly".into(),
@@ -108,8 +109,9 @@ async fn a_refused_order_is_taken_back(pool: PgPool) {
         settings: serde_json::json!({}),
         coupon: None,
     };
-    let desk = world.desk.clone();
-    let process = tokio::spawn(async move { app::place_order(&desk, wish, clock::now()).await });
+    let app = world.app.clone();
+    let process =
+        tokio::spawn(async move { app::orders::place::place_order(&app, wish, clock::now()).await });
     eventually("the order row", Wait::from_secs(5), || async {
         (world.count("orders").await == 1).then_some(())
     })
@@ -117,7 +119,7 @@ async fn a_refused_order_is_taken_back(pool: PgPool) {
     process.abort();
 
     world.remote.set(Fault::Refuse);
-    sweep::sweep(&world.desk, clock::now() + Duration::seconds(30)).await.unwrap();
+    sweep::sweep(&world.app, clock::now() + Duration::seconds(30)).await.unwrap();
 
     assert_eq!(world.count("orders WHERE cancel_reason = 'provider_refused'").await, 1);
     assert!(world.eligibility(ada).await.eligible);

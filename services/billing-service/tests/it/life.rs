@@ -1,8 +1,12 @@
 //! Instances that end and come back, plans that change with the data that is there, and long jumps of the
 //! clock.
 
-use billing_service::app::record::{By, record_payment};
-use billing_service::app::{self, advance, downgrade, engine};
+use billing_service::app;
+use billing_service::app::advance;
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual::record_payment;
+use billing_service::app::subscriptions::downgrade;
+use billing_service::app::subscriptions::engine;
 use billing_service::consumer::Facts;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self, Filter, Invoice};
@@ -34,14 +38,14 @@ async fn all_invoices(world: &World, customer: Uuid) -> Vec<Invoice> {
 }
 
 async fn pay(world: &World, invoice: &Invoice, at: OffsetDateTime) {
-    let by = By {
+    let by = Caller {
         actor: "admin".into(),
         role: "admin",
         reason: "a bank payment".into(),
         request_id: String::new(),
     };
     let reference = format!("bank-{}", invoice.number);
-    record_payment(&world.desk, &by, invoice.id, invoice.balance, &reference, at, at).await.unwrap();
+    record_payment(&world.app, &by, invoice.id, invoice.balance, &reference, at, at).await.unwrap();
 }
 
 pub(crate) async fn tell(world: &World, topic: &str, customer: Uuid, instance: Uuid, subscription: &str) {
@@ -61,9 +65,9 @@ pub(crate) async fn tell(world: &World, topic: &str, customer: Uuid, instance: U
     let message =
         Message { id: Uuid::now_v7(), topic: topic.into(), body: serde_json::to_vec(&fact).unwrap() };
     let mut tx = world.pool.begin().await.unwrap();
-    Facts { desk: world.desk.clone() }.handle(&mut tx, &message).await.unwrap();
+    Facts { app: world.app.clone() }.handle(&mut tx, &message).await.unwrap();
     tx.commit().await.unwrap();
-    app::instances::work(&world.desk, clock::now()).await.unwrap();
+    app::subscriptions::instances::work(&world.app, clock::now()).await.unwrap();
 }
 
 /// What was announced about instances that come back (BIL-25).
@@ -139,7 +143,7 @@ async fn a_reactivation_waits_for_its_money(pool: PgPool) {
     let former = placed.subscription.unwrap().id;
     pay(&world, &all_invoices(&world, ada).await[0], clock::now()).await;
     for (day, cause) in [(32, ""), (43, ""), (47, "overdue"), (54, "overdue")] {
-        engine::run_due(&world.desk, start + Duration::days(day)).await.unwrap();
+        engine::run_due(&world.app, start + Duration::days(day)).await.unwrap();
         assert_eq!(world.entitlement(&former).await.cause, cause, "day {day}");
     }
     assert_eq!(row(&world, &former).await.end_reason.as_deref(), Some("overdue"));
@@ -197,7 +201,7 @@ async fn an_instance_that_is_back_keeps_its_subscription(pool: PgPool) {
     tell(&world, topics::INSTANCE_TERMINATED, ada, instance, &id).await;
     assert_eq!(row(&world, &id).await.status, Status::Trialing);
     world.instances.set_away(false);
-    app::instances::work(&world.desk, clock::now() + Duration::minutes(1)).await.unwrap();
+    app::subscriptions::instances::work(&world.app, clock::now() + Duration::minutes(1)).await.unwrap();
     assert_eq!(row(&world, &id).await.status, Status::Ended);
 }
 
@@ -236,7 +240,7 @@ async fn a_downgrade_asks_how_much_data_there_is(pool: PgPool) {
     let id: Uuid = placed.subscription.unwrap().id.parse().unwrap();
     pay(&world, &all_invoices(&world, ada).await[0], clock::now()).await;
     let ask =
-        |preview| downgrade::downgrade(&world.desk, Some(ada), id, "basic-monthly", preview, clock::now());
+        |preview| downgrade::downgrade(&world.app, Some(ada), id, "basic-monthly", preview, clock::now());
     for (used, refusal) in [
         (Some(10 * GIB + 1), Some("storage_exceeds_plan")),
         (None, Some("usage_unknown")),
@@ -270,7 +274,7 @@ async fn a_jump_over_a_trial_sends_its_reminders_on_their_days(pool: PgPool) {
     let ada = world.directory.add("ada@example.com");
     let id = world.order(ada, Uuid::now_v7()).await.unwrap().subscription.unwrap().id;
     let end = row(&world, &id).await.trial_ends_at.unwrap();
-    let (now, _) = advance::advance(&world.desk, Duration::days(15)).await.unwrap();
+    let (now, _) = advance::advance(&world.app, Duration::days(15)).await.unwrap();
     assert!((now - clock::now() - Duration::days(15)).abs() < Duration::minutes(1));
     let told: Vec<serde_json::Value> =
         sqlx::query_scalar("SELECT payload FROM outbox WHERE topic = $1 ORDER BY id")
@@ -296,7 +300,7 @@ async fn a_late_look_tells_one_reminder(pool: PgPool) {
     let start = clock::now();
     for (email, look, reminders) in [("late@example.com", 12, 1), ("too-late@example.com", 15, 1)] {
         world.order(world.directory.add(email), Uuid::now_v7()).await.unwrap();
-        engine::run_due(&world.desk, start + Duration::days(look)).await.unwrap();
+        engine::run_due(&world.app, start + Duration::days(look)).await.unwrap();
         let told = world.announced().await.into_iter().filter(|topic| topic == topics::TRIAL_ENDING).count();
         assert_eq!(told, reminders, "after {look} days");
     }
@@ -315,7 +319,7 @@ async fn long_jumps_take_each_step_once(pool: PgPool) {
         );
         let mut ids = Vec::new();
         for customer in [owing, paying] {
-            let wish = app::Wish {
+            let wish = app::orders::place::Wish {
                 instance_id: Uuid::now_v7(),
                 customer_id: customer,
                 plan_name: "basic-monthly".into(),
@@ -323,29 +327,31 @@ async fn long_jumps_take_each_step_once(pool: PgPool) {
                 settings: serde_json::json!({}),
                 coupon: None,
             };
-            let placed = app::place_order(&world.desk, wish, now).await.unwrap();
+            let placed = app::orders::place::place_order(&world.app, wish, now).await.unwrap();
             ids.push(placed.subscription.id.to_string());
         }
         pay(&world, &all_invoices(&world, paying).await[0], now).await;
         now += Duration::days(days);
-        engine::run_due(&world.desk, now).await.unwrap();
-        engine::run_due(&world.desk, now).await.unwrap();
-        let ladder = |row: &Subscription| row.ladder.as_str();
+        engine::run_due(&world.app, now).await.unwrap();
+        engine::run_due(&world.app, now).await.unwrap();
+        let dunning = |row: &Subscription| row.dunning.as_str();
         let jumped = row(&world, &ids[0]).await;
-        assert_eq!(ladder(&jumped), if days < 10 { "none" } else { "suspended" }, "after {days} days");
+        assert_eq!(dunning(&jumped), if days < 10 { "none" } else { "suspended" }, "after {days} days");
         let expected = 1 + days / 31;
         let billed = i64::try_from(all_invoices(&world, paying).await.len()).unwrap();
         assert!((expected..=expected + 1).contains(&billed), "{billed} invoices after {days} days");
         if days >= 14 {
-            engine::run_due(&world.desk, now + Duration::hours(23)).await.unwrap();
-            assert_eq!(ladder(&row(&world, &ids[0]).await), "suspended", "a day lies between");
+            engine::run_due(&world.app, now + Duration::hours(23)).await.unwrap();
+            assert_eq!(dunning(&row(&world, &ids[0]).await), "suspended", "a day lies between");
             now += Duration::days(22);
-            engine::run_due(&world.desk, now).await.unwrap();
+            engine::run_due(&world.app, now).await.unwrap();
             assert_eq!(row(&world, &ids[0]).await.end_reason.as_deref(), Some("overdue"));
         }
         for customer in [owing, paying] {
             for row in subscriptions::live(&pool, customer).await.unwrap() {
-                app::change::cancel(&world.desk, None, row.id, "done", true, now).await.unwrap();
+                app::subscriptions::change::cancel(&world.app, None, row.id, "done", true, now)
+                    .await
+                    .unwrap();
             }
         }
         proof(&pool).await;

@@ -6,11 +6,15 @@ mod outages;
 
 use std::collections::BTreeMap;
 
-use billing_service::app::downgrade::{downgrade, undo_downgrade};
-use billing_service::app::record::{self, By};
-use billing_service::app::{change, inbox, sync, told};
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual;
+use billing_service::app::provider::provider_commands;
+use billing_service::app::provider::sync;
+use billing_service::app::subscriptions::change;
+use billing_service::app::subscriptions::downgrade::{downgrade, undo_downgrade};
+use billing_service::app::webhooks::webhook_inbox;
+use billing_service::domain::dunning::DunningState;
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
-use billing_service::domain::ladder::LadderState;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::provider::{CancelWhen, Provider as _};
@@ -35,8 +39,13 @@ use crate::world::{HOOK_TOKEN, World};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
-fn by() -> By {
-    By { actor: Uuid::nil().to_string(), role: "admin", reason: "a test".into(), request_id: "test".into() }
+fn by() -> Caller {
+    Caller {
+        actor: Uuid::nil().to_string(),
+        role: "admin",
+        reason: "a test".into(),
+        request_id: "test".into(),
+    }
 }
 
 fn usd(cents: i64) -> Money {
@@ -79,17 +88,19 @@ impl<'a> Life<'a> {
 
     /// Looks at the provider; the ledger needs no look.
     async fn look(&self) -> sync::Synced {
-        if self.world.desk.provider.keeps_books_here() {
+        if self.world.app.provider.is_books_local() {
             return sync::Synced { changes: 0, whole: true };
         }
-        sync::customer(&self.world.desk, self.customer, sync::Cause::Hook).await.unwrap()
+        sync::customer(&self.world.app, self.customer, sync::Cause::Hook).await.unwrap()
     }
 
     async fn pay(&self, invoice: &Invoice) {
-        let (desk, now) = (&self.world.desk, self.world.desk.now().await);
+        let (app, now) = (&self.world.app, self.world.app.now().await);
         let reference = Uuid::new_v4().to_string();
-        record::record_payment(desk, &by(), invoice.id, invoice.balance, &reference, now, now).await.unwrap();
-        told::work(desk).await.unwrap();
+        record_manual::record_payment(app, &by(), invoice.id, invoice.balance, &reference, now, now)
+            .await
+            .unwrap();
+        provider_commands::work(app).await.unwrap();
     }
 
     /// How often each fact was announced about the customer.
@@ -109,7 +120,7 @@ impl<'a> Life<'a> {
     }
 
     async fn now(&self) -> time::OffsetDateTime {
-        self.world.desk.now().await
+        self.world.app.now().await
     }
 }
 
@@ -149,13 +160,13 @@ async fn trial_to_suspension_and_back(world: &World) -> BTreeMap<String, i64> {
     let (start, end) = row.period().unwrap();
     assert!(!row.in_trial() && row.trial_ends_at.unwrap().date() == start.date() && end > start, "{row:?}");
     advance(world, 10).await;
-    assert_eq!(life.row().await.ladder, LadderState::Warning);
+    assert_eq!(life.row().await.dunning, DunningState::Warning);
     advance(world, 4).await;
     let row = life.row().await;
-    assert_eq!((row.ladder, row.status), (LadderState::Suspended, Status::Suspended));
+    assert_eq!((row.dunning, row.status), (DunningState::Suspended, Status::Suspended));
     life.pay(&open).await;
     let row = life.row().await;
-    assert_eq!((row.ladder, row.status), (LadderState::None, Status::Active));
+    assert_eq!((row.dunning, row.status), (DunningState::None, Status::Active));
     life.look().await;
     let paid = &life.invoices().await[0];
     assert_eq!((paid.status, paid.balance), (InvoiceStatus::Paid, usd(0)));
@@ -165,7 +176,7 @@ async fn trial_to_suspension_and_back(world: &World) -> BTreeMap<String, i64> {
 /// BIL-23: the end with the period, its undo, and the end when its date is here.
 async fn cancelled_and_not_and_cancelled(world: &World) -> BTreeMap<String, i64> {
     let life = Life::begin(world, "basic-monthly", false).await;
-    let desk = &world.desk;
+    let app = &world.app;
     let first = test_kit::eventually("the first invoice", PATIENCE, || async {
         life.look().await;
         life.invoices().await.first().cloned()
@@ -174,16 +185,15 @@ async fn cancelled_and_not_and_cancelled(world: &World) -> BTreeMap<String, i64>
     assert_eq!((first.kind, first.total), (InvoiceKind::First, usd(900)));
     life.pay(&first).await;
     let who = Some(life.customer);
-    let row =
-        change::cancel(desk, who, life.subscription, "too dear", false, life.now().await).await.unwrap();
+    let row = change::cancel(app, who, life.subscription, "too dear", false, life.now().await).await.unwrap();
     assert_eq!((row.status, row.cancel_at), (Status::Cancelling, row.current_period_end));
     assert_eq!(row.cancel_reason.as_deref(), Some("too dear"));
-    let row = change::undo_cancel(desk, who, life.subscription, life.now().await).await.unwrap();
+    let row = change::undo_cancel(app, who, life.subscription, life.now().await).await.unwrap();
     assert_eq!((row.status, row.cancel_at), (Status::Active, None));
-    change::cancel(desk, who, life.subscription, "after all", false, life.now().await).await.unwrap();
+    change::cancel(app, who, life.subscription, "after all", false, life.now().await).await.unwrap();
     advance(world, 32).await;
     test_kit::eventually("the end", PATIENCE, || async {
-        sweep::sweep(desk, desk.now().await).await.unwrap();
+        sweep::sweep(app, app.now().await).await.unwrap();
         (life.row().await.status == Status::Ended).then_some(())
     })
     .await;
@@ -194,7 +204,7 @@ async fn cancelled_and_not_and_cancelled(world: &World) -> BTreeMap<String, i64>
 /// BIL-21, BIL-22: an upgrade with its invoice; a change that waits and is taken back.
 async fn upgraded(world: &World) -> BTreeMap<String, i64> {
     let life = Life::begin(world, "basic-monthly", false).await;
-    let desk = &world.desk;
+    let app = &world.app;
     let first = test_kit::eventually("the first invoice", PATIENCE, || async {
         life.look().await;
         life.invoices().await.first().cloned()
@@ -202,10 +212,10 @@ async fn upgraded(world: &World) -> BTreeMap<String, i64> {
     .await;
     life.pay(&first).await;
     let who = Some(life.customer);
-    let preview = change::upgrade(desk, who, life.subscription, "standard-monthly", true, life.now().await);
+    let preview = change::upgrade(app, who, life.subscription, "standard-monthly", true, life.now().await);
     let preview = preview.await.unwrap();
     assert_eq!((preview.status, life.row().await.plan_name.as_str()), ("preview", "basic-monthly"));
-    let made = change::upgrade(desk, who, life.subscription, "standard-monthly", false, life.now().await);
+    let made = change::upgrade(app, who, life.subscription, "standard-monthly", false, life.now().await);
     let made = made.await.unwrap();
     assert_eq!((made.status, made.subscription.plan_name.as_str()), ("applied", "standard-monthly"));
     let offer = test_kit::eventually("the invoice of the upgrade", PATIENCE, || async {
@@ -218,13 +228,13 @@ async fn upgraded(world: &World) -> BTreeMap<String, i64> {
     life.pay(&offer).await;
 
     // Standard with another rhythm: a smaller step that waits for the period's end.
-    let smaller = downgrade(desk, who, life.subscription, "basic-monthly", false, life.now().await).await;
+    let smaller = downgrade(app, who, life.subscription, "basic-monthly", false, life.now().await).await;
     assert_eq!(smaller.unwrap_err().reason(), "usage_unknown");
-    let row = downgrade(desk, who, life.subscription, "standard-quarterly", false, life.now().await);
+    let row = downgrade(app, who, life.subscription, "standard-quarterly", false, life.now().await);
     let row = row.await.unwrap().subscription;
     assert_eq!(row.pending.as_ref().unwrap().plan_name, "standard-quarterly");
     assert_eq!(row.pending.unwrap().effective_at, row.current_period_end);
-    let row = undo_downgrade(desk, who, life.subscription, life.now().await).await.unwrap();
+    let row = undo_downgrade(app, who, life.subscription, life.now().await).await.unwrap();
     assert_eq!((row.pending, row.plan_name.as_str()), (None, "standard-monthly"));
     life.facts().await
 }
@@ -284,20 +294,20 @@ pub(crate) fn same_facts(lived: &[BTreeMap<String, i64>; 3]) {
 }
 
 /// BIL-05
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_life_with_the_ledger(pool: PgPool) {
     same_facts(&lives(&World::ledger(&pool, ProvisionPolicy::OnInvoice).await).await);
 }
 
 /// BIL-05, BIL-33
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_life_with_the_fake_of_the_0_22_line(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     same_facts(&lives(&world).await);
 }
 
 /// BIL-05, BIL-33
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_life_with_the_fake_of_the_0_24_line(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     same_facts(&lives(&world).await);
@@ -305,7 +315,7 @@ async fn a_life_with_the_fake_of_the_0_24_line(pool: PgPool) {
 
 /// BIL-30: each hook ten times, in the reverse order and once more later: the rows and the announcements of
 /// one look.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn hooks_that_are_repeated_and_reordered_change_nothing_twice(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -318,20 +328,20 @@ async fn hooks_that_are_repeated_and_reordered_change_nothing_twice(pool: PgPool
     }
     let distinct = i64::try_from(hooks.iter().collect::<std::collections::HashSet<_>>().len()).unwrap();
     assert_eq!(world.count("webhook_inbox").await, distinct, "equal ones wait as one");
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     assert_eq!(world.count("webhook_inbox WHERE state = 'done' AND deliveries = 10").await, distinct);
     let (rows, facts) = (life.invoices().await, life.facts().await);
     assert_eq!((rows.len(), facts[topics::INVOICE_ISSUED]), (1, 1));
     for hook in &hooks {
         deliver(&world, HOOK_TOKEN, hook.as_bytes()).await.unwrap();
-        inbox::work(&world.desk).await.unwrap();
+        webhook_inbox::work(&world.app).await.unwrap();
     }
     assert_eq!((life.invoices().await, life.facts().await), (rows, facts));
 }
 
 /// BIL-30, BIL-33: while an order is on its way its hooks ask Kill Bill nothing; afterwards one pull is
 /// enough for all of them.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn hooks_of_an_order_on_its_way_wait_and_need_one_pull(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -342,36 +352,36 @@ async fn hooks_of_an_order_on_its_way_wait_and_need_one_pull(pool: PgPool) {
         deliver(&world, HOOK_TOKEN, hook.as_bytes()).await.unwrap();
     }
     let before = fake.calls();
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     assert_eq!((fake.calls(), life.invoices().await.len()), (before, 0));
     sqlx::query("UPDATE orders SET state = 'subscribed'").execute(&pool).await.unwrap();
     deliver(&world, HOOK_TOKEN, last.as_bytes()).await.unwrap();
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     assert_eq!(life.invoices().await.len(), 1);
     let pulled = fake.calls();
     assert_eq!(pulled - before, 4, "account, bundles, invoices, payments");
     sqlx::query("UPDATE webhook_inbox SET next_at = now()").execute(&pool).await.unwrap();
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     assert_eq!(fake.calls(), pulled, "seen by the pull that was made since");
     assert_eq!(world.count("webhook_inbox WHERE state <> 'done'").await, 0);
 }
 
 /// BIL-30: an account whose key is an id that we do not know is nobody's, and is asked about once.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_hook_about_a_customer_that_we_do_not_know_is_ignored(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     world.killbill.as_ref().unwrap().create_account(Uuid::now_v7()).await.unwrap();
     for hook in fake.hooks(&world.api_key) {
         deliver(&world, HOOK_TOKEN, hook.as_bytes()).await.unwrap();
     }
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     assert!(world.count("webhook_inbox WHERE state = 'ignored'").await > 0);
     assert_eq!(world.count("webhook_inbox WHERE state = 'new'").await, 0);
 }
 
 /// BIL-30, BIL-31: a wrong token leaves no trace; another tenant's account, nonsense and half a message are
 /// kept and have no effect.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn forged_foreign_and_broken_hooks_have_no_effect(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -392,30 +402,30 @@ async fn forged_foreign_and_broken_hooks_have_no_effect(pool: PgPool) {
     for body in [foreign.as_bytes(), half, b"", b"\xff\xfe", b"[]", br#"{"accountId":"none"}"#] {
         deliver(&world, HOOK_TOKEN, body).await.unwrap();
     }
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     assert_eq!(world.count("webhook_inbox WHERE state = 'ignored'").await, 6);
     assert_eq!((life.invoices().await, life.facts().await), (rows, facts));
 }
 
 /// BIL-33, REL-04: with every hook lost, one round finds the payment that was made at the provider and
 /// whatever else happened there.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_round_finds_what_hooks_lost(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
-    sweep::sweep(&world.desk, life.now().await).await.unwrap();
+    sweep::sweep(&world.app, life.now().await).await.unwrap();
     let first = life.invoices().await.pop().expect("the first invoice");
     // By hand, at the provider.
     let there = first.provider_id.parse().unwrap();
     world.killbill.as_ref().unwrap().pay(life.customer, there, Uuid::now_v7(), usd(900)).await.unwrap();
-    world.desk.provider.cancel(life.subscription, CancelWhen::PeriodEnd).await.unwrap();
+    world.app.provider.cancel(life.subscription, CancelWhen::PeriodEnd).await.unwrap();
     assert_eq!(life.invoices().await[0].status, InvoiceStatus::Open);
     // Something is pending, so five minutes are enough.
     sqlx::query("UPDATE customers SET synced_at = now() - interval '6 minutes'")
         .execute(&pool)
         .await
         .unwrap();
-    sweep::sweep(&world.desk, life.now().await).await.unwrap();
+    sweep::sweep(&world.app, life.now().await).await.unwrap();
     assert_eq!(life.invoices().await[0].status, InvoiceStatus::Paid);
     assert_eq!(life.row().await.status, Status::Cancelling);
     assert_eq!(
@@ -425,7 +435,7 @@ async fn a_round_finds_what_hooks_lost(pool: PgPool) {
     assert_eq!(world.count("payments WHERE gateway = 'killbill' AND state = 'paid'").await, 1);
     let facts = life.facts().await;
     sqlx::query("UPDATE customers SET synced_at = NULL").execute(&pool).await.unwrap();
-    sweep::sweep(&world.desk, life.now().await).await.unwrap();
+    sweep::sweep(&world.app, life.now().await).await.unwrap();
     assert_eq!(life.facts().await, facts);
 }
 
@@ -436,14 +446,14 @@ async fn overview(world: &World, customer: Uuid) -> proto::GetOverviewResponse {
 
 /// BIL-34, BIL-35: an hour without the provider: pages say since when they are old, nothing stops, money is
 /// taken; afterwards all is told once.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_outage_stops_nobody_and_is_made_up_for(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
     life.look().await;
     fake.set(Fault::Down);
     for _ in 0..3 {
-        sweep::sweep(&world.desk, life.now().await + Duration::hours(1)).await.unwrap();
+        sweep::sweep(&world.app, life.now().await + Duration::hours(1)).await.unwrap();
     }
     let shown = overview(&world, life.customer).await;
     assert!(shown.stale_since.is_some() && shown.outstanding_invoices.len() == 1, "{shown:?}");
@@ -452,7 +462,7 @@ async fn an_outage_stops_nobody_and_is_made_up_for(pool: PgPool) {
     assert_eq!(refused.code(), Code::Unavailable);
     // A wish fails without a trace, money does not.
     let now = life.now().await;
-    let wish = change::cancel(&world.desk, Some(life.customer), life.subscription, "x", false, now).await;
+    let wish = change::cancel(&world.app, Some(life.customer), life.subscription, "x", false, now).await;
     assert_eq!(wish.unwrap_err().reason(), "provider_unavailable");
     assert_eq!(life.row().await.status, Status::Active);
     let invoice = life.invoices().await.pop().unwrap();
@@ -462,8 +472,8 @@ async fn an_outage_stops_nobody_and_is_made_up_for(pool: PgPool) {
 
     fake.set(Fault::None);
     sqlx::query("UPDATE provider_calls SET next_at = now()").execute(&pool).await.unwrap();
-    told::work(&world.desk).await.unwrap();
-    sweep::sweep(&world.desk, life.now().await).await.unwrap();
+    provider_commands::work(&world.app).await.unwrap();
+    sweep::sweep(&world.app, life.now().await).await.unwrap();
     assert_eq!(world.count("provider_calls WHERE state = 'waiting'").await, 0);
     assert_eq!(world.count("provider_calls WHERE kind = 'cancel' AND state = 'dropped'").await, 1);
     assert_eq!(fake.counts(&world.api_key).2, 1, "one payment there");
@@ -473,7 +483,7 @@ async fn an_outage_stops_nobody_and_is_made_up_for(pool: PgPool) {
 }
 
 /// BIL-08, BIL-26: 500 after the work was done: no second payment, no second credit, no second cancellation.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_answer_that_lies_makes_nothing_twice(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -483,10 +493,10 @@ async fn an_answer_that_lies_makes_nothing_twice(pool: PgPool) {
     life.pay(&invoice).await;
     let now = life.now().await;
     for _ in 0..2 {
-        record::give_credit(&world.desk, &by(), life.customer, usd(500), "one", now).await.unwrap();
-        told::work(&world.desk).await.unwrap();
+        record_manual::give_credit(&world.app, &by(), life.customer, usd(500), "one", now).await.unwrap();
+        provider_commands::work(&world.app).await.unwrap();
     }
-    change::cancel(&world.desk, Some(life.customer), life.subscription, "x", false, now).await.unwrap();
+    change::cancel(&world.app, Some(life.customer), life.subscription, "x", false, now).await.unwrap();
     fake.set(Fault::None);
     life.look().await;
     assert_eq!(fake.counts(&world.api_key).2, 1);
@@ -500,7 +510,7 @@ async fn an_answer_that_lies_makes_nothing_twice(pool: PgPool) {
 
 /// BIL-08, REL-01: the process died after the provider had cancelled: the written wish finds it, with its
 /// reason and one mail. One that died before the call is dropped.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_crash_between_the_call_and_the_record_is_found(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     for told in [true, false] {
@@ -540,10 +550,10 @@ async fn a_crash_between_the_call_and_the_record_is_found(pool: PgPool) {
         assert!(other.await.unwrap().is_none());
         tx.commit().await.unwrap();
         if told {
-            world.desk.provider.cancel(life.subscription, CancelWhen::PeriodEnd).await.unwrap();
+            world.app.provider.cancel(life.subscription, CancelWhen::PeriodEnd).await.unwrap();
         }
         sqlx::query("UPDATE provider_calls SET next_at = now()").execute(&pool).await.unwrap();
-        told::work(&world.desk).await.unwrap();
+        provider_commands::work(&world.app).await.unwrap();
         let row = life.row().await;
         let wanted = if told { (Status::Cancelling, Some("too dear")) } else { (Status::Active, None) };
         assert_eq!((row.status, row.cancel_reason.as_deref()), wanted);
@@ -553,14 +563,14 @@ async fn a_crash_between_the_call_and_the_record_is_found(pool: PgPool) {
 }
 
 /// A slow provider holds no connection and no row: others go on meanwhile.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_slow_provider_holds_no_lock(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
     life.look().await;
     fake.set(Fault::SlowAfter(std::time::Duration::from_secs(2)));
     let now = life.now().await;
-    let slow = change::cancel(&world.desk, Some(life.customer), life.subscription, "x", false, now);
+    let slow = change::cancel(&world.app, Some(life.customer), life.subscription, "x", false, now);
     let watch = async {
         test_kit::eventually("the call to be on its way", PATIENCE, || async {
             (world.count("provider_calls WHERE state = 'waiting'").await == 1).then_some(())
@@ -581,7 +591,7 @@ async fn a_slow_provider_holds_no_lock(pool: PgPool) {
 }
 
 /// BIL-13: with policy on_payment an order waits for its money, wherever the books are kept.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_unpaid_order_waits_with_kill_bill_too(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnPayment, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -594,7 +604,7 @@ async fn an_unpaid_order_waits_with_kill_bill_too(pool: PgPool) {
     // An upgrade is made there at once; here its limits wait for the money.
     let now = life.now().await;
     let quote =
-        change::upgrade(&world.desk, Some(life.customer), life.subscription, "standard-monthly", false, now);
+        change::upgrade(&world.app, Some(life.customer), life.subscription, "standard-monthly", false, now);
     let quote = quote.await.unwrap();
     assert_eq!((quote.status, quote.subscription.plan_name.as_str()), ("awaiting_payment", "basic-monthly"));
     let offer = quote.invoice.expect("its invoice");
@@ -605,13 +615,13 @@ async fn an_unpaid_order_waits_with_kill_bill_too(pool: PgPool) {
 }
 
 /// BIL-30: an operator takes a hook again: reason, audit row, one more look.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_hook_is_replayed_with_a_reason(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
     let hook = fake.hooks(&world.api_key).pop().unwrap();
     deliver(&world, HOOK_TOKEN, hook.as_bytes()).await.unwrap();
-    inbox::work(&world.desk).await.unwrap();
+    webhook_inbox::work(&world.app).await.unwrap();
     let mut admin = BillingAdminServiceClient::new(world.api.channel());
     let list = world.by(
         Uuid::now_v7(),
@@ -629,7 +639,7 @@ async fn a_hook_is_replayed_with_a_reason(pool: PgPool) {
     assert_eq!(admin.replay_webhook(replay("")).await.unwrap_err().code(), Code::InvalidArgument);
     let again = admin.replay_webhook(replay("state was wrong")).await.unwrap().into_inner().webhook.unwrap();
     assert_eq!(again.state, "new");
-    assert_eq!(inbox::work(&world.desk).await.unwrap(), 1);
+    assert_eq!(webhook_inbox::work(&world.app).await.unwrap(), 1);
     assert_eq!(
         world.count("audit_log WHERE action = 'webhook_replayed' AND reason = 'state was wrong'").await,
         1

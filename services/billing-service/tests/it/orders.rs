@@ -128,9 +128,9 @@ async fn with_on_payment_an_unpaid_order_waits_a_trial_does_not_and_seven_days_e
         world.instances.add(id);
     }
 
-    sweep::sweep(&world.desk, clock::now() + Duration::days(6)).await.unwrap();
+    sweep::sweep(&world.app, clock::now() + Duration::days(6)).await.unwrap();
     assert_eq!(world.entitlement(&subscription.id).await.billing_status, "payment_required");
-    sweep::sweep(&world.desk, clock::now() + Duration::days(7) + Duration::minutes(1)).await.unwrap();
+    sweep::sweep(&world.app, clock::now() + Duration::days(7) + Duration::minutes(1)).await.unwrap();
     let entitled = world.entitlement(&subscription.id).await;
     assert_eq!(
         (entitled.billing_status.as_str(), entitled.reason.as_str()),
@@ -186,13 +186,13 @@ async fn an_unconfirmed_order_is_kept_or_taken_back_after_asking(pool: PgPool) {
     world.instances.add(&kept.id);
     let start = clock::now();
 
-    sweep::sweep(&world.desk, start + Duration::minutes(14)).await.unwrap();
+    sweep::sweep(&world.app, start + Duration::minutes(14)).await.unwrap();
     assert_eq!(world.count("orders WHERE confirmed_at IS NULL AND state = 'subscribed'").await, 2);
     world.instances.set_away(true);
-    sweep::sweep(&world.desk, start + Duration::minutes(16)).await.unwrap();
+    sweep::sweep(&world.app, start + Duration::minutes(16)).await.unwrap();
     assert_eq!(world.count("orders WHERE state = 'cancelled'").await, 0, "no answer is no absence");
     world.instances.set_away(false);
-    sweep::sweep(&world.desk, start + Duration::minutes(18)).await.unwrap();
+    sweep::sweep(&world.app, start + Duration::minutes(18)).await.unwrap();
 
     assert!(world.entitlement(&kept.id).await.may_run);
     assert_eq!(world.entitlement(&lost.id).await.reason, "subscription_ended");
@@ -209,7 +209,7 @@ async fn a_subscription_keeps_the_entitlement_that_it_bought(pool: PgPool) {
     let old = world.order(ada, Uuid::now_v7()).await.unwrap().subscription.unwrap();
     let mut catalogue = billing_service::domain::catalogue::Catalogue::shipped(14).unwrap();
     catalogue.plans[0].entitlement.cpu_millis = 500;
-    app::apply_catalogue(&pool, &catalogue, true).await.unwrap();
+    app::catalogue::apply_catalogue(&pool, &catalogue, true).await.unwrap();
 
     let new = world.order(ada, Uuid::now_v7()).await.unwrap();
 

@@ -1,7 +1,8 @@
 //! Invoices as PDF over gRPC: whose they are, and that they say what the rows say.
 
-use billing_service::app::record::{self, By};
-use billing_service::app::refund::refund;
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::record_manual;
+use billing_service::app::payments::refund::refund;
 use billing_service::domain::document::date;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
@@ -80,7 +81,7 @@ async fn the_owner_gets_the_invoice_as_pdf(pool: PgPool) {
     assert_eq!(stranger.code(), Code::NotFound);
     assert_eq!(pdf(&world, customer, Role::Customer, "no-id").await.unwrap_err().code(), Code::NotFound);
 
-    let by = By {
+    let by = Caller {
         actor: "admin-1".into(),
         role: "admin",
         reason: "a letter of the bank".into(),
@@ -89,13 +90,14 @@ async fn the_owner_gets_the_invoice_as_pdf(pool: PgPool) {
     let usd = |minor| Money::new(minor, Currency::USD);
     let now = clock::now();
     let id = invoice.id.parse().unwrap();
-    let payment = record::record_payment(&world.desk, &by, id, usd(900), "BANK-77", now, now).await.unwrap();
+    let payment =
+        record_manual::record_payment(&world.app, &by, id, usd(900), "BANK-77", now, now).await.unwrap();
     let paid = text(&pdf(&world, customer, Role::Customer, &invoice.id).await.unwrap().pdf);
     for expected in ["PAID", "Payment by bank, BANK-77", "\u{2212}9.00", "USD 0.00"] {
         assert!(paid.contains(expected), "{expected} is not in {paid}");
     }
 
-    refund(&world.desk, &by, payment.id, usd(400), "k", now).await.unwrap();
+    refund(&world.app, &by, payment.id, usd(400), "k", now).await.unwrap();
     let note: Uuid = sqlx::query_scalar("SELECT id FROM invoices WHERE kind = 'credit_note'")
         .fetch_one(&pool)
         .await

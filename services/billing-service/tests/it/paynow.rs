@@ -1,18 +1,19 @@
 //! Payments through Paynow (BIL-27), against a stand-in that is strict and then misbehaves. Every test ends
 //! with the proof of the books.
 
-use billing_service::app::hear::{Outcome, hear};
-use billing_service::app::pay::{self, Wish};
-use billing_service::app::poll::poll;
-use billing_service::app::record::{self, By};
-use billing_service::app::{engine, refund};
+use billing_service::app::caller::Caller;
+use billing_service::app::payments::pay::{self, Wish};
+use billing_service::app::payments::poll::poll;
+use billing_service::app::payments::record_manual;
+use billing_service::app::payments::refund;
+use billing_service::app::webhooks::handle_webhook::{Outcome, handle_webhook};
 use billing_service::domain::invoice::InvoiceStatus;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::payment::{Method, PaymentState};
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::error::Error;
 use billing_service::gateway::paynow::{Access, RESULT_PATH};
-use billing_service::gateway::{Gateways, Paynow, Pretend};
+use billing_service::gateway::{Gateways, Paynow, TestGateway};
 use billing_service::store::credits;
 use billing_service::store::invoices::{self, Invoice};
 use billing_service::store::payments::{self, Payment};
@@ -63,7 +64,7 @@ impl Case {
     /// A customer with an order of 9.00 that is not paid.
     pub(crate) async fn begin(pool: &PgPool) -> Self {
         let sim = Sim::start(Settings::default()).await.unwrap();
-        let gateways = Gateways::default().with(client(&sim)).with(Pretend);
+        let gateways = Gateways::default().with(client(&sim)).with(TestGateway);
         let world = World::paying(pool, ProvisionPolicy::OnPayment, gateways).await;
         let customer = world.directory.add("ada@example.com");
         let placed = world.order_plan(customer, Uuid::now_v7(), "basic-monthly", Some(false)).await.unwrap();
@@ -72,7 +73,13 @@ impl Case {
     }
 
     pub(crate) async fn invoice(&self) -> Invoice {
-        invoices::find_by_key(&self.world.pool, &engine::first_key(self.subscription)).await.unwrap().unwrap()
+        invoices::find_by_key(
+            &self.world.pool,
+            &billing_service::app::invoices::new::first_key(self.subscription),
+        )
+        .await
+        .unwrap()
+        .unwrap()
     }
 
     pub(crate) async fn wish(&self, method: Method) -> Wish {
@@ -87,7 +94,7 @@ impl Case {
     }
 
     async fn pay(&self, method: Method) -> Result<Payment, Error> {
-        pay::pay(&self.world.desk, &self.wish(method).await, clock::now()).await
+        pay::pay(&self.world.app, &self.wish(method).await, clock::now()).await
     }
 
     async fn now(&self, payment: &Payment) -> Payment {
@@ -107,7 +114,7 @@ impl Case {
     /// A result comes in and is looked at.
     async fn deliver(&self, body: &str) -> Result<Outcome, Error> {
         self.receive(body).await.unwrap();
-        hear(&self.world.desk, "paynow", body.as_bytes()).await
+        handle_webhook(&self.world.app, "paynow", body.as_bytes()).await
     }
 
     /// All results that wait at Paynow come in.
@@ -119,7 +126,7 @@ impl Case {
 
     /// The poller looks, so many minutes later.
     pub(crate) async fn look(&self, minutes: i64) {
-        poll(&self.world.desk, clock::now() + Duration::minutes(minutes)).await.unwrap();
+        poll(&self.world.app, clock::now() + Duration::minutes(minutes)).await.unwrap();
     }
 
     async fn booked(&self) -> i64 {
@@ -143,8 +150,8 @@ fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::USD)
 }
 
-fn by() -> By {
-    By { actor: "admin-1".into(), role: "admin", reason: "a letter".into(), request_id: String::new() }
+fn by() -> Caller {
+    Caller { actor: "admin-1".into(), role: "admin", reason: "a letter".into(), request_id: String::new() }
 }
 
 /// BIL-26, BIL-27: begun over gRPC, told ten times at once, paid once; the subscription begins.
@@ -212,11 +219,11 @@ async fn a_phone_is_a_phone(pool: PgPool) {
         (Method::Card, PHONE),
     ] {
         let wish = Wish { phone: phone.into(), ..case.wish(method).await };
-        let tried = pay::pay(&case.world.desk, &wish, clock::now()).await;
+        let tried = pay::pay(&case.world.app, &wish, clock::now()).await;
         assert_eq!(reason(tried), "validation_failed", "{method} {phone}");
     }
     let off = Wish { gateway: "nobody".into(), ..case.wish(Method::Card).await };
-    assert_eq!(reason(pay::pay(&case.world.desk, &off, clock::now()).await), "unavailable");
+    assert_eq!(reason(pay::pay(&case.world.app, &off, clock::now()).await), "unavailable");
     assert_eq!((case.sim.calls(), case.world.count("payments").await), (0, 0));
 }
 
@@ -266,10 +273,10 @@ async fn a_result_for_another_tenant_pays_nobody(pool: PgPool) {
     let hers: Uuid = placed.invoice.unwrap().id.parse().unwrap();
     let ours = case.pay(Method::Ecocash).await.unwrap();
     let wish = Wish { customer_id: eve, invoice_id: hers, ..case.wish(Method::Ecocash).await };
-    let foreign = pay::pay(&case.world.desk, &wish, clock::now()).await.unwrap();
+    let foreign = pay::pay(&case.world.app, &wish, clock::now()).await.unwrap();
     // Nobody pays another one's invoice either.
     let stolen = Wish { customer_id: eve, ..case.wish(Method::Ecocash).await };
-    assert_eq!(reason(pay::pay(&case.world.desk, &stolen, clock::now()).await), "not_found");
+    assert_eq!(reason(pay::pay(&case.world.app, &stolen, clock::now()).await), "not_found");
 
     case.sim.decide(&foreign.reference, "Paid", None);
     let [hook] = case.sim.take_hooks().try_into().unwrap();
@@ -371,7 +378,7 @@ async fn a_payment_that_nobody_answers_expires_and_may_still_be_paid(pool: PgPoo
 async fn a_declined_payment_is_told_and_makes_room(pool: PgPool) {
     let case = Case::begin(&pool).await;
     let poor = Wish { phone: "0774444444".into(), ..case.wish(Method::Ecocash).await };
-    let refused = pay::pay(&case.world.desk, &poor, clock::now()).await.unwrap_err();
+    let refused = pay::pay(&case.world.app, &poor, clock::now()).await.unwrap_err();
     assert_eq!(
         (refused.reason(), refused.to_string().contains("Insufficient balance")),
         ("gateway_refused", true)
@@ -450,9 +457,10 @@ async fn fifty_at_once_pay_an_invoice_once(pool: PgPool) {
     let [made] = case.sim.transactions().try_into().unwrap();
     case.sim.decide(&made.reference, "Paid", None);
     let [hook] = case.sim.take_hooks().try_into().unwrap();
-    let heard =
-        join_all((0..50).map(|_| async { hear(&case.world.desk, "paynow", hook.body.as_bytes()).await }))
-            .await;
+    let heard = join_all(
+        (0..50).map(|_| async { handle_webhook(&case.world.app, "paynow", hook.body.as_bytes()).await }),
+    )
+    .await;
     assert!(heard.iter().all(Result::is_ok));
     assert_eq!((case.booked().await, case.world.count("payments").await), (1, 1));
     assert_eq!(case.invoice().await.status, InvoiceStatus::Paid);
@@ -490,11 +498,12 @@ async fn disputes_and_refunds_of_paynow_reach_the_books_once(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_voided_invoice_gives_its_paid_part_back_as_credit(pool: PgPool) {
     let case = Case::begin(&pool).await;
-    let (desk, invoice, now) = (&case.world.desk, case.invoice().await, clock::now());
-    let paid = record::record_payment(desk, &by(), invoice.id, usd(400), "b-1", now, now).await.unwrap();
+    let (app, invoice, now) = (&case.world.app, case.invoice().await, clock::now());
+    let paid =
+        record_manual::record_payment(app, &by(), invoice.id, usd(400), "b-1", now, now).await.unwrap();
     let on_its_way = case.pay(Method::Ecocash).await.unwrap();
     assert_eq!(on_its_way.amount, usd(500), "what is left");
-    let void = record::close_invoice(desk, &by(), invoice.id, InvoiceStatus::Void, now).await.unwrap();
+    let void = record_manual::close_invoice(app, &by(), invoice.id, InvoiceStatus::Void, now).await.unwrap();
     assert_eq!((void.status, void.balance), (InvoiceStatus::Void, usd(0)));
     assert_eq!(credits::left(&pool, case.customer, "USD").await.unwrap(), 400);
     case.proof().await;
@@ -510,10 +519,10 @@ async fn a_voided_invoice_gives_its_paid_part_back_as_credit(pool: PgPool) {
     case.sim.decide(&on_its_way.reference, "Paid", None);
     case.deliver_all().await;
     assert_eq!(credits::left(&pool, case.customer, "USD").await.unwrap(), 900);
-    refund::refund(desk, &by(), paid.id, usd(300), "k", now).await.unwrap();
-    refund::refund(desk, &by(), on_its_way.id, usd(500), "k", now).await.unwrap();
+    refund::refund(app, &by(), paid.id, usd(300), "k", now).await.unwrap();
+    refund::refund(app, &by(), on_its_way.id, usd(500), "k", now).await.unwrap();
     assert_eq!(credits::left(&pool, case.customer, "USD").await.unwrap(), 100);
-    assert_eq!(reason(refund::refund(desk, &by(), paid.id, usd(101), "l", now).await), "not_refundable");
+    assert_eq!(reason(refund::refund(app, &by(), paid.id, usd(101), "l", now).await), "not_refundable");
     case.proof().await;
 }
 
@@ -559,7 +568,7 @@ async fn a_reconciliation_of_one_customer_is_about_him(pool: PgPool) {
         let asked = proto::ReconcileRequest { customer_id: Some(customer.to_string()) };
         let request = case.world.by(Uuid::now_v7(), Role::Admin, asked);
         let task: Uuid = client.reconcile(request).await.unwrap().into_inner().task_id.parse().unwrap();
-        billing_service::app::reconcile::run_tasks(&case.world.desk, clock::now()).await.unwrap();
+        billing_service::app::provider::reconcile::run_tasks(&case.world.app, clock::now()).await.unwrap();
         let outcome: i64 =
             sqlx::query_scalar("SELECT (outcome ->> 'without_instance')::bigint FROM tasks WHERE id = $1")
                 .bind(task)
@@ -577,7 +586,7 @@ async fn the_test_gateway_decides_by_the_amount(pool: PgPool) {
     let wish = Wish { gateway: "test".into(), ..case.wish(Method::Card).await };
     let pay = async |minor: i64| {
         let wish = Wish { amount: Some(usd(minor)), ..wish.clone() };
-        pay::pay(&case.world.desk, &wish, clock::now()).await
+        pay::pay(&case.world.app, &wish, clock::now()).await
     };
     assert_eq!(reason(pay(51).await), "gateway_refused");
     assert_eq!(pay(52).await.unwrap().state, PaymentState::Cancelled);

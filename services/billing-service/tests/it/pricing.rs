@@ -1,7 +1,9 @@
 //! Coupons, rates of tax and findings as admins change them (BIL-36, BIL-37, SEC-17).
 
-use billing_service::app::audit::audit;
-use billing_service::app::{charges, overview, reconcile, taxes};
+use billing_service::app::audit::run::audit;
+use billing_service::app::invoices::charges;
+use billing_service::app::overview;
+use billing_service::app::provider::reconcile;
 use billing_service::domain::invoice::{Line, LineKind};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
@@ -190,7 +192,8 @@ async fn a_coupon_lives_by_routes_alone(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn the_past_of_a_tax_rate_is_never_changed(pool: PgPool) {
     let case = Case::begin(&pool).await;
-    let day = |days: i64| taxes::day(clock::now() + time::Duration::days(days)).to_string();
+    let day =
+        |days: i64| billing_service::domain::tax::day(clock::now() + time::Duration::days(days)).to_string();
     let (today, soon, later) = (day(0), day(10), day(20));
     case.put("de", &today, 1_900).await.unwrap();
     case.put("DE", &today, 1_900).await.expect("the same again changes nothing");
@@ -221,7 +224,8 @@ async fn the_past_of_a_tax_rate_is_never_changed(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_planned_tax_rate_can_be_withdrawn(pool: PgPool) {
     let case = Case::begin(&pool).await;
-    let day = |days: i64| taxes::day(clock::now() + time::Duration::days(days)).to_string();
+    let day =
+        |days: i64| billing_service::domain::tax::day(clock::now() + time::Duration::days(days)).to_string();
     let (today, soon, later) = (day(0), day(10), day(20));
     case.put("DE", &today, 1_900).await.unwrap();
     case.put("DE", &soon, 2_000).await.unwrap();
@@ -250,7 +254,7 @@ async fn a_planned_tax_rate_can_be_withdrawn(pool: PgPool) {
 async fn an_invoice_has_the_rate_of_its_day(pool: PgPool) {
     let case = Case::begin(&pool).await;
     let now = clock::now();
-    let in_days = |days: i64| taxes::day(now + time::Duration::days(days)).to_string();
+    let in_days = |days: i64| billing_service::domain::tax::day(now + time::Duration::days(days)).to_string();
     case.put("DE", &in_days(0), 1_900).await.unwrap();
     case.put("DE", &in_days(20), 1_000).await.unwrap();
     case.end("DE", &in_days(50)).await.unwrap();
@@ -262,8 +266,8 @@ async fn an_invoice_has_the_rate_of_its_day(pool: PgPool) {
         .unwrap();
     let placed = case.world.order_plan(customer, Uuid::now_v7(), "basic-monthly", Some(false)).await.unwrap();
     assert_eq!(placed.invoice.unwrap().tax.unwrap().amount_minor, 171);
-    let desk = &case.world.desk;
-    let next = overview::overview(desk, customer).await.unwrap().next.unwrap();
+    let app = &case.world.app;
+    let next = overview::overview(app, customer).await.unwrap().next.unwrap();
     assert_eq!(next.1.minor(), 990, "the rate that holds then");
     let plan = [Line::one(LineKind::Plan, "", Money::new(900, Currency::USD), None)];
     for (days, tax) in [(20, 90), (49, 90), (50, 0)] {
@@ -280,7 +284,7 @@ async fn an_invoice_has_the_rate_of_its_day(pool: PgPool) {
 async fn a_finding_is_open_until_a_run_does_not_find_it(pool: PgPool) {
     let case = Case::begin(&pool).await;
     let (stray, customer) = (Uuid::now_v7(), Uuid::now_v7());
-    let run = || async { audit(&case.world.desk, "test", clock::now()).await.unwrap() };
+    let run = || async { audit(&case.world.app, "test", clock::now()).await.unwrap() };
     case.world.instances.live(stray, customer, None);
     run().await;
     run().await;
@@ -341,15 +345,15 @@ async fn only_the_latest_word_of_the_audit_counts(pool: PgPool) {
     let stray = Uuid::now_v7();
     case.world.instances.live(stray, Uuid::now_v7(), None);
     let now = clock::now();
-    audit(&case.world.desk, "test", now).await.unwrap();
+    audit(&case.world.app, "test", now).await.unwrap();
     case.world.instances.set_away(true);
-    audit(&case.world.desk, "test", now).await.unwrap_err();
+    audit(&case.world.app, "test", now).await.unwrap_err();
     assert_eq!(case.findings("open").await.len(), 1);
     case.world.instances.set_away(false);
     case.world.instances.gone(stray);
-    audit(&case.world.desk, "slow", now - time::Duration::minutes(5)).await.unwrap();
+    audit(&case.world.app, "slow", now - time::Duration::minutes(5)).await.unwrap();
     assert_eq!(case.findings("open").await.len(), 1, "it began before the run that found it");
-    audit(&case.world.desk, "test", now + time::Duration::seconds(1)).await.unwrap();
+    audit(&case.world.app, "test", now + time::Duration::seconds(1)).await.unwrap();
     assert_eq!(case.findings("open").await, []);
 }
 
@@ -362,8 +366,8 @@ async fn an_ordered_audit_is_found_by_its_task(pool: PgPool) {
     let list = || proto::ListAuditsRequest { task_id: Some(task.clone()), ..Default::default() };
     let before = case.audits().list_audits(case.ask(list())).await.unwrap().into_inner();
     assert_eq!(before.total, 0);
-    audit(&case.world.desk, "schedule", clock::now()).await.unwrap();
-    reconcile::run_tasks(&case.world.desk, clock::now()).await.unwrap();
+    audit(&case.world.app, "schedule", clock::now()).await.unwrap();
+    reconcile::run_tasks(&case.world.app, clock::now()).await.unwrap();
     let after = case.audits().list_audits(case.ask(list())).await.unwrap().into_inner();
     assert_eq!((after.total, after.audits[0].state.as_str()), (1, "done"));
     assert_eq!(after.audits[0].counts["journal_unbalanced"], 0);

@@ -2,10 +2,18 @@
 //! of the clock, under both policies. After each step the books are right, nothing is given for nothing, and
 //! nobody gets back more than was paid.
 
-use billing_service::app::record::{self, By};
-use billing_service::app::{self, Desk, Wish, change, credit, downgrade, engine, refund};
+use billing_service::app;
+use billing_service::app::App;
+use billing_service::app::caller::Caller;
+use billing_service::app::orders::place::Wish;
+use billing_service::app::payments::credit;
+use billing_service::app::payments::record_manual;
+use billing_service::app::payments::refund;
+use billing_service::app::subscriptions::change;
+use billing_service::app::subscriptions::downgrade;
+use billing_service::app::subscriptions::engine;
+use billing_service::domain::dunning::DunningState;
 use billing_service::domain::invoice::InvoiceStatus;
-use billing_service::domain::ladder::LadderState;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self, Invoice};
@@ -63,7 +71,7 @@ fn act() -> impl Strategy<Value = Act> {
 /// One subscription with a clock of its own.
 struct Life<'a> {
     pool: &'a PgPool,
-    desk: Desk,
+    app: App,
     customer: Uuid,
     id: Uuid,
     now: OffsetDateTime,
@@ -88,8 +96,8 @@ impl Life<'_> {
         sqlx::query_scalar(query).bind(self.customer).fetch_one(self.pool).await.unwrap()
     }
 
-    fn by() -> By {
-        By { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
+    fn by() -> Caller {
+        Caller { actor: "admin".into(), role: "admin", reason: "a test".into(), request_id: String::new() }
     }
 
     async fn wait(&mut self, days: i64) {
@@ -110,8 +118,8 @@ impl Life<'_> {
     }
 
     async fn look(&mut self) {
-        credit::spend_all(&self.desk, self.now).await.unwrap();
-        engine::run_one(&self.desk, self.id, self.now).await.unwrap();
+        credit::spend_all(&self.app, self.now).await.unwrap();
+        engine::run_one(&self.app, self.id, self.now).await.unwrap();
         self.uneven |= matches!(self.row().await.status, Status::Suspended | Status::Ended);
     }
 
@@ -133,7 +141,7 @@ impl Life<'_> {
         };
         let mut tx = self.pool.begin().await.unwrap();
         payments::insert(&mut tx, &new).await.unwrap();
-        app::payments::settle(&mut tx, &self.desk, invoice.id, new.id, self.now).await.unwrap();
+        app::payments::settle::settle(&mut tx, &self.app, invoice.id, new.id, self.now).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -143,15 +151,15 @@ impl Life<'_> {
         self.steps += 1;
         let (id, now) = (self.id, self.now);
         match act {
-            Act::Upgrade(plan) => drop(change::upgrade(&self.desk, None, id, PLANS[*plan], false, now).await),
+            Act::Upgrade(plan) => drop(change::upgrade(&self.app, None, id, PLANS[*plan], false, now).await),
             Act::Downgrade(plan) => {
-                drop(downgrade::downgrade(&self.desk, None, id, PLANS[*plan], false, now).await);
+                drop(downgrade::downgrade(&self.app, None, id, PLANS[*plan], false, now).await);
             }
-            Act::UndoDowngrade => drop(downgrade::undo_downgrade(&self.desk, None, id, now).await),
+            Act::UndoDowngrade => drop(downgrade::undo_downgrade(&self.app, None, id, now).await),
             Act::Cancel(at_once) => {
-                drop(change::cancel(&self.desk, None, id, "", *at_once, now).await);
+                drop(change::cancel(&self.app, None, id, "", *at_once, now).await);
             }
-            Act::UndoCancel => drop(change::undo_cancel(&self.desk, None, id, now).await),
+            Act::UndoCancel => drop(change::undo_cancel(&self.app, None, id, now).await),
             Act::Pay(back, half) => {
                 let all = self.invoices().await;
                 if let Some(invoice) = all.get(*back).filter(|invoice| invoice.total.minor() > 1) {
@@ -163,21 +171,23 @@ impl Life<'_> {
             Act::Credit(minor) => {
                 let (amount, key) = (Money::new(*minor, Currency::USD), self.steps.to_string());
                 let by = Self::by();
-                record::give_credit(&self.desk, &by, self.customer, amount, &key, now).await.unwrap();
+                record_manual::give_credit(&self.app, &by, self.customer, amount, &key, now).await.unwrap();
             }
             Act::WriteOff => {
                 for invoice in self.invoices().await {
                     let (by, status) = (Self::by(), InvoiceStatus::WrittenOff);
-                    let done = record::close_invoice(&self.desk, &by, invoice.id, status, now).await;
+                    let done = record_manual::close_invoice(&self.app, &by, invoice.id, status, now).await;
                     self.uneven |= done.is_ok();
                 }
             }
             Act::Terminate | Act::Undelete => {
                 let mut tx = self.pool.begin().await.unwrap();
                 if matches!(act, Act::Terminate) {
-                    app::end_subscription(&mut tx, &self.desk, id, "terminated", now).await.unwrap();
+                    app::subscriptions::end::end_subscription(&mut tx, &self.app, id, "terminated", now)
+                        .await
+                        .unwrap();
                 } else {
-                    app::undelete(&mut tx, id, now).await.unwrap();
+                    app::subscriptions::revive::undelete(&mut tx, id, now).await.unwrap();
                 }
                 tx.commit().await.unwrap();
             }
@@ -192,7 +202,7 @@ impl Life<'_> {
         let Some(payment) = paid.get(back) else { return };
         let (by, key) = (Self::by(), self.steps.to_string());
         let amount = Money::new(minor, Currency::USD);
-        let done = refund::refund(&self.desk, &by, payment.id, amount, &key, self.now).await;
+        let done = refund::refund(&self.app, &by, payment.id, amount, &key, self.now).await;
         self.uneven |= done.is_ok();
     }
 
@@ -214,7 +224,7 @@ impl Life<'_> {
             .await;
         let left = credits::left(self.pool, self.customer, "USD").await.unwrap();
         assert!((0..=came + gifts).contains(&left), "credit {left} of {came} paid and {gifts} given");
-        if !self.uneven && self.desk.policy == ProvisionPolicy::OnInvoice {
+        if !self.uneven && self.app.policy == ProvisionPolicy::OnInvoice {
             self.check_time(&row).await;
         }
     }
@@ -226,13 +236,13 @@ impl Life<'_> {
         }
         let due = invoices::oldest_due(self.pool, self.id).await.unwrap();
         let Some(due) = due else {
-            assert_eq!(row.ladder, LadderState::None, "nothing is owed");
+            assert_eq!(row.dunning, DunningState::None, "nothing is owed");
             assert!(!matches!(row.status, Status::PastDue | Status::Suspended), "nothing is owed");
             return;
         };
         let late = self.now - due;
         assert!(late < Duration::days(1) || row.status != Status::Active, "{late} late and active");
-        assert!(late < Duration::days(10) || row.ladder >= LadderState::Warning, "{late} late, not warned");
+        assert!(late < Duration::days(10) || row.dunning >= DunningState::Warning, "{late} late, not warned");
         assert!(
             late < Duration::days(14) || row.status == Status::Suspended,
             "{late} late and not suspended"
@@ -285,7 +295,7 @@ fn price(row: &Subscription) -> f64 {
 }
 
 /// BIL-06, BIL-12 to BIL-16, BIL-21 to BIL-23, BIL-29.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn any_life_leaves_the_money_right(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     world.instances.set_used(Some(1));
@@ -294,7 +304,7 @@ async fn any_life_leaves_the_money_right(pool: PgPool) {
     for number in 0..24 {
         let (paid_first, trial, plan, acts) = strategy.new_tree(&mut runner).unwrap().current();
         let policy = if paid_first { ProvisionPolicy::OnPayment } else { ProvisionPolicy::OnInvoice };
-        let desk = Desk { policy, ..world.desk.clone() };
+        let app = App { policy, ..world.app.clone() };
         let (customer, now) = (world.directory.add(&format!("c{number}@example.com")), clock::now());
         let wish = Wish {
             instance_id: Uuid::now_v7(),
@@ -304,9 +314,9 @@ async fn any_life_leaves_the_money_right(pool: PgPool) {
             settings: serde_json::json!({}),
             coupon: None,
         };
-        let id = app::place_order(&desk, wish, now).await.unwrap().subscription.id;
+        let id = app::orders::place::place_order(&app, wish, now).await.unwrap().subscription.id;
         let (given, uneven, steps) = (0.0, false, 0);
-        let mut life = Life { pool: &pool, desk, customer, id, now, given, uneven, steps };
+        let mut life = Life { pool: &pool, app, customer, id, now, given, uneven, steps };
         for (at, act) in acts.iter().enumerate() {
             life.take(act).await;
             let story =

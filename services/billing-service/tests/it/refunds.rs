@@ -1,9 +1,10 @@
 //! Refunds and the race for one invoice; the books are balanced after all of it.
 
-use billing_service::app::bill::bill;
-use billing_service::app::payments::settle;
-use billing_service::app::record::{self, By};
-use billing_service::app::refund::refund;
+use billing_service::app::caller::Caller;
+use billing_service::app::invoices::issue::issue_invoice;
+use billing_service::app::payments::record_manual;
+use billing_service::app::payments::refund::refund;
+use billing_service::app::payments::settle::settle;
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind, NewInvoice};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::payment::PaymentState;
@@ -18,8 +19,8 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-fn by() -> By {
-    By {
+fn by() -> Caller {
+    Caller {
         actor: "admin-1".into(),
         role: "admin",
         reason: "a letter of the bank".into(),
@@ -65,18 +66,19 @@ impl Case {
             due_at: now,
         };
         let mut tx = self.world.pool.begin().await.unwrap();
-        let issued = bill(&mut tx, &self.world.desk, new).await.unwrap();
+        let issued = issue_invoice(&mut tx, &self.world.app, new).await.unwrap();
         tx.commit().await.unwrap();
         issued
     }
 
     async fn record(&self, invoice: &Invoice, minor: i64, reference: &str) -> Result<Payment, Error> {
         let now = clock::now();
-        record::record_payment(&self.world.desk, &by(), invoice.id, usd(minor), reference, now, now).await
+        record_manual::record_payment(&self.world.app, &by(), invoice.id, usd(minor), reference, now, now)
+            .await
     }
 
     async fn refund(&self, payment: &Payment, minor: i64, key: &str) -> Result<(Payment, Uuid), Error> {
-        let done = refund(&self.world.desk, &by(), payment.id, usd(minor), key, clock::now()).await?;
+        let done = refund(&self.world.app, &by(), payment.id, usd(minor), key, clock::now()).await?;
         assert!(done.done, "our own books have it at once");
         Ok((done.payment, done.id))
     }
@@ -166,7 +168,7 @@ async fn what_was_paid_too_much_is_refunded_from_its_credit_first(pool: PgPool) 
     };
     let mut tx = pool.begin().await.unwrap();
     payments::insert(&mut tx, &new).await.unwrap();
-    settle(&mut tx, &case.world.desk, invoice.id, id, now).await.unwrap();
+    settle(&mut tx, &case.world.app, invoice.id, id, now).await.unwrap();
     tx.commit().await.unwrap();
     let paid = payments::find(&pool, id).await.unwrap().unwrap();
     assert_eq!(credits::left(&pool, case.customer, "USD").await.unwrap(), 100);

@@ -1,7 +1,7 @@
 //! Large runs: what many subscriptions cost. `cargo xtask bench billing` measures them on a whole stack; here
 //! they must work at all.
 
-use billing_service::app::engine;
+use billing_service::app::subscriptions::engine;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::store::journal;
 use runtime::clock;
@@ -44,7 +44,7 @@ async fn subscriptions(pool: &PgPool, count: i32, period_end: &str, next_due: &s
 async fn renew(pool: &PgPool, count: i32) {
     let world = World::ledger(pool, ProvisionPolicy::OnInvoice).await;
     subscriptions(pool, count, "-1 minute", "-1 minute").await;
-    engine::run_due(&world.desk, clock::now()).await.unwrap();
+    engine::run_due(&world.app, clock::now()).await.unwrap();
     assert_eq!(world.count("invoices").await, i64::from(count));
     assert_eq!(world.count("subscriptions WHERE next_due_at <= now() OR next_due_at IS NULL").await, 0);
     assert_eq!(journal::unbalanced(pool).await.unwrap(), 0);
@@ -62,6 +62,6 @@ async fn a_renewal_run_of_several_rounds_bills_each_once(pool: PgPool) {
 async fn a_sweep_with_nothing_due_does_nothing(pool: PgPool) {
     let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
     subscriptions(&pool, 1_000, "20 days", "20 days").await;
-    assert_eq!(engine::run_due(&world.desk, clock::now()).await.unwrap(), 0);
+    assert_eq!(engine::run_due(&world.app, clock::now()).await.unwrap(), 0);
     assert_eq!(world.count("invoices").await, 0);
 }

@@ -27,7 +27,7 @@ async fn asked(world: &World, ids: &[&str]) -> proto::GetEntitlementsResponse {
 }
 
 /// INS-42, BIL-35: a sweep asks for a hundred subscriptions at once, and hears of each of them, one way or the other.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_sweep_asks_for_many_and_one_keeps_no_other_back(pool: PgPool) {
     let world = World::start(&pool).await;
     let mut ids = Vec::new();
@@ -51,7 +51,7 @@ async fn a_sweep_asks_for_many_and_one_keeps_no_other_back(pool: PgPool) {
 }
 
 /// The call is bounded, and for instance-service alone.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn more_than_a_hundred_or_a_stranger_is_refused(pool: PgPool) {
     let world = World::start(&pool).await;
     let many = proto::GetEntitlementsRequest { subscription_ids: vec![Uuid::now_v7().to_string(); 101] };
@@ -66,7 +66,7 @@ async fn more_than_a_hundred_or_a_stranger_is_refused(pool: PgPool) {
 }
 
 /// The pages of a customer show what can be read.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_list_leaves_out_what_it_cannot_read(pool: PgPool) {
     let world = World::start(&pool).await;
     let ada = world.directory.add("ada@example.com");
@@ -87,7 +87,7 @@ async fn a_list_leaves_out_what_it_cannot_read(pool: PgPool) {
 }
 
 /// BIL-08: the sweep finishes an order beside one that it cannot read.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn the_sweep_goes_on_beside_an_order_that_it_cannot_read(pool: PgPool) {
     let world = World::start(&pool).await;
     world.remote.set(Fault::FailBefore);
@@ -105,7 +105,7 @@ async fn the_sweep_goes_on_beside_an_order_that_it_cannot_read(pool: PgPool) {
     world.remote.set(Fault::None);
 
     let later = runtime::clock::now() + time::Duration::minutes(5);
-    billing_service::sweep::sweep(&world.desk, later).await.unwrap();
+    billing_service::sweep::sweep(&world.app, later).await.unwrap();
     assert_eq!(world.count("orders WHERE state = 'subscribed'").await, 1);
     assert_eq!(world.metric(r#"billing_sweep_differences_total{kind="resumed"}"#).as_deref(), Some("1"));
 }

@@ -5,21 +5,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use billing_service::app::{self, Desk};
+use billing_service::app;
+use billing_service::app::App;
+use billing_service::clients::Clients;
 use billing_service::domain::catalogue::Catalogue;
 use billing_service::domain::document::Seller;
 use billing_service::domain::money::Money;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::failpoint::FailPoint;
-use billing_service::gateway::{Gateways, Pretend};
+use billing_service::gateway::{Gateways, TestGateway};
 use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
 use billing_service::pdf::Fonts;
-use billing_service::peers::Peers;
 use billing_service::provider::killbill::Access;
 use billing_service::provider::{
-    CancelWhen, Guarded, KillBill, Ledger, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment,
-    PlanChange, Provider, ProviderError, Pulled, Snapshot,
+    CancelWhen, KillBill, Ledger, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment, PlanChange,
+    Provider, ProviderError, Pulled, Snapshot, WithDeadline,
 };
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;
@@ -314,7 +315,7 @@ impl Provider for Remote {
         }
     }
 
-    fn keeps_books_here(&self) -> bool {
+    fn is_books_local(&self) -> bool {
         false
     }
 
@@ -405,7 +406,7 @@ pub(crate) struct World {
     pub(crate) directory: Directory,
     pub(crate) instances: Instances,
     pub(crate) remote: Remote,
-    pub(crate) desk: Desk,
+    pub(crate) app: App,
     pub(crate) metrics: Metrics,
     pub(crate) api: Running,
 }
@@ -417,18 +418,18 @@ impl World {
 
     pub(crate) async fn start_with(pool: &PgPool, policy: ProvisionPolicy) -> Self {
         let remote = Remote::new();
-        let gateways = Gateways::default().with(Pretend);
-        Self::build(pool, policy, remote.clone(), Guarded::new(remote), gateways).await
+        let gateways = Gateways::default().with(TestGateway);
+        Self::build(pool, policy, remote.clone(), WithDeadline::new(remote), gateways).await
     }
 
     /// With the embedded ledger, which issues invoices.
     pub(crate) async fn ledger(pool: &PgPool, policy: ProvisionPolicy) -> Self {
-        Self::paying(pool, policy, Gateways::default().with(Pretend)).await
+        Self::paying(pool, policy, Gateways::default().with(TestGateway)).await
     }
 
     /// The same with these payment gateways.
     pub(crate) async fn paying(pool: &PgPool, policy: ProvisionPolicy, gateways: Gateways) -> Self {
-        Self::build(pool, policy, Remote::new(), Guarded::new(Ledger::new(pool)), gateways).await
+        Self::build(pool, policy, Remote::new(), WithDeadline::new(Ledger::new(pool)), gateways).await
     }
 
     /// With a fake Kill Bill.
@@ -449,8 +450,8 @@ impl World {
             pool,
             policy,
             Remote::new(),
-            Guarded::new(provider()),
-            Gateways::default().with(Pretend),
+            WithDeadline::new(provider()),
+            Gateways::default().with(TestGateway),
         )
         .await;
         world.api_key.clone_from(&access.api_key);
@@ -462,10 +463,10 @@ impl World {
         pool: &PgPool,
         policy: ProvisionPolicy,
         remote: Remote,
-        provider: Guarded,
+        provider: WithDeadline,
         gateways: Gateways,
     ) -> Self {
-        app::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
+        app::catalogue::apply_catalogue(pool, &Catalogue::shipped(14).unwrap(), false).await.unwrap();
         let (keys, metrics) = (Keyring::new(), Metrics::new());
         let (directory, instances) = (Directory::default(), Instances::default());
         let mut users = Routes::builder();
@@ -474,25 +475,28 @@ impl World {
         let mut found = Routes::builder();
         found.add_service(InstanceDirectoryServiceServer::new(instances.clone()));
         let found = test_kit::grpc::serve(INSTANCE, INSTANCE_POLICIES, &keys, found.routes()).await;
-        let desk = Desk {
+        let app = App {
             pool: pool.clone(),
             provider,
             gateways,
-            peers: Peers::try_new(&keys.dialer(BILLING), &users.url, &found.url).unwrap(),
+            clients: Clients::try_new(&keys.dialer(BILLING), &users.url, &found.url).unwrap(),
             policy,
             confirm_within: time::Duration::minutes(15),
             give_up_after: time::Duration::hours(24),
             cooling_off: time::Duration::hours(24),
             pay_within: time::Duration::days(7),
             trial_days: 14,
-            terms: app::Terms { test_clock: true, ..app::Terms::default() },
-            stationery: app::Stationery::new(seller(), Fonts::try_new(None).unwrap()),
-            clock: app::BillingClock::default(),
-            bell: app::inbox::Bell::default(),
+            settings: app::settings::BillingSettings {
+                test_clock: true,
+                ..app::settings::BillingSettings::default()
+            },
+            documents: app::settings::DocumentSettings::new(seller(), Fonts::try_new(None).unwrap()),
+            clock: app::clock::BillingClock::default(),
+            wakeup: app::wakeup::Wakeup::default(),
             metrics: BillingMetrics::new(&metrics),
             fail: FailPoint::default(),
         };
-        let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { desk: desk.clone() })).await;
+        let api = test_kit::grpc::serve(BILLING, POLICIES, &keys, routes(&Api { app: app.clone() })).await;
         Self {
             pool: pool.clone(),
             api_key: String::new(),
@@ -500,7 +504,7 @@ impl World {
             directory,
             instances,
             remote,
-            desk,
+            app,
             metrics,
             api,
         }

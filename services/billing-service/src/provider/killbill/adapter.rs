@@ -35,7 +35,7 @@ impl Provider for KillBill {
         Name::Killbill
     }
 
-    fn keeps_books_here(&self) -> bool {
+    fn is_books_local(&self) -> bool {
         false
     }
 

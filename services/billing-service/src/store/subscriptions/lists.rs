@@ -117,7 +117,7 @@ pub struct Filter {
     /// Only in this state.
     pub status: Option<String>,
     /// Only on this step.
-    pub ladder: Option<String>,
+    pub dunning: Option<String>,
 }
 
 /// Newest first, and the number of all.
@@ -133,7 +133,7 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
            ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5"#,
         filter.customer_id,
         filter.status,
-        filter.ladder,
+        filter.dunning,
         page.limit(),
         page.offset(),
     )
@@ -144,7 +144,7 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
            WHERE ($1::uuid IS NULL OR customer_id = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR ladder_state = $3)"#,
         filter.customer_id,
         filter.status,
-        filter.ladder,
+        filter.dunning,
     )
     .fetch_one(pool)
     .await?;

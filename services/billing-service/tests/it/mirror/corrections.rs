@@ -1,9 +1,9 @@
 //! Operators take back payments and invoices whose books Kill Bill keeps, by the same calls as with the
 //! ledger (BIL-29).
 
-use billing_service::app::told;
+use billing_service::app::provider::provider_commands;
+use billing_service::domain::dunning::DunningState;
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
-use billing_service::domain::ladder::LadderState;
 use billing_service::domain::payment::PaymentState;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::Invoice;
@@ -62,7 +62,7 @@ impl Life<'_> {
             .execute(&self.world.pool)
             .await
             .unwrap();
-        told::work(&self.world.desk).await.unwrap();
+        provider_commands::work(&self.world.app).await.unwrap();
     }
 
     async fn credit(&self) -> i64 {
@@ -108,10 +108,10 @@ async fn a_void_invoice(world: &World) {
     let life = Life::begin(world, "basic-monthly", false).await;
     let first = life.first().await;
     advance(world, 15).await;
-    assert_eq!(life.row().await.ladder, LadderState::Suspended);
+    assert_eq!(life.row().await.dunning, DunningState::Suspended);
     let closed = life.void(&first).await.unwrap().invoice.unwrap();
     assert_eq!(closed.status, "void");
-    assert_eq!((life.row().await.status, life.row().await.ladder), (Status::Active, LadderState::None));
+    assert_eq!((life.row().await.status, life.row().await.dunning), (Status::Active, DunningState::None));
     assert_eq!(life.void(&first).await.unwrap_err().code(), Code::FailedPrecondition);
     life.tell().await;
     let row = &life.invoices().await[0];
@@ -135,13 +135,13 @@ pub(crate) async fn all(world: &World) {
     a_void_invoice(world).await;
 }
 
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn corrections_with_the_fake_of_the_0_22_line(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     all(&world).await;
 }
 
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn corrections_with_the_fake_of_the_0_24_line(pool: PgPool) {
     let (world, _) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     all(&world).await;
@@ -149,7 +149,7 @@ async fn corrections_with_the_fake_of_the_0_24_line(pool: PgPool) {
 
 /// BIL-29: 500 after the work was done, and a process that died between: one refund, one credit note, one
 /// adjustment of the void invoice.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_lost_answer_gives_nothing_back_twice(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -182,7 +182,7 @@ async fn a_lost_answer_gives_nothing_back_twice(pool: PgPool) {
 
 /// BIL-33: one that somebody made VOID at Kill Bill is void here, too; of one that nobody has seen nothing is
 /// written.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn an_invoice_that_was_made_void_there_is_void_here(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     let (seen, unseen) = (
@@ -194,7 +194,7 @@ async fn an_invoice_that_was_made_void_there_is_void_here(pool: PgPool) {
     seen.look().await;
     let row = &seen.invoices().await[0];
     assert_eq!((row.status, row.balance), (InvoiceStatus::Void, usd(0)));
-    let state = world.desk.provider.snapshot(unseen.customer).await.unwrap();
+    let state = world.app.provider.snapshot(unseen.customer).await.unwrap();
     fake.void(&world.api_key, state.invoices[0].provider_id.parse().unwrap());
     unseen.look().await;
     assert_eq!(unseen.invoices().await, []);
@@ -202,7 +202,7 @@ async fn an_invoice_that_was_made_void_there_is_void_here(pool: PgPool) {
 
 /// BIL-29, BIL-35: while Kill Bill is away a refund is taken on and told later; meanwhile nobody gives the
 /// same money back again.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_refund_waits_for_a_provider_that_is_away(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V24).await;
     let life = Life::begin(&world, "basic-monthly", false).await;
@@ -223,7 +223,7 @@ async fn a_refund_waits_for_a_provider_that_is_away(pool: PgPool) {
 
 /// BIL-29: what somebody gave back at Kill Bill meanwhile is not there any more: the refund is refused, and
 /// the log says so.
-#[sqlx::test(migrator = "billing_service::MIGRATOR")]
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn a_refund_that_kill_bill_refuses_is_no_refund(pool: PgPool) {
     let (world, fake) = World::killbill(&pool, ProvisionPolicy::OnInvoice, Line::V22).await;
     let life = Life::begin(&world, "basic-monthly", false).await;

@@ -1,0 +1,80 @@
+//! Credit notes: documents that take back what an invoice asked for.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::close::close;
+use crate::app::App;
+use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, NewInvoice, credit_lines, totals};
+use crate::domain::journal::{CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
+use crate::domain::money::Money;
+use crate::error::Error;
+use crate::store::invoices::Invoice;
+use crate::store::{credits, invoices, journal};
+
+/// A document that takes back `amount` of a locked invoice, its tax in its share.
+pub async fn credit_note(
+    connection: &mut PgConnection,
+    app: &App,
+    invoice: &Invoice,
+    amount: Money,
+    refund: Uuid,
+    now: OffsetDateTime,
+) -> Result<Uuid, Error> {
+    let noted = invoices::noted(&mut *connection, invoice).await?;
+    let new = NewInvoice {
+        customer_id: invoice.customer_id,
+        subscription_id: invoice.subscription_id,
+        kind: InvoiceKind::CreditNote,
+        claim: Claim::Debt,
+        key: format!("credit-note:{refund}"),
+        currency: amount.currency(),
+        lines: credit_lines(&invoice.number, amount, invoice.sums(), noted)?,
+        note: invoice.note.clone(),
+        corrects_id: Some(invoice.id),
+        issued_at: now,
+        due_at: now,
+    };
+    let sums = totals(new.currency, &new.lines)?;
+    let id = invoices::issue(connection, &app.settings.issuer, &new, sums, &invoice.buyer)
+        .await?
+        .ok_or(Error::Conflict)?;
+    let entry = Entry::new("credit_note", format!("invoice:{id}"), invoice.customer_id, now)
+        .of_invoice(id)
+        .transfer(RECEIVABLE, REVENUE, sums.subtotal.checked_neg()?)?
+        .transfer(RECEIVABLE, TAX, sums.tax.checked_neg()?)?;
+    journal::post(connection, &entry).await?;
+    Ok(id)
+}
+
+/// Nobody pays for what never was: an open invoice is void, what was paid becomes the customer's credit by a
+/// credit note.
+pub async fn reverse_invoice(
+    connection: &mut PgConnection,
+    app: &App,
+    invoice: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let Some(invoice) = invoices::lock(connection, invoice).await? else { return Ok(()) };
+    if invoice.status != InvoiceStatus::Paid {
+        // What was paid of an open one becomes credit with it.
+        close(connection, &invoice, InvoiceStatus::Void, reason, now).await?;
+        return Ok(());
+    }
+    let noted = invoices::credited(&mut *connection, invoice.id).await?;
+    let paid = Money::new(invoice.total.minor() - noted, invoice.currency());
+    if paid.minor() <= 0 {
+        return Ok(());
+    }
+    let note = credit_note(connection, app, &invoice, paid, invoice.id, now).await?;
+    let key = format!("taken-back:{}", invoice.id);
+    credits::give(connection, invoice.customer_id, paid, reason, "billing-service", &key, now).await?;
+    let entry = Entry::new("credit_given", key, invoice.customer_id, now)
+        .of_invoice(note)
+        .transfer(CREDIT, RECEIVABLE, paid)?;
+    journal::post(connection, &entry).await?;
+    invoices::set_balance(connection, note, Money::zero(paid.currency()), now).await?;
+    Ok(())
+}
