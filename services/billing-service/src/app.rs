@@ -1,5 +1,6 @@
 //! Use cases of billing, one a file, in folders by what they are about.
 
+pub mod accounts;
 pub mod advance;
 pub mod audit;
 pub mod caller;
@@ -8,7 +9,6 @@ pub mod clock;
 pub mod facts;
 pub mod invoices;
 pub mod orders;
-pub mod overview;
 pub mod payments;
 pub mod provider;
 pub mod settings;

@@ -5,9 +5,11 @@ use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
 
 use crate::app::App;
+use crate::app::accounts::change::{close_account, open_account};
+use crate::app::orders::complete::confirm;
+use crate::app::subscriptions::instances::request_check;
 use crate::app::subscriptions::revive::goes_on;
 use crate::error::Error;
-use crate::store::{checks, customers, orders};
 
 /// Facts that billing acts on.
 pub const TOPICS: &[&str] = &[
@@ -35,27 +37,26 @@ impl Handler for Facts {
         match message.topic.as_str() {
             topics::CUSTOMER_REGISTERED => {
                 let fact: CustomerFact = message.payload()?;
-                // Who it is the first order asks: nothing is asked of others while a connection is held.
-                customers::open(connection, fact.customer_id, None).await?;
+                open_account(connection, fact.customer_id).await.map_err(failure)?;
             }
             topics::CUSTOMER_CLOSED => {
                 let fact: CustomerFact = message.payload()?;
-                customers::close(connection, fact.customer_id, fact.occurred_at).await?;
+                close_account(connection, fact.customer_id, fact.occurred_at).await.map_err(failure)?;
             }
             topics::INSTANCE_CREATED => {
                 let fact: InstanceFact = message.payload()?;
-                orders::confirm(connection, fact.instance_id, now).await?;
+                confirm(connection, fact.instance_id, now).await.map_err(failure)?;
             }
             topics::INSTANCE_PROVISIONING_FAILED | topics::INSTANCE_TERMINATED => {
-                self.look_at(connection, &message.payload()?).await?;
+                check(connection, &message.payload()?).await?;
             }
             topics::INSTANCE_UNDELETED => {
                 let fact: InstanceFact = message.payload()?;
-                orders::confirm(&mut *connection, fact.instance_id, now).await?;
+                confirm(&mut *connection, fact.instance_id, now).await.map_err(failure)?;
                 if let Some(subscription) = fact.subscription_id {
                     goes_on(connection, subscription, now).await.map_err(failure)?;
                 }
-                self.look_at(connection, &fact).await?;
+                check(connection, &fact).await?;
             }
             other => tracing::debug!(topic = other, "nothing to do for billing"),
         }
@@ -73,15 +74,6 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-impl Facts {
-    /// A fact is a hint, and may come late: what follows is decided on the state that instance-service tells
-    /// when it is asked.
-    async fn look_at(&self, connection: &mut PgConnection, fact: &InstanceFact) -> Result<(), Failure> {
-        let now = runtime::clock::now();
-        match fact.subscription_id {
-            Some(subscription) => checks::request(connection, subscription, now).await?,
-            None => checks::request_of_instance(connection, fact.instance_id, now).await?,
-        }
-        Ok(())
-    }
+async fn check(connection: &mut PgConnection, fact: &InstanceFact) -> Result<(), Failure> {
+    request_check(connection, fact.instance_id, fact.subscription_id).await.map_err(failure)
 }

@@ -1,5 +1,6 @@
 //! Rules of billing, pure: money, periods, plans, subscriptions, the trial. No clock, no SQL, no provider.
 
+pub mod account;
 pub mod audit;
 pub mod catalogue;
 pub mod coupon;
@@ -21,3 +22,4 @@ pub mod subscription;
 pub mod tax;
 pub mod tax_id;
 pub mod trial;
+pub mod webhook;

@@ -6,10 +6,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::invoice::Invoice;
 use crate::domain::money::Money;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
-use crate::store::invoices::Invoice;
-use crate::store::subscriptions::Subscription;
 use crate::store::{invoices, subscriptions};
 
 /// Adds a fact on a subscription to the outbox.

@@ -7,4 +7,5 @@ pub mod credit_note;
 pub mod document;
 pub mod issue;
 pub mod new;
+pub mod read;
 pub mod taxes;

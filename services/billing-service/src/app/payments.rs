@@ -3,6 +3,7 @@
 pub mod credit;
 pub mod pay;
 pub mod poll;
+pub mod read;
 pub mod record_manual;
 pub mod refund;
 pub mod report;

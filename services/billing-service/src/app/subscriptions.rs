@@ -6,5 +6,6 @@ pub mod end;
 pub mod engine;
 pub mod entitlement;
 pub mod instances;
+pub mod read;
 pub mod revive;
 pub mod standing;

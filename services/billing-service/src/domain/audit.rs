@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::invoice::words;
@@ -120,6 +121,63 @@ pub fn compare(subscriptions: &[LiveSubscription], instances: &[LiveInstance]) -
             },
         });
     orphans.chain(unpaid).collect()
+}
+
+/// A finding and its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFinding {
+    /// Row.
+    pub id: Uuid,
+    /// What.
+    pub kind: String,
+    /// With which thing.
+    pub subject_id: Option<Uuid>,
+    /// Whose.
+    pub customer_id: Option<Uuid>,
+    /// As the last run saw it.
+    pub detail: String,
+    /// The run that found it first.
+    pub first_seen_at: OffsetDateTime,
+    /// The last one that found it.
+    pub last_seen_at: OffsetDateTime,
+    /// The first one after that which did not.
+    pub resolved_at: Option<OffsetDateTime>,
+    /// Somebody knows of it since.
+    pub acknowledged_at: Option<OffsetDateTime>,
+    /// Who.
+    pub acknowledged_by: String,
+    /// What they say.
+    pub acknowledge_reason: String,
+}
+
+/// A run of the audit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditRun {
+    /// Row.
+    pub id: Uuid,
+    /// schedule, or `task:` and the task.
+    pub cause: String,
+    /// running, done, failed
+    pub state: String,
+    /// By kind.
+    pub counts: serde_json::Value,
+    /// Why it failed.
+    pub reason: String,
+    /// When it began.
+    pub started_at: OffsetDateTime,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+/// Which ones.
+#[derive(Debug, Clone, Default)]
+pub struct FindingFilter {
+    /// Open ones, or resolved ones.
+    pub open: Option<bool>,
+    /// Of a kind.
+    pub kind: Option<String>,
+    /// Of a customer.
+    pub customer_id: Option<Uuid>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Coupons: who may use one, and what it takes off (BIL-36).
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::money::{Currency, Money, MoneyError};
 
@@ -160,6 +161,28 @@ pub fn percent(bp: u16) -> String {
 /// A code as it is stored.
 pub fn normal(code: &str) -> String {
     code.trim().to_uppercase()
+}
+
+/// A coupon and when it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedCoupon {
+    /// The coupon.
+    pub coupon: Coupon,
+    /// Since then.
+    pub created_at: OffsetDateTime,
+}
+
+/// A use of a coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CouponUse {
+    /// For which subscription; an order that came to nothing has given its use back.
+    pub subscription_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// On how many invoices it was.
+    pub invoices: i32,
+    /// When it was ordered with it.
+    pub redeemed_at: OffsetDateTime,
 }
 
 #[cfg(test)]

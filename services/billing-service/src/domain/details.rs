@@ -21,7 +21,7 @@ pub struct Address {
 
 /// What is to be changed; what is `None` stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Details {
+pub struct AccountChange {
     /// Company.
     pub company: Option<String>,
     /// Tax number.
@@ -34,10 +34,10 @@ pub struct Details {
     pub country: Option<String>,
 }
 
-impl Details {
+impl AccountChange {
     /// The same without the space around texts, or the first field that is wrong. `country_now`: where this
     /// does not say another one.
-    pub fn check(self, country_now: &str) -> Result<Self, Wrong> {
+    pub fn try_new(self, country_now: &str) -> Result<Self, Wrong> {
         let country = self.country.map(|code| code.trim().to_owned());
         if country.as_deref().is_some_and(|code| !is_country(code)) {
             return Err(("country", "must be a code of two capital letters"));
@@ -118,8 +118,8 @@ fn is_email(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn none() -> Details {
-        Details { company: None, tax_id: None, billing_email: None, address: None, country: None }
+    fn none() -> AccountChange {
+        AccountChange { company: None, tax_id: None, billing_email: None, address: None, country: None }
     }
 
     fn address(street: &str) -> Address {
@@ -135,27 +135,30 @@ mod tests {
     fn texts_have_a_length_and_a_form() {
         let said = |text: &str| Some(text.to_owned());
         for (wish, field) in [
-            (Details { company: said("Evil\r\nBcc: a@b.cc"), ..none() }, "company"),
-            (Details { company: said("abc\u{202e}def"), ..none() }, "company"),
-            (Details { company: said(&"x".repeat(201)), ..none() }, "company"),
-            (Details { tax_id: said("1\n2"), ..none() }, "tax_id"),
-            (Details { tax_id: said("x"), country: said("DE"), ..none() }, "tax_id"),
-            (Details { billing_email: said("not-an-email\r\nBcc: all@x.yz"), ..none() }, "billing_email"),
-            (Details { billing_email: said("ada@localhost"), ..none() }, "billing_email"),
-            (Details { address: Some(address(&"A".repeat(900_000))), ..none() }, "address.street"),
-            (Details { country: said("Germany"), ..none() }, "country"),
+            (AccountChange { company: said("Evil\r\nBcc: a@b.cc"), ..none() }, "company"),
+            (AccountChange { company: said("abc\u{202e}def"), ..none() }, "company"),
+            (AccountChange { company: said(&"x".repeat(201)), ..none() }, "company"),
+            (AccountChange { tax_id: said("1\n2"), ..none() }, "tax_id"),
+            (AccountChange { tax_id: said("x"), country: said("DE"), ..none() }, "tax_id"),
+            (
+                AccountChange { billing_email: said("not-an-email\r\nBcc: all@x.yz"), ..none() },
+                "billing_email",
+            ),
+            (AccountChange { billing_email: said("ada@localhost"), ..none() }, "billing_email"),
+            (AccountChange { address: Some(address(&"A".repeat(900_000))), ..none() }, "address.street"),
+            (AccountChange { country: said("Germany"), ..none() }, "country"),
         ] {
-            assert_eq!(wish.check("").unwrap_err().0, field);
+            assert_eq!(wish.try_new("").unwrap_err().0, field);
         }
-        let good = Details {
+        let good = AccountChange {
             company: said("  Zoë & Söhne GmbH "),
             tax_id: said("DE136695976"),
             billing_email: said("zoe+invoices@bücher.example".replace('ü', "ue").as_str()),
             address: Some(address("Weg 1")),
             country: said("DE"),
         };
-        assert_eq!(good.check("").unwrap().company.as_deref(), Some("Zoë & Söhne GmbH"));
-        let empty = Details { company: said(""), tax_id: said(""), billing_email: said(""), ..none() };
-        assert!(empty.check("DE").is_ok(), "a text can be taken away");
+        assert_eq!(good.try_new("").unwrap().company.as_deref(), Some("Zoë & Söhne GmbH"));
+        let empty = AccountChange { company: said(""), tax_id: said(""), billing_email: said(""), ..none() };
+        assert!(empty.try_new("DE").is_ok(), "a text can be taken away");
     }
 }

@@ -201,6 +201,72 @@ pub struct NewInvoice {
     pub due_at: OffsetDateTime,
 }
 
+/// An invoice as it stands, without its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoice {
+    /// Row.
+    pub id: Uuid,
+    /// As printed; empty for a draft.
+    pub number: String,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// For which subscription.
+    pub subscription_id: Option<Uuid>,
+    /// Why.
+    pub kind: InvoiceKind,
+    /// Where it stands.
+    pub status: InvoiceStatus,
+    /// Without tax.
+    pub subtotal: Money,
+    /// Tax.
+    pub tax: Money,
+    /// Both.
+    pub total: Money,
+    /// What is left to pay.
+    pub balance: Money,
+    /// Buyer as it was then.
+    pub buyer: serde_json::Value,
+    /// Tax note.
+    pub note: String,
+    /// The invoice that it corrects.
+    pub corrects_id: Option<Uuid>,
+    /// When it was issued.
+    pub issued_at: Option<OffsetDateTime>,
+    /// When it is due.
+    pub due_at: Option<OffsetDateTime>,
+    /// When it was paid.
+    pub paid_at: Option<OffsetDateTime>,
+    /// Who keeps it.
+    pub provider: String,
+    /// The keeper's own id.
+    pub provider_id: String,
+}
+
+impl Invoice {
+    /// Its sums.
+    pub fn sums(&self) -> Totals {
+        Totals { subtotal: self.subtotal, tax: self.tax, total: self.total }
+    }
+
+    /// Its currency.
+    pub fn currency(&self) -> Currency {
+        self.total.currency()
+    }
+}
+
+/// What a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct InvoiceFilter {
+    /// Only of this customer.
+    pub customer_id: Option<Uuid>,
+    /// Only of this subscription.
+    pub subscription_id: Option<Uuid>,
+    /// Only in this state.
+    pub status: Option<String>,
+    /// Only due before then, and open.
+    pub overdue_at: Option<OffsetDateTime>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,10 @@
 //! States of a payment (BIL-26).
 
+use super::money::Money;
 use std::fmt;
 use std::str::FromStr;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::invoice::words;
 
@@ -53,6 +56,58 @@ impl PaymentState {
             Self::Refunded => matches!(next, Self::Refunded | Self::Disputed),
         }
     }
+}
+
+/// A payment as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// Row.
+    pub id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// For which invoice.
+    pub invoice_id: Uuid,
+    /// How much.
+    pub amount: Money,
+    /// How much of it was given back.
+    pub refunded: Money,
+    /// How: ecocash, card, bank, …
+    pub method: String,
+    /// Through whom: paynow, external, test, killbill.
+    pub gateway: String,
+    /// One payment each at a gateway.
+    pub reference: String,
+    /// The gateway's own name of it.
+    pub gateway_reference: String,
+    /// The gateway's word.
+    pub gateway_status: String,
+    /// Where it stands.
+    pub state: PaymentState,
+    /// It was booked, whatever became of it later.
+    pub settled: bool,
+    /// Where the gateway is asked.
+    pub poll_url: String,
+    /// Where the customer goes.
+    pub redirect_url: String,
+    /// Polls so far.
+    pub polls: i32,
+    /// Why it was recorded or failed.
+    pub reason: String,
+    /// When the money arrived.
+    pub received_at: Option<OffsetDateTime>,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+}
+
+/// What a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct PaymentFilter {
+    /// Only of this customer.
+    pub customer_id: Option<Uuid>,
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only through this gateway.
+    pub gateway: Option<String>,
 }
 
 #[cfg(test)]

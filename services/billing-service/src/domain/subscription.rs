@@ -1,7 +1,10 @@
 //! States of a subscription, and what each of them allows.
 
+use super::dunning::DunningState;
+use super::money::Money;
 use std::fmt;
 use std::str::FromStr;
+use uuid::Uuid;
 
 use time::{Duration, OffsetDateTime};
 
@@ -177,6 +180,112 @@ pub fn combined(statuses: impl IntoIterator<Item = Status>) -> &'static str {
         .into_iter()
         .find(|status| live.contains(status))
         .map_or("none", |status| if status == Status::Cancelling { "active" } else { status.as_str() })
+}
+
+/// A subscription as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Our id.
+    pub id: Uuid,
+    /// Order that made it.
+    pub order_id: Uuid,
+    /// Whose.
+    pub customer_id: Uuid,
+    /// For which instance.
+    pub instance_id: Uuid,
+    /// Plan.
+    pub plan_name: String,
+    /// What the plan gave when it was bought.
+    pub entitlement_version: i64,
+    /// How often it is billed.
+    pub billing_period: BillingPeriod,
+    /// Price of a period.
+    pub price: Money,
+    /// Where it stands.
+    pub status: Status,
+    /// End of the trial.
+    pub trial_ends_at: Option<OffsetDateTime>,
+    /// Present period.
+    pub current_period_start: Option<OffsetDateTime>,
+    /// Present period.
+    pub current_period_end: Option<OffsetDateTime>,
+    /// Runs until then.
+    pub cancel_at: Option<OffsetDateTime>,
+    /// Over since.
+    pub ended_at: Option<OffsetDateTime>,
+    /// Why it ended.
+    pub end_reason: Option<String>,
+    /// Who keeps it.
+    pub provider: String,
+    /// The keeper's own id.
+    pub provider_id: String,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// Day of the month on which periods begin.
+    pub anchor_day: u8,
+    /// How far the ladder is.
+    pub dunning: DunningState,
+    /// Since when.
+    pub dunning_since: Option<OffsetDateTime>,
+    /// A change of the plan that waits.
+    pub pending: Option<PendingChange>,
+    /// Why it was cancelled.
+    pub cancel_reason: Option<String>,
+    /// Discount code of the order.
+    pub coupon: Option<String>,
+}
+
+/// A change of the plan that waits for its date or its invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingChange {
+    /// To which plan.
+    pub plan_name: String,
+    /// What it gave when the change was asked for.
+    pub entitlement_version: i64,
+    /// A downgrade: then.
+    pub effective_at: Option<OffsetDateTime>,
+    /// An upgrade: when this is paid.
+    pub invoice_id: Option<Uuid>,
+}
+
+impl Subscription {
+    /// The present period is the trial.
+    pub fn in_trial(&self) -> bool {
+        self.trial_ends_at.is_some() && self.trial_ends_at == self.current_period_end
+    }
+
+    /// Nothing, in its currency.
+    pub fn zero(&self) -> Money {
+        Money::zero(self.price.currency())
+    }
+
+    /// The present period.
+    pub fn period(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
+        self.current_period_start.zip(self.current_period_end)
+    }
+
+    /// What stopped it, in the words of the facts; `None` while it may run, and before its first payment.
+    pub fn stopped_by(&self) -> Option<&str> {
+        match self.status {
+            // Nothing but the ladder suspends (BIL-14).
+            Status::Suspended => Some("overdue"),
+            Status::Ended => self.end_reason.as_deref(),
+            Status::Pending | Status::Trialing | Status::Active | Status::PastDue | Status::Cancelling => {
+                None
+            }
+        }
+    }
+}
+
+/// What an operator's list shows.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionFilter {
+    /// Only of this customer.
+    pub customer_id: Option<Uuid>,
+    /// Only in this state.
+    pub status: Option<String>,
+    /// Only on this step.
+    pub dunning: Option<String>,
 }
 
 #[cfg(test)]

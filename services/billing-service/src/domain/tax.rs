@@ -60,6 +60,28 @@ pub fn tax(rule: Option<&TaxRule>, subtotal: Money, has_tax_id: bool) -> Result<
     Ok(Taxed { line: Some(Line::one(LineKind::Tax, text, amount, None)), note: "" })
 }
 
+/// A rate and its days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaxRate {
+    /// Two capitals.
+    pub country: String,
+    /// What is charged.
+    pub rule: TaxRule,
+    /// First day.
+    pub valid_from: Date,
+    /// First day without it.
+    pub valid_until: Option<Date>,
+}
+
+/// Which ones.
+#[derive(Debug, Clone, Default)]
+pub struct TaxRateFilter {
+    /// Of a country.
+    pub country: Option<String>,
+    /// In force on a day.
+    pub on: Option<Date>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

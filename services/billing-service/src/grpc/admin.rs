@@ -9,19 +9,20 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::convert::amount;
-use super::customer::{invoices_of, shown, shown_all, user, with_lines};
+use super::customer::{invoices_of, shown, user, with_lines};
 use super::{Api, convert};
 use crate::app::advance::advance;
 use crate::app::caller::Caller;
 use crate::app::payments::{record_manual, refund};
-use crate::app::subscriptions::change;
-use crate::app::webhooks::webhook_inbox;
+use crate::app::provider::reconcile;
+use crate::app::subscriptions::{self, change};
+use crate::app::webhooks::{receive_webhook, webhook_inbox};
 use crate::app::{App, repeat};
-use crate::domain::invoice::InvoiceStatus;
-use crate::domain::money::Money;
+use crate::domain::invoice::{InvoiceFilter, InvoiceStatus};
+use crate::domain::payment::PaymentFilter;
+use crate::domain::subscription::SubscriptionFilter;
+use crate::domain::webhook::WebhookFilter;
 use crate::error::Error;
-use crate::store::audit::{self, Audit};
-use crate::store::{credits, customers, invoices, payments, subscriptions, tasks, webhooks};
 
 /// Longest jump of the test clock, in seconds.
 const MOST: i64 = 10 * 366 * 86_400;
@@ -75,14 +76,14 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ListSubscriptionsResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let filter = subscriptions::Filter {
+        let filter = SubscriptionFilter {
             customer_id: optional(asked.customer_id.as_deref())?,
             status: asked.status,
             dunning: asked.ladder_state,
         };
-        let (rows, total) = subscriptions::list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
+        let (views, total) = subscriptions::read::list(&self.app, &filter, page).await?;
         Ok(Response::new(proto::ListSubscriptionsResponse {
-            subscriptions: shown_all(&self.app, rows).await?,
+            subscriptions: views.into_iter().map(convert::subscription).collect(),
             total: u64::try_from(total).unwrap_or(0),
         }))
     }
@@ -93,7 +94,7 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ListInvoicesResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let filter = invoices::Filter {
+        let filter = InvoiceFilter {
             customer_id: optional(asked.customer_id.as_deref())?,
             subscription_id: None,
             status: asked.status,
@@ -108,7 +109,7 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ListPaymentsResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let filter = payments::Filter {
+        let filter = PaymentFilter {
             customer_id: optional(asked.customer_id.as_deref())?,
             state: asked.state,
             gateway: asked.gateway,
@@ -124,9 +125,6 @@ impl BillingAdminService for Api {
         let wanted = request.into_inner();
         let invoice = Uuid::parse_str(&wanted.invoice_id).map_err(|_| Error::NotFound("invoice"))?;
         let reference = wanted.reference.trim();
-        if !(1..=100).contains(&reference.chars().count()) {
-            return Err(Error::Field { field: "reference", message: "must have 1 to 100 characters" }.into());
-        }
         let now = self.app.now().await;
         let received = match wanted.received_at.as_ref() {
             None => now,
@@ -172,25 +170,13 @@ impl BillingAdminService for Api {
         let wanted = request.into_inner();
         let customer = Uuid::parse_str(&wanted.customer_id).map_err(|_| Error::NotFound("customer"))?;
         let amount = amount(wanted.amount)?;
-        if amount.minor() <= 0 {
-            return Err(Error::Field { field: "amount", message: "must be positive" }.into());
-        }
-        // Money that is given twice by a repeated click does not come back: the key is no choice here.
         let key = wanted.idempotency_key.as_str();
-        if key.is_empty() {
-            return Err(Error::Field { field: "Idempotency-Key", message: "must be given" }.into());
-        }
-        customers::account(&self.app.pool, customer)
-            .await
-            .map_err(Error::from)?
-            .ok_or(Error::NotFound("customer"))?;
         let now = self.app.now().await;
         let given = repeat(|| record_manual::give_credit(&self.app, &by, customer, amount, key, now)).await?;
-        let left =
-            credits::left(&self.app.pool, customer, amount.currency().as_str()).await.map_err(Error::from)?;
+        let left = record_manual::credit_left(&self.app, customer, amount.currency()).await?;
         Ok(Response::new(proto::GiveCreditResponse {
             credit_id: given.to_string(),
-            credit: Some(convert::money(Money::new(left, amount.currency()))),
+            credit: Some(convert::money(left)),
         }))
     }
 
@@ -212,33 +198,11 @@ impl BillingAdminService for Api {
         &self,
         request: Request<proto::ExtendTrialRequest>,
     ) -> Result<Response<proto::GetSubscriptionResponse>, Status> {
-        let caller = user(&request)?.clone();
+        let by = by(&request, &request.get_ref().reason)?;
         let wanted = request.into_inner();
         let id = Uuid::parse_str(&wanted.subscription_id).map_err(|_| Error::NotFound("subscription"))?;
-        if !self.app.provider.is_books_local() {
-            let text = "Kill Bill cannot move the end of a trial so that it outlives a change of plan: give a credit for the days instead";
-            return Err(Error::Refused("invalid_state", text).into());
-        }
-        if !(1..=30).contains(&wanted.days) {
-            return Err(Error::Field { field: "days", message: "must be from 1 to 30" }.into());
-        }
-        let reason = reason(&wanted.reason)?;
         let now = self.app.now().await;
-        let mut tx = self.app.pool.begin().await.map_err(Error::from)?;
-        let row = change::extend_trial(&mut tx, id, wanted.days, now).await?;
-        let (actor, role) = (caller.id.to_string(), caller.role.as_str().to_owned());
-        let row_of_audit = Audit {
-            actor: &actor,
-            role: &role,
-            action: "trial_extended",
-            customer_id: Some(row.customer_id),
-            subject_id: Some(row.id),
-            reason,
-            request_id: "",
-            details: serde_json::json!({ "days": wanted.days }),
-        };
-        audit::write(&mut tx, &row_of_audit).await.map_err(Error::from)?;
-        tx.commit().await.map_err(Error::from)?;
+        let row = change::extend_trial(&self.app, &by, id, wanted.days, now).await?;
         let subscription = Some(shown(&self.app, row).await?);
         Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
@@ -249,8 +213,8 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ListWebhooksResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let filter = webhooks::Filter { provider: asked.provider, state: asked.state };
-        let (rows, total) = webhooks::list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
+        let filter = WebhookFilter { provider: asked.provider, state: asked.state };
+        let (rows, total) = receive_webhook::list(&self.app, &filter, page).await?;
         Ok(Response::new(proto::ListWebhooksResponse {
             webhooks: rows.into_iter().map(convert::webhook).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -274,7 +238,7 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ReconcileResponse>, Status> {
         let actor = user(&request)?.id.to_string();
         let customer = optional(request.get_ref().customer_id.as_deref())?;
-        let id = tasks::queue(&self.app.pool, "reconcile", customer, &actor).await.map_err(Error::from)?;
+        let id = reconcile::order(&self.app, &actor, customer).await?;
         Ok(Response::new(proto::ReconcileResponse { task_id: id.to_string() }))
     }
 

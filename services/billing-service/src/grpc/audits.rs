@@ -11,15 +11,12 @@ use uuid::Uuid;
 
 use super::Api;
 use super::admin::{by, optional};
-use crate::app::audit::findings;
+use crate::app::audit::findings::{self, TASK};
 use crate::domain::audit::FindingKind;
+use crate::domain::audit::{AuditRun, FindingFilter, KeptFinding};
 use crate::error::Error;
-use crate::store::findings::{Filter, Kept, Run, find, list, runs};
 
-/// What an ordered run's cause begins with.
-const TASK: &str = "task:";
-
-fn finding(kept: Kept) -> proto::Finding {
+fn finding(kept: KeptFinding) -> proto::Finding {
     let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
     proto::Finding {
         id: kept.id.to_string(),
@@ -37,7 +34,7 @@ fn finding(kept: Kept) -> proto::Finding {
     }
 }
 
-fn run(run: Run) -> proto::AuditRun {
+fn run(run: AuditRun) -> proto::AuditRun {
     let counts = run.counts.as_object().into_iter().flatten();
     proto::AuditRun {
         id: run.id.to_string(),
@@ -73,8 +70,9 @@ impl AuditAdminService for Api {
         if asked.kind.as_deref().is_some_and(|kind| FindingKind::from_str(kind).is_err()) {
             return Err(Error::Field { field: "kind", message: "is no kind of finding" }.into());
         }
-        let filter = Filter { open, kind: asked.kind, customer_id: optional(asked.customer_id.as_deref())? };
-        let (rows, total) = list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
+        let filter =
+            FindingFilter { open, kind: asked.kind, customer_id: optional(asked.customer_id.as_deref())? };
+        let (rows, total) = findings::list(&self.app, &filter, page).await?;
         Ok(Response::new(proto::ListFindingsResponse {
             findings: rows.into_iter().map(finding).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -86,8 +84,7 @@ impl AuditAdminService for Api {
         request: Request<proto::FindingRequest>,
     ) -> Result<Response<proto::GetFindingResponse>, Status> {
         let id = named(&request.get_ref().finding_id)?;
-        let kept = find(&self.app.pool, id).await.map_err(Error::from)?;
-        let kept = kept.ok_or(Error::NotFound("finding"))?;
+        let kept = findings::find(&self.app, id).await?;
         Ok(Response::new(proto::GetFindingResponse { finding: Some(finding(kept)) }))
     }
 
@@ -107,8 +104,7 @@ impl AuditAdminService for Api {
     ) -> Result<Response<proto::ListAuditsResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let cause = asked.task_id.map(|task| format!("{TASK}{task}"));
-        let (rows, total) = runs(&self.app.pool, cause, page).await.map_err(Error::from)?;
+        let (rows, total) = findings::runs(&self.app, asked.task_id, page).await?;
         Ok(Response::new(proto::ListAuditsResponse {
             audits: rows.into_iter().map(run).collect(),
             total: u64::try_from(total).unwrap_or(0),

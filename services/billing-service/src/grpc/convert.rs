@@ -2,18 +2,17 @@
 
 use contracts::billing::v1 as proto;
 use contracts::scalars::timestamp;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::invoice::{InvoiceStatus, Line};
+use crate::app::invoices::read as invoices;
+use crate::app::subscriptions::read as subscriptions;
+use crate::domain::account::Account;
+use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
+use crate::domain::payment::Payment;
 use crate::domain::plan::Plan;
+use crate::domain::webhook::Webhook;
 use crate::error::Error;
-use crate::store::customers::Account;
-use crate::store::invoices::Invoice;
-use crate::store::payments::Payment;
-use crate::store::subscriptions::Subscription;
-use crate::store::webhooks::Hook;
 
 /// Longest part of a hook's body that a list shows.
 const SHOWN: usize = 4_000;
@@ -51,11 +50,9 @@ pub(super) fn plan(plan: Plan) -> proto::Plan {
     }
 }
 
-/// A subscription, and when its ladder goes on: nobody can forget that date.
-pub(super) fn subscription(
-    subscription: Subscription,
-    next_step_at: Option<OffsetDateTime>,
-) -> proto::Subscription {
+/// A subscription, and when its dunning goes on.
+pub(super) fn subscription(view: subscriptions::View) -> proto::Subscription {
+    let subscriptions::View { subscription, next_step_at } = view;
     proto::Subscription {
         id: subscription.id.to_string(),
         customer_id: subscription.customer_id.to_string(),
@@ -100,12 +97,13 @@ pub(super) fn amount(money: Option<proto::Money>) -> Result<Money, Error> {
     Ok(Money::new(money.amount_minor, currency))
 }
 
-/// An invoice, with its lines when they were read.
-pub(super) fn invoice(invoice: Invoice, lines: Vec<Line>, now: OffsetDateTime) -> proto::Invoice {
+/// An invoice with its lines.
+pub(super) fn invoice(view: invoices::View) -> proto::Invoice {
+    let invoices::View { invoice, lines, read_at } = view;
     let overdue = invoice
         .due_at
         .filter(|_| invoice.status == InvoiceStatus::Open)
-        .map_or(0, |due| (now - due).whole_days().max(0));
+        .map_or(0, |due| (read_at - due).whole_days().max(0));
     let payment_state = match invoice.status {
         InvoiceStatus::Paid => "paid",
         InvoiceStatus::Open if invoice.balance == invoice.total => "unpaid",
@@ -184,7 +182,7 @@ pub(super) fn payment(payment: Payment) -> proto::Payment {
     }
 }
 
-pub(super) fn webhook(hook: Hook) -> proto::Webhook {
+pub(super) fn webhook(hook: Webhook) -> proto::Webhook {
     proto::Webhook {
         id: hook.id.to_string(),
         received_at: Some(timestamp(hook.received_at)),

@@ -11,19 +11,19 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, convert};
+use crate::app::accounts::change::update_account;
+use crate::app::accounts::overview::overview;
+use crate::app::invoices;
 use crate::app::invoices::document::invoice_pdf;
 use crate::app::orders::trial::{TrialAnswer, trial_eligibility};
-use crate::app::overview::{account, overview};
 use crate::app::subscriptions::standing::standing;
-use crate::app::subscriptions::{change, downgrade, engine};
+use crate::app::subscriptions::{self, change, downgrade};
 use crate::app::{App, repeat};
-use crate::domain::details::{Address, Details};
-use crate::domain::invoice::InvoiceStatus;
+use crate::domain::details::{AccountChange, Address};
+use crate::domain::invoice::{Invoice, InvoiceFilter};
+use crate::domain::subscription::Subscription;
 use crate::domain::trial::Eligibility;
 use crate::error::Error;
-use crate::store::customers;
-use crate::store::invoices::{self, Filter, Invoice};
-use crate::store::subscriptions::{self, Subscription};
 
 #[tonic::async_trait]
 impl BillingService for Api {
@@ -43,10 +43,9 @@ impl BillingService for Api {
         let asked = request.get_ref();
         let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let (rows, total) =
-            subscriptions::of_customer(&self.app.pool, customer, page).await.map_err(Error::from)?;
+        let (views, total) = subscriptions::read::of_customer(&self.app, customer, page).await?;
         Ok(Response::new(proto::ListSubscriptionsResponse {
-            subscriptions: shown_all(&self.app, rows).await?,
+            subscriptions: views.into_iter().map(convert::subscription).collect(),
             total: u64::try_from(total).unwrap_or(0),
         }))
     }
@@ -119,26 +118,20 @@ impl BillingService for Api {
         let caller = user(&request)?.clone();
         let wanted = request.into_inner();
         let customer = whose(&caller, wanted.customer_id.as_deref())?;
-        if customer != caller.id {
-            return Err(Error::NotFound("account").into());
-        }
-        let before = account(&self.app, customer).await?;
         let address = wanted.address.map(|address| Address {
             street: address.street,
             city: address.city,
             postal_code: address.postal_code,
             region: address.region,
         });
-        let wish = Details {
+        let change = AccountChange {
             company: wanted.company,
             tax_id: wanted.tax_id,
             billing_email: wanted.billing_email,
             address,
             country: wanted.country,
         };
-        let details =
-            wish.check(&before.country).map_err(|(field, message)| Error::Field { field, message })?;
-        customers::update_account(&self.app.pool, customer, &details).await.map_err(Error::from)?;
+        update_account(&self.app, &caller, customer, change).await?;
         Ok(Response::new(account_of(&self.app, customer).await?))
     }
 
@@ -156,7 +149,7 @@ impl BillingService for Api {
                 (found.customer_id, Some(found.id))
             }
         };
-        let filter = Filter {
+        let filter = InvoiceFilter {
             customer_id: Some(customer),
             subscription_id: subscription,
             status: asked.status.clone(),
@@ -284,8 +277,7 @@ impl BillingDirectoryService for Api {
     ) -> Result<Response<proto::GetCustomerStandingResponse>, Status> {
         let customer = convert::uuid("customer_id", &request.get_ref().customer_id)?;
         let standing = standing(&self.app, customer).await?;
-        let debts = invoices::outstanding(&self.app.pool, customer).await.map_err(Error::from)?;
-        let unpaid: i64 = debts.iter().map(|(count, _)| count).sum();
+        let unpaid = invoices::read::unpaid_of(&self.app, customer).await?;
         Ok(Response::new(proto::GetCustomerStandingResponse {
             highest_plan: standing.highest_plan,
             status: standing.status.into(),
@@ -306,22 +298,15 @@ fn trial_info(app: &App, answer: TrialAnswer) -> proto::GetTrialEligibilityRespo
     }
 }
 
-/// A subscription with the date at which its ladder goes on.
+/// A subscription with the date at which its dunning goes on.
 pub(super) async fn shown(app: &App, row: Subscription) -> Result<proto::Subscription, Error> {
-    let due = invoices::oldest_due(&app.pool, row.id).await?;
-    let next = engine::next_dunning_step(app, &row, due);
-    Ok(convert::subscription(row, next))
+    Ok(convert::subscription(subscriptions::read::view(app, row).await?))
 }
 
-/// The same for many of them, with one look at their debts.
-pub(super) async fn shown_all(app: &App, rows: Vec<Subscription>) -> Result<Vec<proto::Subscription>, Error> {
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    let due = invoices::oldest_dues(&app.pool, &ids).await?;
-    let shown = |row: Subscription| {
-        let next = engine::next_dunning_step(app, &row, due.get(&row.id).copied());
-        convert::subscription(row, next)
-    };
-    Ok(rows.into_iter().map(shown).collect())
+/// Many of them.
+async fn shown_all(app: &App, rows: Vec<Subscription>) -> Result<Vec<proto::Subscription>, Error> {
+    let views = subscriptions::read::views(app, rows).await?;
+    Ok(views.into_iter().map(convert::subscription).collect())
 }
 
 /// Which subscription a change is about, and whose it must be; admins change any.
@@ -335,44 +320,34 @@ async fn account_of(app: &App, customer: Uuid) -> Result<proto::GetAccountRespon
     Ok(proto::GetAccountResponse { account: Some(convert::account(found.account, found.credit)) })
 }
 
-/// An invoice of the caller; operators see all. Another one's looks like none.
-pub(super) async fn own_invoice(app: &App, user: &User, id: &str) -> Result<Invoice, Error> {
+/// An invoice that the caller may see. A text that is no id looks like an id that does not exist.
+async fn own_invoice(app: &App, user: &User, id: &str) -> Result<Invoice, Error> {
     let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("invoice"))?;
-    invoices::find(&app.pool, id)
-        .await?
-        .filter(|found| found.status != InvoiceStatus::Draft)
-        .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
-        .ok_or(Error::NotFound("invoice"))
+    invoices::read::visible(app, user, id).await
 }
 
-/// A subscription of the caller; operators see all. An id that is none and an id of another customer look the
-/// same.
+/// A subscription that the caller may see.
 async fn own_subscription(app: &App, user: &User, id: &str) -> Result<Subscription, Error> {
     let id = Uuid::parse_str(id).map_err(|_| Error::NotFound("subscription"))?;
-    subscriptions::find(&app.pool, id)
-        .await?
-        .filter(|found| found.customer_id == user.id || user.role >= Role::Operator)
-        .ok_or(Error::NotFound("subscription"))
+    subscriptions::read::visible(app, user, id).await
 }
 
 /// With its lines.
 pub(super) async fn with_lines(app: &App, invoice: Invoice) -> Result<proto::Invoice, Error> {
-    let lines = invoices::lines(&app.pool, invoice.id, invoice.currency()).await?;
-    Ok(convert::invoice(invoice, lines, app.now().await))
+    Ok(convert::invoice(invoices::read::view(app, invoice).await?))
 }
 
 /// A page of invoices with their lines.
 pub(super) async fn invoices_of(
     app: &App,
-    filter: &Filter,
+    filter: &InvoiceFilter,
     page: Page,
 ) -> Result<proto::ListInvoicesResponse, Error> {
-    let (rows, total) = invoices::list(&app.pool, filter, page).await?;
-    let mut invoices = Vec::with_capacity(rows.len());
-    for row in rows {
-        invoices.push(with_lines(app, row).await?);
-    }
-    Ok(proto::ListInvoicesResponse { invoices, total: u64::try_from(total).unwrap_or(0) })
+    let (views, total) = invoices::read::list(app, filter, page).await?;
+    Ok(proto::ListInvoicesResponse {
+        invoices: views.into_iter().map(convert::invoice).collect(),
+        total: u64::try_from(total).unwrap_or(0),
+    })
 }
 
 pub(super) fn user<T>(request: &Request<T>) -> Result<&User, Status> {

@@ -6,16 +6,15 @@ use serde_json::Value;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::customer::{shown, with_lines};
+use super::customer::shown;
 use super::{Api, convert};
-use crate::app::invoices::new::first_key;
+use crate::app::invoices::read as invoices;
 use crate::app::orders::place::{Wish, place_order};
 use crate::app::orders::reactivate::reactivate;
 use crate::app::orders::reverse::cancel_order;
 use crate::app::repeat;
 use crate::app::subscriptions::entitlement::{Entitled, entitlement, entitlements};
 use crate::error::Error;
-use crate::store::invoices;
 
 #[tonic::async_trait]
 impl OrderService for Api {
@@ -120,20 +119,15 @@ impl Api {
         let answer = placed.await.map_err(|error| Error::Internal(error.into()))??;
         self.app.metrics.order_took(start.elapsed());
         let status = answer.subscription.status;
-        let due = invoices::oldest_due(&self.app.pool, answer.subscription.id).await.map_err(Error::from)?;
-        let owes = due.is_some();
-        let key = first_key(answer.subscription.id);
-        let invoice = match invoices::find_by_key(&self.app.pool, &key).await.map_err(Error::from)? {
-            Some(invoice) => Some(with_lines(&self.app, invoice).await?),
-            None => None,
-        };
+        let owes = invoices::owes(&self.app, answer.subscription.id).await?;
+        let invoice = invoices::first_of(&self.app, answer.subscription.id).await?;
         Ok(Response::new(proto::PlaceOrderResponse {
             billing_status: status.billing_status(owes).as_str().into(),
             provision_now: status.may_run().is_ok(),
             subscription: Some(shown(&self.app, answer.subscription).await?),
             plan: Some(convert::plan(answer.plan)),
             trial_reason: answer.trial_reason.into(),
-            invoice,
+            invoice: invoice.map(convert::invoice),
         }))
     }
 }

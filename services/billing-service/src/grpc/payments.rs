@@ -2,7 +2,6 @@
 
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::payment_service_server::PaymentService;
-use runtime::identity::Role;
 use runtime::page::Page;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -11,17 +10,18 @@ use super::customer::{user, whose};
 use super::{Api, convert};
 use crate::app::App;
 use crate::app::payments::pay::{Wish, pay};
+use crate::app::payments::read;
+use crate::domain::payment::PaymentFilter;
 use crate::domain::payment::{Method, PaymentState};
 use crate::error::Error;
-use crate::store::payments::{self, Filter};
 
 /// A page of payments.
 pub(super) async fn page(
     app: &App,
-    filter: &Filter,
+    filter: &PaymentFilter,
     page: Page,
 ) -> Result<proto::ListPaymentsResponse, Error> {
-    let (rows, total) = payments::list(&app.pool, filter, page).await?;
+    let (rows, total) = read::list(app, filter, page).await?;
     Ok(proto::ListPaymentsResponse {
         payments: rows.into_iter().map(convert::payment).collect(),
         total: u64::try_from(total).unwrap_or(0),
@@ -69,11 +69,7 @@ impl PaymentService for Api {
     ) -> Result<Response<proto::GetPaymentResponse>, Status> {
         let caller = user(&request)?;
         let id = Uuid::parse_str(&request.get_ref().payment_id).map_err(|_| Error::NotFound("payment"))?;
-        let found = payments::find(&self.app.pool, id)
-            .await
-            .map_err(Error::from)?
-            .filter(|found| found.customer_id == caller.id || caller.role >= Role::Operator)
-            .ok_or(Error::NotFound("payment"))?;
+        let found = read::visible(&self.app, caller, id).await?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(convert::payment(found)) }))
     }
 
@@ -82,8 +78,7 @@ impl PaymentService for Api {
         request: Request<proto::GetPaymentRequest>,
     ) -> Result<Response<proto::GetPaymentOutcomeResponse>, Status> {
         let id = Uuid::parse_str(&request.get_ref().payment_id).map_err(|_| Error::NotFound("payment"))?;
-        let found = payments::find(&self.app.pool, id).await.map_err(Error::from)?;
-        let state = found.ok_or(Error::NotFound("payment"))?.state;
+        let state = read::find(&self.app, id).await?.state;
         Ok(Response::new(proto::GetPaymentOutcomeResponse { state: state.as_str().into() }))
     }
 
@@ -94,7 +89,7 @@ impl PaymentService for Api {
         let asked = request.get_ref();
         let customer = whose(user(&request)?, asked.customer_id.as_deref())?;
         let listed = Page::try_new(asked.page, asked.page_size)?;
-        let filter = payments::Filter { customer_id: Some(customer), ..payments::Filter::default() };
+        let filter = PaymentFilter { customer_id: Some(customer), ..PaymentFilter::default() };
         Ok(Response::new(page(&self.app, &filter, listed).await?))
     }
 }

@@ -7,8 +7,7 @@ use runtime::identity::Caller;
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert};
-use crate::error::Error;
-use crate::store::plans;
+use crate::app::catalogue::{find_plan, list_plans};
 
 #[tonic::async_trait]
 impl CatalogService for Api {
@@ -17,7 +16,7 @@ impl CatalogService for Api {
         request: Request<proto::ListPlansRequest>,
     ) -> Result<Response<proto::ListPlansResponse>, Status> {
         let include = request.get_ref().include_unavailable && sees_all(&request)?;
-        let plans = plans::list(&self.app.pool, include).await.map_err(Error::from)?;
+        let plans = list_plans(&self.app, include).await?;
         Ok(Response::new(proto::ListPlansResponse { plans: plans.into_iter().map(convert::plan).collect() }))
     }
 
@@ -26,11 +25,7 @@ impl CatalogService for Api {
         request: Request<proto::GetPlanRequest>,
     ) -> Result<Response<proto::GetPlanResponse>, Status> {
         let all = sees_all(&request)?;
-        let plan = plans::find(&self.app.pool, &request.get_ref().name, None)
-            .await
-            .map_err(Error::from)?
-            .filter(|plan| plan.active || all)
-            .ok_or(Error::NotFound("plan"))?;
+        let plan = find_plan(&self.app, &request.get_ref().name, all).await?;
         Ok(Response::new(proto::GetPlanResponse { plan: Some(convert::plan(plan)) }))
     }
 }

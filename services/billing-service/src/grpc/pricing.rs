@@ -13,12 +13,12 @@ use super::admin::by;
 use super::convert::{self, amount};
 use crate::app::invoices::{coupons, taxes};
 use crate::domain::coupon::{Coupon, Discount, Limits, normal};
-use crate::domain::tax::TaxRule;
+use crate::domain::coupon::{CouponUse, ListedCoupon};
+use crate::domain::tax::TaxRate;
+use crate::domain::tax::{TaxRateFilter, TaxRule};
 use crate::error::Error;
-use crate::store::coupons::manage::{self, Listed, Use};
-use crate::store::tax_rates::{self, TaxRate};
 
-fn listed(listed: Listed) -> proto::Coupon {
+fn listed(listed: ListedCoupon) -> proto::Coupon {
     let coupon = listed.coupon;
     let (percent_bp, amount) = match coupon.discount {
         Discount::Percent(bp) => (bp.into(), None),
@@ -73,7 +73,7 @@ fn count(field: &'static str, number: u32) -> Result<Option<u32>, Error> {
     Ok(Some(number).filter(|number| *number > 0))
 }
 
-fn used(used: &Use) -> proto::CouponUse {
+fn used(used: &CouponUse) -> proto::CouponUse {
     proto::CouponUse {
         subscription_id: used.subscription_id.to_string(),
         customer_id: used.customer_id.to_string(),
@@ -98,7 +98,7 @@ fn rate(rate: TaxRate) -> proto::TaxRate {
     }
 }
 
-fn one(found: Listed) -> Response<proto::GetCouponResponse> {
+fn one(found: ListedCoupon) -> Response<proto::GetCouponResponse> {
     Response::new(proto::GetCouponResponse { coupon: Some(listed(found)) })
 }
 
@@ -110,7 +110,7 @@ impl PricingAdminService for Api {
     ) -> Result<Response<proto::ListCouponsResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let (rows, total) = manage::list(&self.app.pool, asked.active, page).await.map_err(Error::from)?;
+        let (rows, total) = coupons::list(&self.app, asked.active, page).await?;
         Ok(Response::new(proto::ListCouponsResponse {
             coupons: rows.into_iter().map(listed).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -121,9 +121,7 @@ impl PricingAdminService for Api {
         &self,
         request: Request<proto::CouponRequest>,
     ) -> Result<Response<proto::GetCouponResponse>, Status> {
-        let code = normal(&request.get_ref().code);
-        let found = manage::find(&self.app.pool, &code).await.map_err(Error::from)?;
-        Ok(one(found.ok_or(Error::NotFound("coupon"))?))
+        Ok(one(coupons::find(&self.app, &request.get_ref().code).await?))
     }
 
     async fn create_coupon(
@@ -161,10 +159,7 @@ impl PricingAdminService for Api {
     ) -> Result<Response<proto::ListCouponUsesResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let code = normal(&asked.code);
-        let found = manage::find(&self.app.pool, &code).await.map_err(Error::from)?;
-        found.ok_or(Error::NotFound("coupon"))?;
-        let (rows, total) = manage::uses(&self.app.pool, &code, page).await.map_err(Error::from)?;
+        let (rows, total) = coupons::uses(&self.app, &asked.code, page).await?;
         Ok(Response::new(proto::ListCouponUsesResponse {
             uses: rows.iter().map(used).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -177,11 +172,11 @@ impl PricingAdminService for Api {
     ) -> Result<Response<proto::ListTaxRatesResponse>, Status> {
         let asked = request.into_inner();
         let page = Page::try_new(asked.page, asked.page_size)?;
-        let filter = tax_rates::Filter {
+        let filter = TaxRateFilter {
             country: asked.country.map(|country| country.to_uppercase()),
             on: asked.on.map(|text| day("on", &text)).transpose()?,
         };
-        let (rows, total) = tax_rates::list(&self.app.pool, &filter, page).await.map_err(Error::from)?;
+        let (rows, total) = taxes::list(&self.app, &filter, page).await?;
         Ok(Response::new(proto::ListTaxRatesResponse {
             rates: rows.into_iter().map(rate).collect(),
             total: u64::try_from(total).unwrap_or(0),

@@ -3,7 +3,8 @@
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use crate::domain::details::Details;
+use crate::domain::account::Account;
+use crate::domain::details::AccountChange;
 use crate::domain::people::Profile;
 use crate::domain::trial::{EmailHash, Facts};
 
@@ -151,29 +152,6 @@ pub async fn buyer(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<serd
     .await
 }
 
-/// A billing account.
-#[derive(Debug, Clone)]
-pub struct Account {
-    /// Customer.
-    pub id: Uuid,
-    /// Company.
-    pub company: String,
-    /// Tax id.
-    pub tax_id: String,
-    /// Address for invoices.
-    pub billing_email: String,
-    /// street, city, postal_code, region.
-    pub address: serde_json::Value,
-    /// ISO 3166-1 alpha-2, or empty.
-    pub country: String,
-    /// ISO 4217.
-    pub currency: String,
-    /// The provider could not be read since then.
-    pub stale_since: Option<time::OffsetDateTime>,
-    /// When it was opened.
-    pub created_at: time::OffsetDateTime,
-}
-
 /// The account, if there is one.
 pub async fn account(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Option<Account>> {
     sqlx::query_as!(
@@ -186,7 +164,11 @@ pub async fn account(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<Op
 }
 
 /// Changes what is given.
-pub async fn update_account(db: impl PgExecutor<'_>, customer: Uuid, details: &Details) -> sqlx::Result<()> {
+pub async fn update_account(
+    db: impl PgExecutor<'_>,
+    customer: Uuid,
+    details: &AccountChange,
+) -> sqlx::Result<()> {
     let address = details.address.as_ref().map(|address| {
         serde_json::json!({
             "street": address.street,

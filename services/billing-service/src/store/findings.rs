@@ -5,34 +5,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::audit::{Finding, FindingKind};
-
-/// A finding and its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Row.
-    pub id: Uuid,
-    /// What.
-    pub kind: String,
-    /// With which thing.
-    pub subject_id: Option<Uuid>,
-    /// Whose.
-    pub customer_id: Option<Uuid>,
-    /// As the last run saw it.
-    pub detail: String,
-    /// The run that found it first.
-    pub first_seen_at: OffsetDateTime,
-    /// The last one that found it.
-    pub last_seen_at: OffsetDateTime,
-    /// The first one after that which did not.
-    pub resolved_at: Option<OffsetDateTime>,
-    /// Somebody knows of it since.
-    pub acknowledged_at: Option<OffsetDateTime>,
-    /// Who.
-    pub acknowledged_by: String,
-    /// What they say.
-    pub acknowledge_reason: String,
-}
+use crate::domain::audit::{AuditRun, Finding, FindingFilter, FindingKind, KeptFinding};
 
 /// Takes over what a run found: new ones open, known ones go on, and open ones of `looked` kinds that it did
 /// not find are resolved. Who acknowledged one knew of what it said then: when it says something else, nobody
@@ -98,21 +71,14 @@ pub async fn unknown(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, Optio
     Ok(rows.into_iter().map(|row| (row.kind, row.subject_id)).collect())
 }
 
-/// Which ones.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Open ones, or resolved ones.
-    pub open: Option<bool>,
-    /// Of a kind.
-    pub kind: Option<String>,
-    /// Of a customer.
-    pub customer_id: Option<Uuid>,
-}
-
 /// A page of them, the last seen first, and how many there are.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Kept>, i64)> {
+pub async fn list(
+    pool: &PgPool,
+    filter: &FindingFilter,
+    page: Page,
+) -> sqlx::Result<(Vec<KeptFinding>, i64)> {
     let rows = sqlx::query_as!(
-        Kept,
+        KeptFinding,
         "SELECT id, kind, subject_id, customer_id, detail, first_seen_at, last_seen_at, resolved_at, acknowledged_at, acknowledged_by, acknowledge_reason
          FROM findings WHERE ($1::bool IS NULL OR (resolved_at IS NULL) = $1) AND ($2::text IS NULL OR kind = $2)
            AND ($3::uuid IS NULL OR customer_id = $3)
@@ -138,9 +104,9 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(V
 }
 
 /// One of them.
-pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Kept>> {
+pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<KeptFinding>> {
     sqlx::query_as!(
-        Kept,
+        KeptFinding,
         "SELECT id, kind, subject_id, customer_id, detail, first_seen_at, last_seen_at, resolved_at, acknowledged_at, acknowledged_by, acknowledge_reason
          FROM findings WHERE id = $1",
         id,
@@ -170,29 +136,10 @@ pub async fn acknowledge(
     Ok(done.rows_affected() == 1)
 }
 
-/// A run of the audit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// Row.
-    pub id: Uuid,
-    /// schedule, or `task:` and the task.
-    pub cause: String,
-    /// running, done, failed
-    pub state: String,
-    /// By kind.
-    pub counts: serde_json::Value,
-    /// Why it failed.
-    pub reason: String,
-    /// When it began.
-    pub started_at: OffsetDateTime,
-    /// When it ended.
-    pub finished_at: Option<OffsetDateTime>,
-}
-
 /// A page of the runs, newest first, and how many there are.
-pub async fn runs(pool: &PgPool, cause: Option<String>, page: Page) -> sqlx::Result<(Vec<Run>, i64)> {
+pub async fn runs(pool: &PgPool, cause: Option<String>, page: Page) -> sqlx::Result<(Vec<AuditRun>, i64)> {
     let rows = sqlx::query_as!(
-        Run,
+        AuditRun,
         "SELECT id, cause, state, counts, reason, started_at, finished_at FROM audit_runs WHERE $1::text IS NULL OR cause = $1
          ORDER BY started_at DESC, id DESC LIMIT $2 OFFSET $3",
         cause,

@@ -8,61 +8,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{corrupt, number, readable};
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, NewInvoice, Totals};
+use crate::domain::invoice::{Invoice, InvoiceFilter, InvoiceStatus, Line, NewInvoice, Totals};
 use crate::domain::money::{Currency, Money};
-
-/// An invoice as it stands, without its lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invoice {
-    /// Row.
-    pub id: Uuid,
-    /// As printed; empty for a draft.
-    pub number: String,
-    /// Whose.
-    pub customer_id: Uuid,
-    /// For which subscription.
-    pub subscription_id: Option<Uuid>,
-    /// Why.
-    pub kind: InvoiceKind,
-    /// Where it stands.
-    pub status: InvoiceStatus,
-    /// Without tax.
-    pub subtotal: Money,
-    /// Tax.
-    pub tax: Money,
-    /// Both.
-    pub total: Money,
-    /// What is left to pay.
-    pub balance: Money,
-    /// Buyer as it was then.
-    pub buyer: serde_json::Value,
-    /// Tax note.
-    pub note: String,
-    /// The invoice that it corrects.
-    pub corrects_id: Option<Uuid>,
-    /// When it was issued.
-    pub issued_at: Option<OffsetDateTime>,
-    /// When it is due.
-    pub due_at: Option<OffsetDateTime>,
-    /// When it was paid.
-    pub paid_at: Option<OffsetDateTime>,
-    /// Who keeps it.
-    pub provider: String,
-    /// The keeper's own id.
-    pub provider_id: String,
-}
-
-impl Invoice {
-    /// Its sums.
-    pub fn sums(&self) -> Totals {
-        Totals { subtotal: self.subtotal, tax: self.tax, total: self.total }
-    }
-
-    /// Its currency.
-    pub fn currency(&self) -> Currency {
-        self.total.currency()
-    }
-}
 
 struct Row {
     id: Uuid,
@@ -253,21 +200,8 @@ pub async fn lines(db: impl PgExecutor<'_>, invoice: Uuid, currency: Currency) -
         .collect()
 }
 
-/// What a list shows.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only of this customer.
-    pub customer_id: Option<Uuid>,
-    /// Only of this subscription.
-    pub subscription_id: Option<Uuid>,
-    /// Only in this state.
-    pub status: Option<String>,
-    /// Only due before then, and open.
-    pub overdue_at: Option<OffsetDateTime>,
-}
-
 /// Newest first, and the number of all. Drafts are nobody's business.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Invoice>, i64)> {
+pub async fn list(pool: &PgPool, filter: &InvoiceFilter, page: Page) -> sqlx::Result<(Vec<Invoice>, i64)> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT id, number, customer_id, subscription_id, kind, status, currency AS "currency!", subtotal_minor::bigint AS "subtotal!",

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::invoices;
-use crate::domain::invoice::{InvoiceKind, Line};
+use crate::domain::invoice::{Invoice, InvoiceKind, Line};
 use crate::domain::money::Money;
 
 /// Keeper of mirrored rows, as they say it.
@@ -177,10 +177,7 @@ pub async fn order_of(
 }
 
 /// Our row of an invoice of the provider.
-pub async fn invoice(
-    connection: &mut PgConnection,
-    provider_id: &str,
-) -> sqlx::Result<Option<invoices::Invoice>> {
+pub async fn invoice(connection: &mut PgConnection, provider_id: &str) -> sqlx::Result<Option<Invoice>> {
     let id = sqlx::query_scalar!(
         "SELECT id FROM invoices WHERE provider = $1 AND provider_id = $2 FOR UPDATE",
         EXTERNAL_PROVIDER,
@@ -205,10 +202,7 @@ pub async fn has_invoice(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::R
 }
 
 /// The newest invoice of an upgrade.
-pub async fn newest_upgrade(
-    db: &sqlx::PgPool,
-    subscription: Uuid,
-) -> sqlx::Result<Option<invoices::Invoice>> {
+pub async fn newest_upgrade(db: &sqlx::PgPool, subscription: Uuid) -> sqlx::Result<Option<Invoice>> {
     let id = sqlx::query_scalar!(
         "SELECT id FROM invoices WHERE subscription_id = $1 AND kind = 'upgrade' ORDER BY created_at DESC, id DESC LIMIT 1",
         subscription

@@ -7,48 +7,7 @@ use uuid::Uuid;
 
 use super::{corrupt, readable};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::PaymentState;
-
-/// A payment as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payment {
-    /// Row.
-    pub id: Uuid,
-    /// Whose.
-    pub customer_id: Uuid,
-    /// For which invoice.
-    pub invoice_id: Uuid,
-    /// How much.
-    pub amount: Money,
-    /// How much of it was given back.
-    pub refunded: Money,
-    /// How: ecocash, card, bank, …
-    pub method: String,
-    /// Through whom: paynow, external, test, killbill.
-    pub gateway: String,
-    /// One payment each at a gateway.
-    pub reference: String,
-    /// The gateway's own name of it.
-    pub gateway_reference: String,
-    /// The gateway's word.
-    pub gateway_status: String,
-    /// Where it stands.
-    pub state: PaymentState,
-    /// It was booked, whatever became of it later.
-    pub settled: bool,
-    /// Where the gateway is asked.
-    pub poll_url: String,
-    /// Where the customer goes.
-    pub redirect_url: String,
-    /// Polls so far.
-    pub polls: i32,
-    /// Why it was recorded or failed.
-    pub reason: String,
-    /// When the money arrived.
-    pub received_at: Option<OffsetDateTime>,
-    /// When it was made.
-    pub created_at: OffsetDateTime,
-}
+use crate::domain::payment::{Payment, PaymentFilter, PaymentState};
 
 struct Row {
     id: Uuid,
@@ -232,19 +191,8 @@ pub async fn set_state(
     Ok(done.rows_affected() == 1)
 }
 
-/// What a list shows.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only of this customer.
-    pub customer_id: Option<Uuid>,
-    /// Only in this state.
-    pub state: Option<String>,
-    /// Only through this gateway.
-    pub gateway: Option<String>,
-}
-
 /// Newest first, and the number of all.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Payment>, i64)> {
+pub async fn list(pool: &PgPool, filter: &PaymentFilter, page: Page) -> sqlx::Result<(Vec<Payment>, i64)> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT id, customer_id, invoice_id, amount_minor::bigint AS "amount!", refunded_minor::bigint AS "refunded!", currency AS "currency!", method, gateway,

@@ -5,7 +5,8 @@ use sqlx::{PgConnection, PgExecutor};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::payments::{self, Payment};
+use super::payments;
+use crate::domain::payment::Payment;
 use crate::domain::payment::PaymentState;
 
 /// A payment whose gateway is to be asked.

@@ -4,8 +4,8 @@ use sqlx::PgConnection;
 
 use super::corrupt;
 use crate::domain::document::Settlement;
+use crate::domain::invoice::Invoice;
 use crate::domain::money::Money;
-use crate::store::invoices::Invoice;
 
 /// In order: from the journal when the books are ours, else the payments that the other keeper told us.
 pub async fn of_invoice(connection: &mut PgConnection, invoice: &Invoice) -> sqlx::Result<Vec<Settlement>> {

@@ -2,183 +2,18 @@
 
 mod lists;
 mod reminders;
+mod row;
 
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use self::lists::{Filter, list, live, live_ids, live_of_customer, of_customer, of_ids};
+pub use self::lists::{list, live, live_ids, live_of_customer, of_customer, of_ids};
 pub use self::reminders::{forget_reminders, next_reminder, remind, reminders};
-use super::{corrupt, number};
-use crate::domain::dunning::DunningState;
+use self::row::Row;
 use crate::domain::money::Money;
 use crate::domain::period::BillingPeriod;
-use crate::domain::subscription::{Beginning, Status};
-
-/// A subscription as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    /// Our id.
-    pub id: Uuid,
-    /// Order that made it.
-    pub order_id: Uuid,
-    /// Whose.
-    pub customer_id: Uuid,
-    /// For which instance.
-    pub instance_id: Uuid,
-    /// Plan.
-    pub plan_name: String,
-    /// What the plan gave when it was bought.
-    pub entitlement_version: i64,
-    /// How often it is billed.
-    pub billing_period: BillingPeriod,
-    /// Price of a period.
-    pub price: Money,
-    /// Where it stands.
-    pub status: Status,
-    /// End of the trial.
-    pub trial_ends_at: Option<OffsetDateTime>,
-    /// Present period.
-    pub current_period_start: Option<OffsetDateTime>,
-    /// Present period.
-    pub current_period_end: Option<OffsetDateTime>,
-    /// Runs until then.
-    pub cancel_at: Option<OffsetDateTime>,
-    /// Over since.
-    pub ended_at: Option<OffsetDateTime>,
-    /// Why it ended.
-    pub end_reason: Option<String>,
-    /// Who keeps it.
-    pub provider: String,
-    /// The keeper's own id.
-    pub provider_id: String,
-    /// When it was made.
-    pub created_at: OffsetDateTime,
-    /// Day of the month on which periods begin.
-    pub anchor_day: u8,
-    /// How far the ladder is.
-    pub dunning: DunningState,
-    /// Since when.
-    pub dunning_since: Option<OffsetDateTime>,
-    /// A change of the plan that waits.
-    pub pending: Option<PendingChange>,
-    /// Why it was cancelled.
-    pub cancel_reason: Option<String>,
-    /// Discount code of the order.
-    pub coupon: Option<String>,
-}
-
-/// A change of the plan that waits for its date or its invoice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingChange {
-    /// To which plan.
-    pub plan_name: String,
-    /// What it gave when the change was asked for.
-    pub entitlement_version: i64,
-    /// A downgrade: then.
-    pub effective_at: Option<OffsetDateTime>,
-    /// An upgrade: when this is paid.
-    pub invoice_id: Option<Uuid>,
-}
-
-impl Subscription {
-    /// The present period is the trial.
-    pub fn in_trial(&self) -> bool {
-        self.trial_ends_at.is_some() && self.trial_ends_at == self.current_period_end
-    }
-
-    /// Nothing, in its currency.
-    pub fn zero(&self) -> Money {
-        Money::zero(self.price.currency())
-    }
-
-    /// The present period.
-    pub fn period(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
-        self.current_period_start.zip(self.current_period_end)
-    }
-
-    /// What stopped it, in the words of the facts; `None` while it may run, and before its first payment.
-    pub fn stopped_by(&self) -> Option<&str> {
-        match self.status {
-            // Nothing but the ladder suspends (BIL-14).
-            Status::Suspended => Some("overdue"),
-            Status::Ended => self.end_reason.as_deref(),
-            Status::Pending | Status::Trialing | Status::Active | Status::PastDue | Status::Cancelling => {
-                None
-            }
-        }
-    }
-}
-
-struct Row {
-    id: Uuid,
-    order_id: Uuid,
-    customer_id: Uuid,
-    instance_id: Uuid,
-    plan_name: String,
-    entitlement_version: i64,
-    billing_period: String,
-    price_minor: i64,
-    currency: String,
-    status: String,
-    trial_ends_at: Option<OffsetDateTime>,
-    current_period_start: Option<OffsetDateTime>,
-    current_period_end: Option<OffsetDateTime>,
-    cancel_at: Option<OffsetDateTime>,
-    ended_at: Option<OffsetDateTime>,
-    end_reason: Option<String>,
-    provider: String,
-    provider_id: String,
-    created_at: OffsetDateTime,
-    anchor_day: i16,
-    ladder_state: String,
-    ladder_since: Option<OffsetDateTime>,
-    pending_plan_name: Option<String>,
-    pending_entitlement_version: Option<i64>,
-    pending_effective_at: Option<OffsetDateTime>,
-    pending_invoice_id: Option<Uuid>,
-    cancel_reason: Option<String>,
-    coupon: Option<String>,
-}
-
-impl TryFrom<Row> for Subscription {
-    type Error = sqlx::Error;
-    fn try_from(row: Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            billing_period: row.billing_period.parse().map_err(corrupt)?,
-            price: Money::new(row.price_minor, row.currency.parse().map_err(corrupt)?),
-            status: row.status.parse().map_err(corrupt)?,
-            id: row.id,
-            order_id: row.order_id,
-            customer_id: row.customer_id,
-            instance_id: row.instance_id,
-            plan_name: row.plan_name,
-            entitlement_version: row.entitlement_version,
-            trial_ends_at: row.trial_ends_at,
-            current_period_start: row.current_period_start,
-            current_period_end: row.current_period_end,
-            cancel_at: row.cancel_at,
-            ended_at: row.ended_at,
-            end_reason: row.end_reason,
-            provider: row.provider,
-            provider_id: row.provider_id,
-            created_at: row.created_at,
-            anchor_day: number(row.anchor_day)?,
-            dunning: row.ladder_state.parse().map_err(corrupt)?,
-            dunning_since: row.ladder_since,
-            pending: row.pending_plan_name.zip(row.pending_entitlement_version).map(
-                |(plan_name, entitlement_version)| PendingChange {
-                    plan_name,
-                    entitlement_version,
-                    effective_at: row.pending_effective_at,
-                    invoice_id: row.pending_invoice_id,
-                },
-            ),
-            cancel_reason: row.cancel_reason,
-            coupon: row.coupon,
-        })
-    }
-}
+use crate::domain::subscription::{Beginning, Subscription};
 
 /// A subscription to be written.
 #[derive(Debug, Clone)]

@@ -5,20 +5,7 @@ use sqlx::{PgExecutor, PgPool};
 use time::Date;
 
 use super::number;
-use crate::domain::tax::TaxRule;
-
-/// A rate and its days.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaxRate {
-    /// Two capitals.
-    pub country: String,
-    /// What is charged.
-    pub rule: TaxRule,
-    /// First day.
-    pub valid_from: Date,
-    /// First day without it.
-    pub valid_until: Option<Date>,
-}
+use crate::domain::tax::{TaxRate, TaxRateFilter, TaxRule};
 
 /// What is charged in a country on a day, if anything.
 pub async fn rule_on(db: impl PgExecutor<'_>, country: &str, day: Date) -> sqlx::Result<Option<TaxRule>> {
@@ -79,17 +66,8 @@ pub async fn withdraw(
     Ok(done.rows_affected() == 1)
 }
 
-/// Which ones.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Of a country.
-    pub country: Option<String>,
-    /// In force on a day.
-    pub on: Option<Date>,
-}
-
 /// A page of them, by country and newest first, and how many there are.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<TaxRate>, i64)> {
+pub async fn list(pool: &PgPool, filter: &TaxRateFilter, page: Page) -> sqlx::Result<(Vec<TaxRate>, i64)> {
     let rows = sqlx::query!(
         r#"SELECT country, name, rate_bp AS "rate_bp!", reverse_charge, valid_from, valid_until
            FROM (SELECT country, name, rate_bp, reverse_charge, valid_from,

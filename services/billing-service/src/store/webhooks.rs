@@ -1,8 +1,5 @@
 //! Hooks as they came (BIL-30): a table of hints, the same for every sender.
 
-use std::fmt;
-use std::str::FromStr;
-
 use runtime::page::Page;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -10,48 +7,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{corrupt, readable};
-use crate::domain::invoice::words;
-
-words! {
-    /// How far a hook came.
-    HookState, UnknownHookState, {
-        /// Waits to be looked at.
-        New = "new",
-        /// What it hints at was looked at.
-        Done = "done",
-        /// About nothing that we know.
-        Ignored = "ignored",
-        /// Given up.
-        Failed = "failed",
-    }
-}
-
-/// A hook as it stands.
-#[derive(Debug, Clone)]
-pub struct Hook {
-    /// Row.
-    pub id: Uuid,
-    /// Who sent it, or says so.
-    pub provider: String,
-    /// First receipt.
-    pub received_at: OffsetDateTime,
-    /// As it came.
-    pub body: Vec<u8>,
-    /// As it came.
-    pub content_type: String,
-    /// How often it came while it waited.
-    pub deliveries: i32,
-    /// How far it came.
-    pub state: HookState,
-    /// Looks so far.
-    pub attempts: i32,
-    /// When it was done.
-    pub processed_at: Option<OffsetDateTime>,
-    /// Whom it was about.
-    pub customer_id: Option<Uuid>,
-    /// A safe text.
-    pub outcome: String,
-}
+use crate::domain::webhook::{Webhook, WebhookFilter, WebhookState};
 
 struct Row {
     id: Uuid,
@@ -67,7 +23,7 @@ struct Row {
     outcome: String,
 }
 
-impl TryFrom<Row> for Hook {
+impl TryFrom<Row> for Webhook {
     type Error = sqlx::Error;
     fn try_from(row: Row) -> sqlx::Result<Self> {
         Ok(Self {
@@ -116,7 +72,7 @@ pub async fn claim(
     now: OffsetDateTime,
     hold: Duration,
     limit: i64,
-) -> sqlx::Result<Vec<Hook>> {
+) -> sqlx::Result<Vec<Webhook>> {
     let rows = sqlx::query_as!(
         Row,
         "UPDATE webhook_inbox SET attempts = attempts + 1, next_at = $2 WHERE id IN (
@@ -135,8 +91,8 @@ pub async fn claim(
 /// that which was seen.
 pub async fn finish(
     db: impl PgExecutor<'_>,
-    hook: &Hook,
-    state: HookState,
+    hook: &Webhook,
+    state: WebhookState,
     customer: Option<Uuid>,
     outcome: &str,
     now: OffsetDateTime,
@@ -183,7 +139,7 @@ pub async fn replay(
     connection: &mut PgConnection,
     id: Uuid,
     now: OffsetDateTime,
-) -> sqlx::Result<Option<Hook>> {
+) -> sqlx::Result<Option<Webhook>> {
     let found = sqlx::query_scalar!(
         "SELECT coalesce((SELECT w.id FROM webhook_inbox w WHERE w.provider = h.provider AND w.digest = h.digest AND w.state = 'new'), h.id)
          FROM webhook_inbox h WHERE h.id = $1 FOR UPDATE",
@@ -202,20 +158,11 @@ pub async fn replay(
     )
     .fetch_optional(connection)
     .await?;
-    row.map(Hook::try_from).transpose()
-}
-
-/// What a list shows.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only of this sender.
-    pub provider: Option<String>,
-    /// Only in this state.
-    pub state: Option<String>,
+    row.map(Webhook::try_from).transpose()
 }
 
 /// Newest first, and the number of all.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Hook>, i64)> {
+pub async fn list(pool: &PgPool, filter: &WebhookFilter, page: Page) -> sqlx::Result<(Vec<Webhook>, i64)> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT id, provider, received_at, body, content_type, deliveries, state, attempts, processed_at, customer_id, outcome

@@ -5,11 +5,13 @@ use billing_service::app::payments::settle::{Settled, settle};
 use billing_service::app::subscriptions::change;
 use billing_service::app::subscriptions::downgrade;
 use billing_service::app::subscriptions::engine;
+use billing_service::domain::invoice::Invoice;
 use billing_service::domain::money::{Currency, Money};
+use billing_service::domain::subscription::Subscription;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::invoices::{self, Invoice};
+use billing_service::store::invoices::{self};
 use billing_service::store::payments::{self, NewPayment};
-use billing_service::store::subscriptions::{self, Subscription};
+use billing_service::store::subscriptions::{self};
 use billing_service::store::{credits, journal};
 use contracts::events::topics;
 use futures::future::join_all;
@@ -54,7 +56,10 @@ impl Case {
     }
 
     pub(crate) async fn invoices(&self) -> Vec<Invoice> {
-        let filter = invoices::Filter { customer_id: Some(self.customer), ..invoices::Filter::default() };
+        let filter = billing_service::domain::invoice::InvoiceFilter {
+            customer_id: Some(self.customer),
+            ..billing_service::domain::invoice::InvoiceFilter::default()
+        };
         let (mut rows, _) =
             invoices::list(&self.world.pool, &filter, Page::try_new(1, 100).unwrap()).await.unwrap();
         rows.reverse();

@@ -6,10 +6,11 @@ use billing_service::app::payments::record_manual;
 use billing_service::app::payments::refund::refund;
 use billing_service::app::subscriptions::change;
 use billing_service::app::subscriptions::engine;
+use billing_service::domain::invoice::Invoice;
 use billing_service::domain::invoice::{InvoiceStatus, LineKind};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::ProvisionPolicy;
-use billing_service::store::invoices::{self, Invoice};
+use billing_service::store::invoices::{self};
 use billing_service::store::journal;
 use contracts::billing::v1 as proto;
 use futures::future::join_all;
@@ -58,8 +59,13 @@ async fn order_plan(
 }
 
 async fn all(pool: &PgPool) -> Vec<Invoice> {
-    let (mut rows, _) =
-        invoices::list(pool, &invoices::Filter::default(), Page::try_new(1, 100).unwrap()).await.unwrap();
+    let (mut rows, _) = invoices::list(
+        pool,
+        &billing_service::domain::invoice::InvoiceFilter::default(),
+        Page::try_new(1, 100).unwrap(),
+    )
+    .await
+    .unwrap();
     rows.reverse();
     rows
 }
@@ -118,14 +124,14 @@ async fn a_coupon_and_tax_are_lines_of_the_invoice(pool: PgPool) {
     assert_eq!(first.total.unwrap().amount_minor, 1639);
     assert_eq!((account(&pool, "revenue").await, account(&pool, "tax").await), (-1425, -214));
 
-    let overview = app::overview::overview(&world.app, customer).await.unwrap();
+    let overview = app::accounts::overview::overview(&world.app, customer).await.unwrap();
     assert_eq!(overview.next.unwrap().1.minor(), 1639, "the next one has the coupon too");
     let by = by();
     let (id, start) = (first.id.parse().unwrap(), clock::now() + time::Duration::minutes(1));
     let amount = Money::new(1639, Currency::USD);
     record_manual::record_payment(&world.app, &by, id, amount, "B-1", start, start).await.unwrap();
     engine::run_due(&world.app, start + time::Duration::days(32)).await.unwrap();
-    let overview = app::overview::overview(&world.app, customer).await.unwrap();
+    let overview = app::accounts::overview::overview(&world.app, customer).await.unwrap();
     assert_eq!(overview.next.unwrap().1.minor(), 2185, "and the one after it not");
     let second = &all(&pool).await[1];
     assert_eq!(second.total.minor(), 1639);

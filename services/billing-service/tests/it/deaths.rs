@@ -13,10 +13,11 @@ use billing_service::app::payments::record_manual::record_payment;
 use billing_service::app::subscriptions::change;
 use billing_service::app::subscriptions::downgrade;
 use billing_service::app::subscriptions::engine;
+use billing_service::domain::invoice::InvoiceFilter;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::error::Error;
 use billing_service::failpoint::{self, FailPoint};
-use billing_service::store::invoices::{self, Filter};
+use billing_service::store::invoices::{self};
 use runtime::clock;
 use runtime::page::Page;
 use sqlx::PgPool;
@@ -93,11 +94,11 @@ impl Lives {
 
     /// Pays all open invoices of a subscription by the bank.
     async fn pay(&mut self, customer: Uuid, subscription: Uuid, day: i64) {
-        let filter = Filter {
+        let filter = InvoiceFilter {
             customer_id: Some(customer),
             subscription_id: Some(subscription),
             status: Some("open".to_owned()),
-            ..Filter::default()
+            ..InvoiceFilter::default()
         };
         let page = Page::try_new(1, 100).unwrap();
         let (open, _) = invoices::list(&self.world.pool, &filter, page).await.unwrap();

@@ -5,9 +5,9 @@ use billing_service::app::caller::Caller;
 use billing_service::app::payments::record_manual;
 use billing_service::app::subscriptions::change;
 use billing_service::domain::dunning::DunningState;
+use billing_service::domain::invoice::Invoice;
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::invoices::Invoice;
 use billing_service::store::{credits, invoices};
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_directory_service_client::BillingDirectoryServiceClient;
@@ -211,7 +211,8 @@ async fn offers_are_owed_by_nobody(pool: PgPool) {
     };
     let offer = case.upgrade("standard-annual", 1).await.unwrap();
     assert_eq!((offer.status, unpaid().await), ("awaiting_payment", 0));
-    let overview = billing_service::app::overview::overview(&case.world.app, case.customer).await.unwrap();
+    let overview =
+        billing_service::app::accounts::overview::overview(&case.world.app, case.customer).await.unwrap();
     assert_eq!((overview.outstanding.len(), overview.total), (1, usd(0)));
     case.look(32).await;
     assert_eq!(unpaid().await, 1, "the next month is owed");
@@ -269,7 +270,8 @@ async fn a_credit_beyond_all_measure_is_refused(pool: PgPool) {
     };
     assert_eq!(give(i64::MAX, "a").await, Err(tonic::Code::InvalidArgument));
     assert_eq!(give(1, "b").await, Ok(()));
-    let account = billing_service::app::overview::overview(&case.world.app, case.customer).await.unwrap();
+    let account =
+        billing_service::app::accounts::overview::overview(&case.world.app, case.customer).await.unwrap();
     assert_eq!(account.credit, usd(1));
 }
 
@@ -312,8 +314,7 @@ async fn reminders_follow_a_longer_trial(pool: PgPool) {
         case.look(day).await;
     }
     assert_eq!(case.announced(topics::TRIAL_ENDING).await, 3);
-    let mut connection = pool.acquire().await.unwrap();
-    change::extend_trial(&mut connection, case.subscription, 10, case.day(13)).await.unwrap();
+    change::extend_trial(&case.world.app, &by(), case.subscription, 10, case.day(13)).await.unwrap();
     for day in 13..=23 {
         case.look(day).await;
     }

@@ -3,8 +3,9 @@
 
 use billing_service::app;
 use billing_service::app::subscriptions::instances;
+use billing_service::domain::subscription::Subscription;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::subscriptions::{self, Subscription};
+use billing_service::store::subscriptions::{self};
 use contracts::events::topics;
 use runtime::clock;
 use sqlx::PgPool;

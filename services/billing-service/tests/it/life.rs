@@ -8,9 +8,11 @@ use billing_service::app::payments::record_manual::record_payment;
 use billing_service::app::subscriptions::downgrade;
 use billing_service::app::subscriptions::engine;
 use billing_service::consumer::Facts;
+use billing_service::domain::invoice::{Invoice, InvoiceFilter};
+use billing_service::domain::subscription::Subscription;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::invoices::{self, Filter, Invoice};
-use billing_service::store::subscriptions::{self, Subscription};
+use billing_service::store::invoices::{self};
+use billing_service::store::subscriptions::{self};
 use contracts::billing::v1 as proto;
 use contracts::events::{BillingFact, InstanceFact, topics};
 use messaging::{Handler as _, Message};
@@ -31,7 +33,7 @@ async fn row(world: &World, id: &str) -> Subscription {
 }
 
 async fn all_invoices(world: &World, customer: Uuid) -> Vec<Invoice> {
-    let filter = Filter { customer_id: Some(customer), ..Filter::default() };
+    let filter = InvoiceFilter { customer_id: Some(customer), ..InvoiceFilter::default() };
     let (mut found, _) = invoices::list(&world.pool, &filter, Page::try_new(1, 100).unwrap()).await.unwrap();
     found.reverse();
     found

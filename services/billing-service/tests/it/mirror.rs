@@ -14,13 +14,15 @@ use billing_service::app::subscriptions::change;
 use billing_service::app::subscriptions::downgrade::{downgrade, undo_downgrade};
 use billing_service::app::webhooks::webhook_inbox;
 use billing_service::domain::dunning::DunningState;
+use billing_service::domain::invoice::Invoice;
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
 use billing_service::domain::money::{Currency, Money};
+use billing_service::domain::subscription::Subscription;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::provider::{CancelWhen, Provider as _};
-use billing_service::store::invoices::{self, Invoice};
+use billing_service::store::invoices::{self};
 use billing_service::store::provider_calls::{self, CallKind};
-use billing_service::store::subscriptions::{self, Subscription};
+use billing_service::store::subscriptions::{self};
 use billing_service::sweep;
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_admin_service_client::BillingAdminServiceClient;
@@ -79,7 +81,10 @@ impl<'a> Life<'a> {
     }
 
     async fn invoices(&self) -> Vec<Invoice> {
-        let filter = invoices::Filter { customer_id: Some(self.customer), ..invoices::Filter::default() };
+        let filter = billing_service::domain::invoice::InvoiceFilter {
+            customer_id: Some(self.customer),
+            ..billing_service::domain::invoice::InvoiceFilter::default()
+        };
         let (mut rows, _) =
             invoices::list(&self.world.pool, &filter, Page::try_new(1, 100).unwrap()).await.unwrap();
         rows.sort_by_key(|row| row.id);

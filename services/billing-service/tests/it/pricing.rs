@@ -1,8 +1,8 @@
 //! Coupons, rates of tax and findings as admins change them (BIL-36, BIL-37, SEC-17).
 
+use billing_service::app::accounts::overview;
 use billing_service::app::audit::run::audit;
 use billing_service::app::invoices::charges;
-use billing_service::app::overview;
 use billing_service::app::provider::reconcile;
 use billing_service::domain::invoice::{Line, LineKind};
 use billing_service::domain::money::{Currency, Money};

@@ -13,12 +13,14 @@ use billing_service::app::subscriptions::change;
 use billing_service::app::subscriptions::downgrade;
 use billing_service::app::subscriptions::engine;
 use billing_service::domain::dunning::DunningState;
+use billing_service::domain::invoice::Invoice;
 use billing_service::domain::invoice::InvoiceStatus;
 use billing_service::domain::money::{Currency, Money};
+use billing_service::domain::subscription::Subscription;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::invoices::{self, Invoice};
+use billing_service::store::invoices::{self};
 use billing_service::store::payments::{self, NewPayment};
-use billing_service::store::subscriptions::{self, Subscription};
+use billing_service::store::subscriptions::{self};
 use billing_service::store::{audits, credits};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -88,7 +90,10 @@ impl Life<'_> {
     }
 
     async fn invoices(&self) -> Vec<Invoice> {
-        let filter = invoices::Filter { customer_id: Some(self.customer), ..invoices::Filter::default() };
+        let filter = billing_service::domain::invoice::InvoiceFilter {
+            customer_id: Some(self.customer),
+            ..billing_service::domain::invoice::InvoiceFilter::default()
+        };
         invoices::list(self.pool, &filter, Page::try_new(1, 100).unwrap()).await.unwrap().0
     }
 
@@ -197,7 +202,10 @@ impl Life<'_> {
     }
 
     async fn refund(&mut self, back: usize, minor: i64) {
-        let filter = payments::Filter { customer_id: Some(self.customer), ..payments::Filter::default() };
+        let filter = billing_service::domain::payment::PaymentFilter {
+            customer_id: Some(self.customer),
+            ..billing_service::domain::payment::PaymentFilter::default()
+        };
         let (paid, _) = payments::list(self.pool, &filter, Page::try_new(1, 100).unwrap()).await.unwrap();
         let Some(payment) = paid.get(back) else { return };
         let (by, key) = (Self::by(), self.steps.to_string());

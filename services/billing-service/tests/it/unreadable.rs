@@ -95,7 +95,8 @@ async fn the_sweep_goes_on_beside_an_order_that_it_cannot_read(pool: PgPool) {
         let customer = world.directory.add(&format!("c{n}@example.com"));
         world.order(customer, Uuid::now_v7()).await.unwrap_err();
     }
-    let orders: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM orders ORDER BY id").fetch_all(&pool).await.unwrap();
+    let orders: Vec<Uuid> =
+        sqlx::query_scalar("SELECT id FROM orders ORDER BY id").fetch_all(&pool).await.unwrap();
     newer(&pool, "orders", "state", &orders[0].to_string()).await;
     sqlx::query("UPDATE orders SET provider_cancel_due = true, next_check_at = now() WHERE id = $1")
         .bind(orders[0])

@@ -4,11 +4,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::journal::{CREDIT, Entry, RECEIVABLE, REVENUE, TAX, WRITE_OFF};
 use crate::domain::money::Money;
 use crate::error::Error;
-use crate::store::invoices::Invoice;
 use crate::store::{credits, invoices, journal, mirror};
 
 /// Takes an open invoice back, or writes it off: balance gone, journal says where to. What was paid of one

@@ -1,17 +1,17 @@
 //! Coupons, made and limited by admins (BIL-36). None is ever deleted: invoices name it.
 
+use runtime::page::Page;
 use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::app::caller::Caller;
-use crate::domain::coupon::{Coupon, Limits, normal};
+use crate::domain::coupon::{Coupon, CouponUse, Limits, ListedCoupon, normal};
 use crate::error::Error;
 use crate::store::audit;
-use crate::store::coupons::manage::Listed;
 use crate::store::coupons::{self, manage};
 
 /// Makes one.
-pub async fn create(app: &App, by: &Caller, coupon: Coupon) -> Result<Listed, Error> {
+pub async fn create(app: &App, by: &Caller, coupon: Coupon) -> Result<ListedCoupon, Error> {
     coupon.check().map_err(|(field, message)| Error::Field { field, message })?;
     let mut tx = app.pool.begin().await?;
     if !manage::insert(&mut *tx, &coupon).await? {
@@ -31,7 +31,7 @@ pub async fn change(
     code: &str,
     limits: &Limits,
     now: OffsetDateTime,
-) -> Result<Listed, Error> {
+) -> Result<ListedCoupon, Error> {
     let code = normal(code);
     let mut tx = app.pool.begin().await?;
     let before = coupons::lock(&mut tx, &code).await?.ok_or(Error::NotFound("coupon"))?;
@@ -48,4 +48,20 @@ pub async fn change(
     let changed = manage::find(&mut *tx, &code).await?.ok_or(Error::Conflict)?;
     tx.commit().await?;
     Ok(changed)
+}
+
+/// A page of coupons, and how many there are.
+pub async fn list(app: &App, active: Option<bool>, page: Page) -> Result<(Vec<ListedCoupon>, i64), Error> {
+    Ok(manage::list(&app.pool, active, page).await?)
+}
+
+/// One of them.
+pub async fn find(app: &App, code: &str) -> Result<ListedCoupon, Error> {
+    manage::find(&app.pool, &normal(code)).await?.ok_or(Error::NotFound("coupon"))
+}
+
+/// A page of the uses of a coupon, and how many there are.
+pub async fn uses(app: &App, code: &str, page: Page) -> Result<(Vec<CouponUse>, i64), Error> {
+    find(app, code).await?;
+    Ok(manage::uses(&app.pool, &normal(code), page).await?)
 }

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::close::close;
 use crate::app::App;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, NewInvoice, credit_lines, totals};
 use crate::domain::journal::{CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
 use crate::error::Error;
-use crate::store::invoices::Invoice;
 use crate::store::{credits, invoices, journal};
 
 /// A document that takes back `amount` of a locked invoice, its tax in its share.

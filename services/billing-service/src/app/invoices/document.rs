@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::domain::document::{Facts, document};
+use crate::domain::invoice::Invoice;
 use crate::error::Error;
 use crate::pdf::{self};
-use crate::store::invoices::Invoice;
 use crate::store::{self, invoices, settlements};
 
 /// Longest wait for a press.

@@ -8,10 +8,10 @@ use super::charges;
 use crate::app::App;
 use crate::app::facts::announce_invoice;
 use crate::app::payments::credit;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::{NewInvoice, totals};
 use crate::domain::journal::{Entry, RECEIVABLE, REVENUE, TAX};
 use crate::error::Error;
-use crate::store::invoices::Invoice;
 use crate::store::{credits, invoices, journal};
 
 /// Issues it, once for its key: who asks again gets the same one. The customer's credit is used at once, so

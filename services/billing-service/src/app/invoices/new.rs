@@ -7,9 +7,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::domain::invoice::{Claim, InvoiceKind, Line, NewInvoice};
 use crate::domain::period::BillingPeriod;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
 use crate::store::orders;
-use crate::store::subscriptions::Subscription;
 
 /// An invoice of a subscription.
 pub fn of_subscription(

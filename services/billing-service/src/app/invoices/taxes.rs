@@ -6,10 +6,11 @@ use time::{Date, OffsetDateTime};
 
 use crate::app::App;
 use crate::app::caller::Caller;
+use crate::domain::tax::{TaxRate, TaxRateFilter};
 use crate::domain::tax::{TaxRule, day};
 use crate::error::Error;
 use crate::store::audit;
-use crate::store::tax_rates::{self, Filter, TaxRate};
+use crate::store::tax_rates::{self};
 
 /// A rate begins.
 pub async fn put(
@@ -111,7 +112,12 @@ async fn on(app: &App, country: &str, day: Date) -> Result<TaxRate, Error> {
 }
 
 async fn found(app: &App, country: &str, day: Date) -> Result<Option<TaxRate>, Error> {
-    let filter = Filter { country: Some(country.to_owned()), on: Some(day) };
+    let filter = TaxRateFilter { country: Some(country.to_owned()), on: Some(day) };
     let page = Page::try_new(1, 1).map_err(|_| Error::Conflict)?;
     Ok(tax_rates::list(&app.pool, &filter, page).await?.0.pop())
+}
+
+/// A page of rates, and how many there are.
+pub async fn list(app: &App, filter: &TaxRateFilter, page: Page) -> Result<(Vec<TaxRate>, i64), Error> {
+    Ok(tax_rates::list(&app.pool, filter, page).await?)
 }

@@ -5,6 +5,7 @@ use contracts::events::topics;
 use messaging::outbox;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::facts::{announce_subscription, subscription_fact, to_event_amount};
@@ -13,11 +14,12 @@ use crate::app::invoices::new::{describe, first_key, of_subscription};
 use crate::app::payments::settle::paid;
 use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::plan::Plan;
+use crate::domain::subscription::Subscription;
 use crate::domain::subscription::{Status, begin};
 use crate::error::Error;
 use crate::provider::{NewSubscription, ProviderError};
 use crate::store::orders::{self, Order};
-use crate::store::subscriptions::{self, NewRow, Subscription};
+use crate::store::subscriptions::{self, NewRow};
 use crate::store::{checks, customers, invoices};
 
 /// Why the second half of an order failed.
@@ -151,4 +153,14 @@ async fn first_invoice(
         return paid(connection, app, row, &issued, now).await;
     }
     Ok(row)
+}
+
+/// The instance of an order exists: the order is confirmed.
+pub async fn confirm(
+    connection: &mut PgConnection,
+    instance: Uuid,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    orders::confirm(connection, instance, now).await?;
+    Ok(())
 }

@@ -10,10 +10,10 @@ use super::reverse::{reverse_order, tell_provider};
 use crate::app::App;
 use crate::app::invoices::charges;
 use crate::domain::plan::Plan;
+use crate::domain::subscription::Subscription;
 use crate::domain::trial::{Eligibility, EmailHash, eligibility};
 use crate::error::Error;
 use crate::store::orders::{self, Order, OrderState};
-use crate::store::subscriptions::Subscription;
 use crate::store::{customers, plans, subscriptions};
 
 /// The sweep takes an order over when its own call has not finished it by then.

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::settle::{self, lock};
 use crate::app::facts::announce_invoice;
 use crate::app::{App, repeat};
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::journal::{CREDIT, Entry, RECEIVABLE};
 use crate::domain::money::{Currency, Money};
 use crate::error::Error;
-use crate::store::invoices::Invoice;
 use crate::store::{credits, invoices, journal, mirror};
 
 /// Customers in one round.

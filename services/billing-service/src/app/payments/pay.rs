@@ -10,10 +10,11 @@ use super::settle::lock;
 use crate::app::App;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::money::Money;
+use crate::domain::payment::Payment;
 use crate::domain::payment::{Method, PaymentState};
 use crate::error::Error;
 use crate::gateway::{Begun, Charge, GatewayError, PaymentGateway};
-use crate::store::payments::{self, NewPayment, Payment};
+use crate::store::payments::{self, NewPayment};
 use crate::store::polls;
 
 /// Until the gateway is asked for the first time.

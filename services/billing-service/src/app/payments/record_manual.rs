@@ -10,15 +10,16 @@ use super::settle::{cleared, lock, settle};
 use crate::app::App;
 use crate::app::caller::Caller;
 use crate::app::invoices::close::close;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::journal::{CREDIT, Entry, GOODWILL};
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
+use crate::domain::payment::Payment;
 use crate::error::Error;
 use crate::store::audit::{self};
-use crate::store::invoices::Invoice;
-use crate::store::payments::{self, NewPayment, Payment};
+use crate::store::payments::{self, NewPayment};
 use crate::store::provider_calls::{self, CallKind};
-use crate::store::{credits, invoices, journal, mirror};
+use crate::store::{credits, customers, invoices, journal, mirror};
 
 /// So long before its invoice money may have come: who knows the amount may pay ahead.
 const EARLIEST: Duration = Duration::days(7);
@@ -39,6 +40,9 @@ pub async fn record_payment(
     received_at: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<Payment, Error> {
+    if !(1..=100).contains(&reference.chars().count()) {
+        return Err(Error::Field { field: "reference", message: "must have 1 to 100 characters" });
+    }
     let mut tx = app.pool.begin().await?;
     let (_, invoice) = lock(&mut tx, invoice).await?;
     let first_day = invoice.issued_at.unwrap_or(now) - EARLIEST;
@@ -104,6 +108,14 @@ pub async fn give_credit(
     key: &str,
     now: OffsetDateTime,
 ) -> Result<Uuid, Error> {
+    if amount.minor() <= 0 {
+        return Err(Error::Field { field: "amount", message: "must be positive" });
+    }
+    // Money that is given twice by a repeated click does not come back: the key is no choice here.
+    if key.is_empty() {
+        return Err(Error::Field { field: "Idempotency-Key", message: "must be given" });
+    }
+    customers::account(&app.pool, customer).await?.ok_or(Error::NotFound("customer"))?;
     let mut tx = app.pool.begin().await?;
     let key = format!("admin:{customer}:{key}");
     if !app.provider.is_books_local() {
@@ -126,6 +138,11 @@ pub async fn give_credit(
     credit::spend(&mut tx, app, customer, amount.currency(), now).await?;
     tx.commit().await?;
     Ok(id)
+}
+
+/// What a customer has left of all their credits in a currency.
+pub async fn credit_left(app: &App, customer: Uuid, currency: Currency) -> Result<Money, Error> {
+    Ok(Money::new(credits::left(&app.pool, customer, currency.as_str()).await?, currency))
 }
 
 /// The provider owes it: the wish is kept, and told until it was heard.

@@ -11,13 +11,13 @@ use crate::app::caller::Caller;
 use crate::app::invoices::close::voided_key;
 use crate::app::invoices::credit_note::credit_note;
 use crate::app::provider::refund_via_provider::{self, Refunded};
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE};
 use crate::domain::money::Money;
+use crate::domain::payment::Payment;
 use crate::domain::payment::PaymentState;
 use crate::error::Error;
-use crate::store::invoices::Invoice;
-use crate::store::payments::Payment;
 use crate::store::refunds::NewRefund;
 use crate::store::{audit, credits, invoices, journal, mirror, payments, refunds};
 

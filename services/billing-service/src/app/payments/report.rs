@@ -13,12 +13,13 @@ use crate::app::App;
 use crate::app::caller::Caller;
 use crate::app::facts::{money_fact, to_event_amount};
 use crate::app::provider::refund_via_provider;
+use crate::domain::invoice::Invoice;
+use crate::domain::payment::Payment;
 use crate::domain::payment::PaymentState;
 use crate::domain::report::{Known, Report, Verdict, judge};
 use crate::error::Error;
 use crate::store::audit::{self, Audit};
-use crate::store::invoices::Invoice;
-use crate::store::payments::{self, Payment};
+use crate::store::payments::{self};
 use crate::store::{mirror, polls};
 
 /// A payment that ended without money is looked at again, so often and so long: money may come late.

@@ -12,15 +12,15 @@ use crate::app::facts::{
     announce_invoice, announce_subscription, save_and_announce, subscription_fact, to_event_amount,
 };
 use crate::domain::dunning::DunningState;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus};
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE};
 use crate::domain::money::Money;
-use crate::domain::payment::PaymentState;
+use crate::domain::payment::{Payment, PaymentState};
 use crate::domain::subscription::Status;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
-use crate::store::invoices::Invoice;
 use crate::store::provider_calls::{self, CallKind};
-use crate::store::subscriptions::Subscription;
 use crate::store::{credits, invoices, journal, mirror, payments, plans, subscriptions};
 
 /// What became of a payment.
@@ -99,7 +99,7 @@ pub async fn settle(
 /// has heard. The customer waits for neither.
 async fn tell(
     connection: &mut PgConnection,
-    payment: &payments::Payment,
+    payment: &Payment,
     part: Money,
     rest: Money,
 ) -> Result<(), Error> {

@@ -13,12 +13,13 @@ use crate::app::App;
 use crate::app::caller::Caller;
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
 use crate::provider::{CancelWhen, NewCredit, NewRefund, OutsidePayment, PaidBy, PlanChange, ProviderError};
 use crate::store::audit;
 use crate::store::provider_calls::{self, Call, CallKind, CallState};
 use crate::store::refunds::NewRefund as RefundRow;
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::subscriptions::{self};
 use crate::store::{invoices, mirror, payments, refunds};
 
 /// After this time nobody waits for the answer to a wish any more; longer than a call to the provider may

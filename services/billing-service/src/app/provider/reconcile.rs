@@ -85,3 +85,8 @@ pub async fn run_tasks(app: &App, now: OffsetDateTime) -> Result<(), Error> {
         tasks::finish(&app.pool, task.id, state, outcome, now).await?;
     }
 }
+
+/// Orders a comparison of everything, or of one customer. The id of the task.
+pub async fn order(app: &App, actor: &str, customer: Option<Uuid>) -> Result<Uuid, Error> {
+    Ok(tasks::queue(&app.pool, "reconcile", customer, actor).await?)
+}

@@ -11,9 +11,10 @@ use super::provider_commands::{Heard, tell};
 use crate::app::App;
 use crate::app::caller::Caller;
 use crate::domain::money::Money;
+use crate::domain::payment::Payment;
 use crate::domain::payment::PaymentState;
 use crate::error::Error;
-use crate::store::payments::{self, Payment};
+use crate::store::payments::{self};
 use crate::store::provider_calls::{self, Call, CallKind, CallState};
 use crate::store::{audit, mirror};
 

@@ -16,10 +16,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::domain::account::Account;
 use crate::error::Error;
 use crate::provider::{ProviderError, Snapshot};
+use crate::store::mirror;
 use crate::store::provider_calls::{self, Call};
-use crate::store::{customers, mirror};
 
 /// Pulls before a customer whose state moves all the time is left to the next round.
 const TRIES: usize = 5;
@@ -175,7 +176,7 @@ pub async fn is_away(app: &App) -> Result<bool, Error> {
 }
 
 /// Since when what we show about a customer may be old (BIL-34).
-pub async fn stale_since(app: &App, account: &customers::Account) -> Result<Option<OffsetDateTime>, Error> {
+pub async fn stale_since(app: &App, account: &Account) -> Result<Option<OffsetDateTime>, Error> {
     if app.provider.is_books_local() {
         return Ok(None);
     }

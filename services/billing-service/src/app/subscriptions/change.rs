@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::end::{self, withdraw_offer};
 use crate::app::App;
+use crate::app::caller::Caller;
 use crate::app::facts::{announce_change, subscription_fact};
 use crate::app::invoices::charges;
 use crate::app::invoices::issue::issue_invoice;
@@ -16,16 +17,17 @@ use crate::app::invoices::new::{of_subscription, sold};
 use crate::app::payments::settle::paid;
 use crate::app::provider::provider_commands::{Wish, carry_out};
 use crate::domain::dunning::DunningState;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
 use crate::domain::proration::{Charge, left, unused};
+use crate::domain::subscription::{PendingChange, Subscription};
 use crate::domain::subscription::{ProvisionPolicy, Status};
 use crate::error::Error;
 use crate::provider::{CancelWhen, PlanChange, ProviderError};
-use crate::store::invoices::Invoice;
-use crate::store::subscriptions::{self, PendingChange, Subscription};
-use crate::store::{credits, invoices, journal, mirror, plans};
+use crate::store::subscriptions::{self};
+use crate::store::{audit, credits, invoices, journal, mirror, plans};
 
 /// What an upgrade costs, and what became of it.
 #[derive(Debug, Clone)]
@@ -373,8 +375,33 @@ pub async fn undo_cancel(
     Ok(row)
 }
 
-/// Lengthens a running trial (operators).
+/// Lengthens a running trial (operators), with its audit row.
 pub async fn extend_trial(
+    app: &App,
+    by: &Caller,
+    id: Uuid,
+    days: u32,
+    now: OffsetDateTime,
+) -> Result<Subscription, Error> {
+    if !app.provider.is_books_local() {
+        return Err(Error::Refused(
+            "invalid_state",
+            "Kill Bill cannot move the end of a trial so that it outlives a change of plan: \
+             give a credit for the days instead",
+        ));
+    }
+    if !(1..=30).contains(&days) {
+        return Err(Error::Field { field: "days", message: "must be from 1 to 30" });
+    }
+    let mut tx = app.pool.begin().await?;
+    let row = lengthen_trial(&mut tx, id, days, now).await?;
+    let details = serde_json::json!({ "days": days });
+    audit::write(&mut tx, &by.audit("trial_extended", row.customer_id, row.id, details)).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+async fn lengthen_trial(
     connection: &mut PgConnection,
     id: Uuid,
     days: u32,

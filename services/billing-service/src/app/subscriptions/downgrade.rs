@@ -10,9 +10,10 @@ use crate::app::facts::announce_change;
 use crate::app::provider::provider_commands::{Wish, carry_out};
 use crate::clients::Measured;
 use crate::domain::plan::Plan;
+use crate::domain::subscription::{PendingChange, Subscription};
 use crate::error::Error;
 use crate::store::plans;
-use crate::store::subscriptions::{self, PendingChange, Subscription};
+use crate::store::subscriptions::{self};
 
 /// What a downgrade does.
 #[derive(Debug, Clone)]

@@ -12,11 +12,11 @@ use crate::app::facts::{announce_subscription, subscription_fact};
 use crate::app::invoices::close::close;
 use crate::app::invoices::credit_note::reverse_invoice;
 use crate::app::invoices::new::first_key;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::subscription::Status;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
-use crate::store::invoices::Invoice;
-use crate::store::subscriptions::Subscription;
 use crate::store::{invoices, mirror, orders, subscriptions};
 
 /// Ends it, with the offers that it has, and says until when its data is kept (BIL-24). Debts stay.

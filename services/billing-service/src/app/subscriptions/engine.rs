@@ -19,8 +19,9 @@ use crate::domain::dunning::{DunningState, next_step};
 use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::schedule::{Facts, Rules, Step, next};
 use crate::domain::subscription::Status;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::subscriptions::{self};
 use crate::store::{invoices, plans};
 
 /// Subscriptions in one round.

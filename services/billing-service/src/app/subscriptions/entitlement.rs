@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::domain::plan::Plan;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::subscriptions;
 use crate::store::{invoices, plans, read_or_none};
 
 /// The answer to the first step of an operation.

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration as Pause;
 
+use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -137,4 +138,18 @@ async fn look(app: &App, check: &Check, now: OffsetDateTime) -> Result<(), Error
         tell_provider(app, &order, billing_now).await;
     }
     Ok(())
+}
+
+/// Asks for a check of an instance that a fact told of. A fact is a hint and may come late: what follows is
+/// decided on the state that instance-service tells when it is asked.
+pub async fn request_check(
+    connection: &mut PgConnection,
+    instance: Uuid,
+    subscription: Option<Uuid>,
+) -> Result<(), Error> {
+    let now = runtime::clock::now();
+    Ok(match subscription {
+        Some(subscription) => checks::request(connection, subscription, now).await?,
+        None => checks::request_of_instance(connection, instance, now).await?,
+    })
 }

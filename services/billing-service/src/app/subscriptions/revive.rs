@@ -10,8 +10,8 @@ use crate::app::payments::settle::skip_suspended;
 use crate::domain::dunning::DunningState;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::subscription::Status;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
-use crate::store::subscriptions::Subscription;
 use crate::store::{invoices, mirror, orders, subscriptions};
 
 /// The instance came back within its retention: so does its subscription, unless a provider has ended it for

@@ -13,10 +13,11 @@ use super::handle_webhook::{Outcome, handle_webhook};
 use crate::app::App;
 use crate::app::caller::Caller;
 use crate::app::provider::{provider_commands, sync};
+use crate::domain::webhook::{Webhook, WebhookState};
 use crate::error::Error;
 use crate::provider::Name;
 use crate::store::mirror;
-use crate::store::webhooks::{self, Hook, HookState};
+use crate::store::webhooks::{self};
 
 /// Hooks in one round.
 const BATCH: i64 = 100;
@@ -37,17 +38,17 @@ const KEPT: Duration = Duration::days(90);
 #[derive(Debug)]
 pub enum Taken {
     /// The look is over: for the table a state, whom it was about, and a safe text.
-    Over(HookState, Option<Uuid>, &'static str),
+    Over(WebhookState, Option<Uuid>, &'static str),
     /// It hints at this customer: all that the provider holds about him is pulled, once for all hooks of the
     /// round.
     Pull(Uuid),
 }
 
 /// Looks at one hook. Every sender has its arm; each may be told the same again at any time.
-async fn take(app: &App, hook: &Hook) -> Result<Taken, Error> {
+async fn take(app: &App, hook: &Webhook) -> Result<Taken, Error> {
     if hook.provider == Name::Killbill.as_str() {
         if app.provider.name() != Name::Killbill {
-            return Ok(Taken::Over(HookState::Ignored, None, "Kill Bill is not the provider"));
+            return Ok(Taken::Over(WebhookState::Ignored, None, "Kill Bill is not the provider"));
         }
         let found = app.provider.customer_of_hook(&hook.body).await.map_err(|error| {
             tracing::warn!(error = format!("{error:#}"), "a hook waits for the provider");
@@ -55,13 +56,13 @@ async fn take(app: &App, hook: &Hook) -> Result<Taken, Error> {
         })?;
         return Ok(match found {
             Some(customer) => Taken::Pull(customer),
-            None => Taken::Over(HookState::Ignored, None, "about no account of ours"),
+            None => Taken::Over(WebhookState::Ignored, None, "about no account of ours"),
         });
     }
     // What a payment gateway says is asked for at the gateway.
     Ok(match handle_webhook(app, &hook.provider, &hook.body).await? {
-        Outcome::Asked(customer, state) => Taken::Over(HookState::Done, Some(customer), state),
-        Outcome::Ignored(why) => Taken::Over(HookState::Ignored, None, why),
+        Outcome::Asked(customer, state) => Taken::Over(WebhookState::Done, Some(customer), state),
+        Outcome::Ignored(why) => Taken::Over(WebhookState::Ignored, None, why),
     })
 }
 
@@ -98,8 +99,8 @@ pub async fn work(app: &App) -> Result<usize, Error> {
     }
 }
 
-async fn round(app: &App, hooks: &[Hook]) -> Result<(), Error> {
-    let mut pulls: HashMap<Uuid, Vec<&Hook>> = HashMap::new();
+async fn round(app: &App, hooks: &[Webhook]) -> Result<(), Error> {
+    let mut pulls: HashMap<Uuid, Vec<&Webhook>> = HashMap::new();
     for hook in hooks {
         match take(app, hook).await {
             Ok(Taken::Pull(customer)) => pulls.entry(customer).or_default().push(hook),
@@ -124,13 +125,13 @@ async fn round(app: &App, hooks: &[Hook]) -> Result<(), Error> {
             match &outcome {
                 // The account's key is an id, but none of ours: we write our row before we make an account.
                 Err(Error::NotFound(_)) => {
-                    let (state, at) = (HookState::Ignored, runtime::clock::now());
+                    let (state, at) = (WebhookState::Ignored, runtime::clock::now());
                     webhooks::finish(&app.pool, hook, state, None, "about no account of ours", at).await?;
                 }
                 // The hook was faster than our own row.
                 Ok(synced) if !synced.whole => later(app, hook, &Error::Conflict).await?,
                 Ok(_) => {
-                    let (state, at) = (HookState::Done, runtime::clock::now());
+                    let (state, at) = (WebhookState::Done, runtime::clock::now());
                     webhooks::finish(&app.pool, hook, state, Some(customer), "pulled", at).await?;
                 }
                 Err(error) => later(app, hook, error).await?,
@@ -142,26 +143,26 @@ async fn round(app: &App, hooks: &[Hook]) -> Result<(), Error> {
 
 /// Hooks that had to wait, such as for an order on its way, and came before a pull that was made since: it
 /// saw what they hint at.
-async fn unseen(app: &App, customer: Uuid, hooks: &mut Vec<&Hook>) -> Result<(), Error> {
+async fn unseen(app: &App, customer: Uuid, hooks: &mut Vec<&Webhook>) -> Result<(), Error> {
     if !hooks.iter().any(|hook| hook.attempts > 1) {
         return Ok(());
     }
     let Some(pulled_at) = mirror::pulled_at(&app.pool, customer).await? else { return Ok(()) };
     // One that came again may hint at something newer.
-    let is_seen = |hook: &&Hook| hook.attempts > 1 && hook.deliveries == 1 && hook.received_at < pulled_at;
+    let is_seen = |hook: &&Webhook| hook.attempts > 1 && hook.deliveries == 1 && hook.received_at < pulled_at;
     for hook in hooks.extract_if(.., |hook| is_seen(hook)) {
-        let (state, at) = (HookState::Done, runtime::clock::now());
+        let (state, at) = (WebhookState::Done, runtime::clock::now());
         webhooks::finish(&app.pool, hook, state, Some(customer), "pulled since", at).await?;
     }
     Ok(())
 }
 
 /// Another look later, with growing pauses.
-async fn later(app: &App, hook: &Hook, error: &Error) -> Result<(), Error> {
+async fn later(app: &App, hook: &Webhook, error: &Error) -> Result<(), Error> {
     let now = runtime::clock::now();
     if hook.attempts >= MOST_LOOKS {
         tracing::error!(hook.id = %hook.id, "a hook was given up");
-        return Ok(webhooks::finish(&app.pool, hook, HookState::Failed, None, error.reason(), now).await?);
+        return Ok(webhooks::finish(&app.pool, hook, WebhookState::Failed, None, error.reason(), now).await?);
     }
     Ok(webhooks::postpone(&app.pool, hook.id, error.reason(), now + pause(hook.attempts)).await?)
 }
@@ -172,7 +173,7 @@ fn pause(attempts: i32) -> Duration {
 }
 
 /// Takes a hook again (operators). `None`: there is none.
-pub async fn replay(app: &App, by: &Caller, id: Uuid, now: OffsetDateTime) -> Result<Option<Hook>, Error> {
+pub async fn replay(app: &App, by: &Caller, id: Uuid, now: OffsetDateTime) -> Result<Option<Webhook>, Error> {
     let mut tx = app.pool.begin().await?;
     let Some(hook) = webhooks::replay(&mut tx, id, now).await? else { return Ok(None) };
     let details = serde_json::json!({ "provider": hook.provider, "asked_for": id });

@@ -2,23 +2,12 @@
 
 use runtime::page::Page;
 use sqlx::{PgConnection, PgExecutor, PgPool};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::Row;
-use crate::domain::coupon::{Coupon, Discount};
+use crate::domain::coupon::{Coupon, CouponUse, Discount, ListedCoupon};
 use crate::store::{number, readable};
 
-/// A coupon and when it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The coupon.
-    pub coupon: Coupon,
-    /// Since then.
-    pub created_at: OffsetDateTime,
-}
-
-impl TryFrom<Row> for Listed {
+impl TryFrom<Row> for ListedCoupon {
     type Error = sqlx::Error;
     fn try_from(row: Row) -> sqlx::Result<Self> {
         Ok(Self { created_at: row.created_at, coupon: row.try_into()? })
@@ -26,7 +15,7 @@ impl TryFrom<Row> for Listed {
 }
 
 /// One of them.
-pub async fn find(db: impl PgExecutor<'_>, code: &str) -> sqlx::Result<Option<Listed>> {
+pub async fn find(db: impl PgExecutor<'_>, code: &str) -> sqlx::Result<Option<ListedCoupon>> {
     let row = sqlx::query_as!(
         Row,
         "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
@@ -36,11 +25,11 @@ pub async fn find(db: impl PgExecutor<'_>, code: &str) -> sqlx::Result<Option<Li
     )
     .fetch_optional(db)
     .await?;
-    row.map(Listed::try_from).transpose()
+    row.map(ListedCoupon::try_from).transpose()
 }
 
 /// A page of them, newest first, and how many there are.
-pub async fn list(pool: &PgPool, active: Option<bool>, page: Page) -> sqlx::Result<(Vec<Listed>, i64)> {
+pub async fn list(pool: &PgPool, active: Option<bool>, page: Page) -> sqlx::Result<(Vec<ListedCoupon>, i64)> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT code, percent_bp, amount_minor::bigint AS amount, currency, invoices, max_uses, uses, active, starts_at, expires_at, once_per_customer,
@@ -99,23 +88,10 @@ pub async fn set_limits(connection: &mut PgConnection, coupon: &Coupon) -> sqlx:
     .map(drop)
 }
 
-/// A use of a coupon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
-    /// For which subscription; an order that came to nothing has given its use back.
-    pub subscription_id: Uuid,
-    /// Whose.
-    pub customer_id: Uuid,
-    /// On how many invoices it was.
-    pub invoices: i32,
-    /// When it was ordered with it.
-    pub redeemed_at: OffsetDateTime,
-}
-
 /// A page of the uses of a coupon, newest first, and how many there are.
-pub async fn uses(pool: &PgPool, code: &str, page: Page) -> sqlx::Result<(Vec<Use>, i64)> {
+pub async fn uses(pool: &PgPool, code: &str, page: Page) -> sqlx::Result<(Vec<CouponUse>, i64)> {
     let rows = sqlx::query_as!(
-        Use,
+        CouponUse,
         "SELECT subscription_id, customer_id, invoices, redeemed_at FROM coupon_redemptions WHERE code = $1
          ORDER BY redeemed_at DESC, subscription_id LIMIT $2 OFFSET $3",
         code,

@@ -4,10 +4,10 @@ use runtime::page::Page;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::{Row, Subscription, corrupt};
+use super::row::Row;
 use crate::domain::catalogue::Tier;
-use crate::domain::subscription::Status;
-use crate::store::readable;
+use crate::domain::subscription::{Status, Subscription, SubscriptionFilter};
+use crate::store::{corrupt, readable};
 
 /// Of one customer, newest first, and the number of all.
 pub async fn of_customer(
@@ -109,19 +109,12 @@ pub async fn live_ids(
     .await
 }
 
-/// What an operator's list shows.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only of this customer.
-    pub customer_id: Option<Uuid>,
-    /// Only in this state.
-    pub status: Option<String>,
-    /// Only on this step.
-    pub dunning: Option<String>,
-}
-
 /// Newest first, and the number of all.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Subscription>, i64)> {
+pub async fn list(
+    pool: &PgPool,
+    filter: &SubscriptionFilter,
+    page: Page,
+) -> sqlx::Result<(Vec<Subscription>, i64)> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT id, order_id, customer_id, instance_id, plan_name, entitlement_version, billing_period, price_minor::bigint AS "price_minor!",

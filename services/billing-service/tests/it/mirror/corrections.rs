@@ -3,11 +3,12 @@
 
 use billing_service::app::provider::provider_commands;
 use billing_service::domain::dunning::DunningState;
+use billing_service::domain::invoice::Invoice;
 use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
+use billing_service::domain::payment::Payment;
 use billing_service::domain::payment::PaymentState;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::invoices::Invoice;
-use billing_service::store::payments::{self, Payment};
+use billing_service::store::payments::{self};
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_admin_service_client::BillingAdminServiceClient;
 use runtime::identity::Role;

@@ -3,8 +3,8 @@
 use time::{OffsetDateTime, Time};
 
 use crate::domain::subscription::Status;
+use crate::domain::subscription::Subscription;
 use crate::provider::SnapshotSubscription;
-use crate::store::subscriptions::Subscription;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ mod tests {
     use crate::domain::dunning::DunningState;
     use crate::domain::money::{Currency, Money};
     use crate::domain::period::BillingPeriod;
-    use crate::store::subscriptions::PendingChange;
+    use crate::domain::subscription::PendingChange;
     use time::macros::datetime;
     use uuid::Uuid;
 

@@ -5,11 +5,12 @@
 use sqlx::PgConnection;
 
 use super::Look;
+use crate::domain::invoice::Invoice;
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus, credit_lines, totals};
 use crate::domain::money::Money;
 use crate::error::Error;
 use crate::provider::{SnapshotAdjustment, SnapshotInvoice};
-use crate::store::invoices::{self, Invoice};
+use crate::store::invoices::{self};
 use crate::store::mirror::{self, NewMirror};
 
 impl Look<'_> {

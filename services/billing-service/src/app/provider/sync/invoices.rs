@@ -12,13 +12,15 @@ use crate::app::facts::announce_invoice;
 use crate::app::payments::settle::{cleared, paid};
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::money::{Money, MoneyError};
+use crate::domain::payment::Payment;
 use crate::domain::payment::PaymentState;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
 use crate::provider::{SnapshotInvoice, SnapshotPayment};
 use crate::store::mirror::{self, NewMirror};
-use crate::store::payments::{NewPayment, Payment};
+use crate::store::payments::NewPayment;
 use crate::store::provider_calls::{self, CallKind};
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::subscriptions::{self};
 use crate::store::{customers, invoices, payments};
 
 /// Credit that comes and goes is no document for the customer, nor is one over nothing, such as that of a

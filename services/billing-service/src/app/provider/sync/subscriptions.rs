@@ -11,11 +11,12 @@ use super::compare::{Difference, differences};
 use crate::app::facts::{save_and_announce, subscription_fact, to_event_amount};
 use crate::app::subscriptions::end::end;
 use crate::domain::plan::Plan;
+use crate::domain::subscription::{PendingChange, Subscription};
 use crate::domain::subscription::{ProvisionPolicy, Status};
 use crate::error::Error;
 use crate::provider::SnapshotSubscription;
 use crate::store::provider_calls::{self, Call, CallKind};
-use crate::store::subscriptions::{self, PendingChange, Subscription};
+use crate::store::subscriptions::{self};
 use crate::store::{mirror, orders, plans};
 
 impl Look<'_> {

@@ -4,17 +4,20 @@ use runtime::page::Page;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::App;
-use super::invoices::charges;
-use super::provider::sync;
+use crate::app::App;
+use crate::app::invoices::charges;
+use crate::app::provider::sync;
+use crate::domain::account::Account;
 use crate::domain::dunning::DunningState;
+use crate::domain::invoice::{Invoice, InvoiceFilter};
 use crate::domain::money::{Currency, Money};
 use crate::domain::subscription::Status;
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
 use crate::store::credits;
-use crate::store::customers::{self, Account};
-use crate::store::invoices::{self, Filter, Invoice};
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::customers::{self};
+use crate::store::invoices::{self};
+use crate::store::subscriptions::{self};
 
 /// What the overview shows.
 #[derive(Debug, Clone)]
@@ -58,7 +61,11 @@ pub async fn overview(app: &App, customer: Uuid) -> Result<Overview, Error> {
         None => None,
     };
     let (pending, active) = live.into_iter().partition(|row| row.status == Status::Pending);
-    let filter = Filter { customer_id: Some(customer), status: Some("open".into()), ..Filter::default() };
+    let filter = InvoiceFilter {
+        customer_id: Some(customer),
+        status: Some("open".into()),
+        ..InvoiceFilter::default()
+    };
     let page = Page::try_new(1, Page::MAX_SIZE).map_err(|_| Error::Conflict)?;
     let (outstanding, _) = invoices::list(&app.pool, &filter, page).await?;
     let debts = invoices::outstanding(&app.pool, customer).await?.into_iter().map(|(_, sum)| sum);

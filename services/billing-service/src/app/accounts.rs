@@ -1,0 +1,4 @@
+//! The billing accounts of customers.
+
+pub mod change;
+pub mod overview;
