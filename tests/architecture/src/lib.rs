@@ -177,19 +177,10 @@ mod tests {
             "grpc",
             &["store"],
             &[
-                "billing-service/src/grpc/admin.rs",
-                "billing-service/src/grpc/audits.rs",
-                "billing-service/src/grpc/convert.rs",
-                "billing-service/src/grpc/customer.rs",
-                "billing-service/src/grpc/hooks.rs",
-                "billing-service/src/grpc/order.rs",
-                "billing-service/src/grpc/payments.rs",
-                "billing-service/src/grpc/plans.rs",
-                "billing-service/src/grpc/pricing.rs",
                 "notification-service/src/grpc/admin.rs",
             ],
         ),
-        ("consumer", &["store"], &["billing-service/src/consumer.rs"]),
+        ("consumer", &["store"], &[]),
     ];
 
     /// All sources beneath a folder or in the file of the same name.

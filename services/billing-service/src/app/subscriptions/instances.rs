@@ -148,8 +148,9 @@ pub async fn request_check(
     subscription: Option<Uuid>,
 ) -> Result<(), Error> {
     let now = runtime::clock::now();
-    Ok(match subscription {
+    match subscription {
         Some(subscription) => checks::request(connection, subscription, now).await?,
         None => checks::request_of_instance(connection, instance, now).await?,
-    })
+    }
+    Ok(())
 }
