@@ -195,6 +195,20 @@ impl LoginGuard {
         self.forgive(attempt, "all").await;
     }
 
+    /// The account has a new password, and who set it owns the mailbox: its failures and its block are over.
+    pub async fn lift(&self, account: &str) {
+        let attempt = self.attempt(account, None);
+        let mut call = redis::cmd("DEL");
+        // Failures and block of the account; tries in work end by themselves.
+        call.arg(&attempt.keys[..2]);
+        if let Err(error) = within_deadline(call.query_async::<i64>(&mut self.connection.clone())).await {
+            tracing::warn!(
+                reason = error.reason(),
+                "an account with a new password stays blocked for a while"
+            );
+        }
+    }
+
     /// The password was not compared: the try does not count.
     pub async fn abandoned(&self, attempt: &Attempt) {
         self.forgive(attempt, "one").await;

@@ -6,13 +6,14 @@ use runtime::grpc::FieldViolation;
 
 use super::verify::token_owner;
 use super::{Actor, App, Client, announce, audit_own};
+use crate::domain::users::User;
 use crate::domain::{EmailAddress, NewPassword, Violations};
 use crate::error::Error;
 use crate::guard::Entry;
 use crate::passwords::Verdict;
 use crate::store::mails::{self, Kind};
 use crate::store::sessions::{self, End};
-use crate::store::users::{self, User};
+use crate::store::users;
 use crate::tokens::hash_of;
 
 /// A new password as typed, twice.
@@ -102,6 +103,7 @@ impl App {
         announce(&mut tx, CUSTOMER_PASSWORD_CHANGED, user.id, None, now).await?;
         audit_own(&mut tx, user.id, "password.reset", client, now).await?;
         tx.commit().await?;
+        self.guard.lift(&user.email).await;
         Ok(())
     }
 

@@ -125,6 +125,24 @@ async fn an_older_reset_token_is_refused(pool: PgPool) {
     complete(&world, &newer, NEW).await.unwrap();
 }
 
+/// USR-14, USR-16: the refusal offers a new password as the way in, and it is one.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_new_password_opens_a_blocked_account(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let person = world.person(Role::Customer).await;
+    for _ in 0..5 {
+        let _ = world.login(&person.email, "Wrong-Horse-7").await.unwrap_err();
+    }
+    let blocked = world.login(&person.email, PASSWORD).await.unwrap_err();
+    assert_eq!(reason(&blocked), "rate_limited");
+
+    ask_for_reset(&world, &person.email).await;
+    let token = world.mailed_token(person.id, "password_reset", 1).await;
+    complete(&world, &token, NEW).await.unwrap();
+
+    world.login(&person.email, NEW).await.unwrap();
+}
+
 /// USR-14: an hour, not longer; a verification token resets nothing.
 #[sqlx::test(migrations = "./migrations")]
 async fn an_expired_or_foreign_token_resets_nothing(pool: PgPool) {
