@@ -21,6 +21,9 @@ pub mod topics {
     pub const CUSTOMER_LOGIN_BLOCKED: &str = "customer.login_blocked.v1";
     /// Payload [`super::CustomerFact`]: the account was closed (USR-20).
     pub const CUSTOMER_CLOSED: &str = "customer.closed.v1";
+    /// Payload [`super::CustomerFact`]: the person of a closed account was erased (USR-20). Whoever keeps
+    /// anything that names them erases it as well. A hint: `ListErasedCustomers` tells what was missed.
+    pub const CUSTOMER_ERASED: &str = "customer.erased.v1";
 
     /// Payload [`super::OperationRequested`]: an operation was queued; wakes the worker.
     pub const OPERATION_REQUESTED: &str = "instance.operation.requested.v1";

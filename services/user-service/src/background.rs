@@ -17,8 +17,6 @@ use crate::store;
 const SWEEP: Duration = Duration::from_secs(2);
 /// Timer of what has no signal.
 const CLEAN: Duration = Duration::from_mins(5);
-/// Ended sessions and sent mails are kept this long, so that a reuse of their tokens is seen.
-const KEPT: time::Duration = time::Duration::days(30);
 
 /// Sends mails until `stop`.
 pub async fn mails(app: App, stop: CancellationToken) -> anyhow::Result<()> {
@@ -44,10 +42,7 @@ pub async fn clean(app: &App) -> Result<usize, Error> {
     while app.erase_next().await? {
         done += 1;
     }
-    let before = runtime::clock::now() - KEPT;
-    let mut db = app.pool.acquire().await?;
-    while store::sessions::remove_old(&mut db, before).await? > 0 {}
-    store::mails::remove_old(&mut db, before).await?;
+    runtime::retention::prune(&app.pool, store::retention::RETENTION).await?;
     Ok(done)
 }
 

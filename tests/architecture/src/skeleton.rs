@@ -177,7 +177,6 @@ const WITHOUT_RETENTION: &[&str] = &[
     "services/billing-service",
     "services/database-service",
     "services/notification-service",
-    "services/user-service",
 ];
 
 #[test]

@@ -96,6 +96,13 @@ impl CustomerDirectoryService for Directory {
     ) -> Result<Response<user::BatchGetCustomersResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn list_erased_customers(
+        &self,
+        _: Request<user::ListErasedCustomersRequest>,
+    ) -> Result<Response<user::ListErasedCustomersResponse>, Status> {
+        Ok(Response::new(user::ListErasedCustomersResponse::default()))
+    }
 }
 
 /// instance-service as the tests want it.

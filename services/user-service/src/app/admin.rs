@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::profile::Profile;
 use super::{Actor, App};
+use crate::domain::users::{Filter, User};
 use crate::error::Error;
 use crate::store::audit;
 use crate::store::mails::{self, Kind};
 use crate::store::sessions::{self, End};
-use crate::store::users::{self, Filter, User};
+use crate::store::users;
 
 /// A page of accounts with their instance counts, and the number of all.
 pub type Listed = (Vec<(User, u32)>, u64);

@@ -3,8 +3,9 @@
 use runtime::page::Page;
 
 use super::{Actor, App};
+use crate::domain::audit::{Filter, Stored};
 use crate::error::Error;
-use crate::store::audit::{self, Filter, Stored};
+use crate::store::audit;
 
 impl App {
     /// Entries about the own account.

@@ -1,7 +1,7 @@
 //! Closing an account (USR-20): at once for its owner, then in the background until instances are terminated
 //! and the person is erased.
 
-use contracts::events::topics::CUSTOMER_CLOSED;
+use contracts::events::topics::{CUSTOMER_CLOSED, CUSTOMER_ERASED};
 use runtime::identity::Role;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use super::{Actor, App, announce, audit_own};
 use crate::domain::sessions::retry_delay;
 use crate::error::Error;
 use crate::store::sessions::{self, End};
-use crate::store::{audit, closures, mails, users};
+use crate::store::{audit, closures, mails, outbox, users};
 
 /// Longest work on one claimed closure; another replica takes it over afterwards.
 const LEASE: Duration = Duration::seconds(30);
@@ -104,7 +104,10 @@ impl App {
         users::erase(&mut tx, id, now).await?;
         sessions::remove_all(&mut tx, id).await?;
         mails::remove_all(&mut tx, id).await?;
+        audit::erase(&mut tx, id).await?;
+        outbox::erase(&mut tx, id).await?;
         closures::mark_erased(&mut tx, id, now).await?;
+        announce(&mut tx, CUSTOMER_ERASED, id, None, now).await?;
         let target = id.to_string();
         let entry = audit::Entry {
             actor: contracts::services::USER,

@@ -1,10 +1,12 @@
 //! Look-ups for other services (USR-28).
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
+use crate::domain::users::User;
 use crate::error::Error;
-use crate::store::users::{self, User};
+use crate::store::users;
 
 impl App {
     /// An account that is not erased.
@@ -17,5 +19,15 @@ impl App {
     pub async fn customers(&self, ids: &[Uuid]) -> Result<Vec<User>, Error> {
         let mut db = self.pool.acquire().await?;
         Ok(users::find_many(&mut db, ids).await?)
+    }
+
+    /// Persons who were erased (USR-20), after this id in the order of ids, with the time.
+    pub async fn erased_customers(
+        &self,
+        after: Uuid,
+        limit: u16,
+    ) -> Result<Vec<(Uuid, OffsetDateTime)>, Error> {
+        let mut db = self.pool.acquire().await?;
+        Ok(users::list_erased(&mut db, after, limit).await?)
     }
 }

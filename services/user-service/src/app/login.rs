@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::{App, Client, announce, audit_own};
 use crate::domain::EmailAddress;
 use crate::domain::sessions::refresh_life;
+use crate::domain::users::User;
 use crate::error::Error;
 use crate::guard::Entry;
 use crate::passwords::Verdict;
 use crate::store::sessions::{self, NewSession};
-use crate::store::users::{self, User};
+use crate::store::users;
 use crate::tokens::RandomToken;
 
 /// Longest text of a user agent that is kept.

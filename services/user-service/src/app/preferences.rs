@@ -2,8 +2,9 @@
 
 use super::{Actor, App, audit_own};
 use crate::domain::Preferences;
+use crate::domain::users::User;
 use crate::error::Error;
-use crate::store::users::{self, User};
+use crate::store::users;
 
 impl App {
     /// The account that holds the own preferences.

@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::{Actor, App, audit_own};
 use crate::domain::ProfileChange;
+use crate::domain::users::User;
 use crate::error::Error;
-use crate::store::users::{self, User};
+use crate::store::users;
 
 /// An account with what other services know of it.
 #[derive(Debug, Clone)]

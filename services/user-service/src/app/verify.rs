@@ -7,9 +7,10 @@ use sqlx::PgConnection;
 
 use super::{App, Client, announce, audit_own};
 use crate::domain::EmailAddress;
+use crate::domain::users::User;
 use crate::error::Error;
 use crate::store::mails::{self, Kind, Returned};
-use crate::store::users::{self, User};
+use crate::store::users;
 use crate::tokens::{TokenHash, hash_of};
 
 /// Every answer of a public mail route takes at least this long, so that its time says nothing about the

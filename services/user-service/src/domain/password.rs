@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::EmailAddress;
+use super::address::EmailAddress;
 
 /// Words that are guessed first; a password that is one of them with decoration is refused.
 static COMMON: &str = include_str!("../../data/common_passwords.txt");

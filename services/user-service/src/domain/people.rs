@@ -3,8 +3,10 @@
 use runtime::grpc::FieldViolation;
 use runtime::text::{check_line, has_address};
 
+use super::address::EmailAddress;
+use super::password::NewPassword;
 use super::places::{parse_country, parse_timezone};
-use super::{EmailAddress, NewPassword, Violations};
+use super::violations::Violations;
 
 /// Version of the terms that a registration accepts.
 pub const TERMS_VERSION: &str = "2026-11";

@@ -14,9 +14,8 @@ use runtime::page::Page;
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert};
-use crate::domain::parse_reason;
+use crate::domain::{audit, parse_reason, users};
 use crate::error::Error;
-use crate::store::{audit, users};
 
 fn reason(text: &str) -> Result<String, Error> {
     parse_reason(text).map_err(|message| Error::invalid("reason", message))
@@ -30,13 +29,8 @@ impl UserAdminService for Api {
     ) -> Result<Response<ListCustomersResponse>, Status> {
         self.actor_with(&request, Role::Operator).await?;
         let body = request.get_ref();
-        let filter = match body.status.as_str() {
-            "" => users::Filter::All,
-            "active" => users::Filter::Active,
-            "inactive" => users::Filter::Inactive,
-            "unverified" => users::Filter::Unverified,
-            _ => return Err(Error::invalid("status", "must be active, inactive or unverified").into()),
-        };
+        let filter =
+            users::Filter::parse(&body.status).map_err(|message| Error::invalid("status", message))?;
         let page = Page::try_new(body.page, body.page_size)?;
         let (rows, total) = self.app.list_customers(&body.query, filter, page).await?;
         let customers = rows.into_iter().map(|(user, instance_count)| CustomerSummary {

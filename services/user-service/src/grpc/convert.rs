@@ -5,9 +5,9 @@ use contracts::user::v1::{AuditEntry, Customer, NotificationSwitches, Preference
 use uuid::Uuid;
 
 use crate::app::login::SessionTokens;
+use crate::domain::audit::Stored;
+use crate::domain::users::User;
 use crate::error::Error;
-use crate::store::audit::Stored;
-use crate::store::users::User;
 
 /// An id of a path; a text that is none names nothing.
 pub(super) fn id(text: &str, thing: &'static str) -> Result<Uuid, Error> {

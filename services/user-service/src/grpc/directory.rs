@@ -1,8 +1,10 @@
 //! `CustomerDirectoryService`: look-ups of other services (USR-28).
 
+use contracts::scalars::timestamp;
 use contracts::user::v1::customer_directory_service_server::CustomerDirectoryService;
 use contracts::user::v1::{
-    BatchGetCustomersRequest, BatchGetCustomersResponse, GetCustomerRequest, GetCustomerResponse,
+    BatchGetCustomersRequest, BatchGetCustomersResponse, ErasedCustomer, GetCustomerRequest,
+    GetCustomerResponse, ListErasedCustomersRequest, ListErasedCustomersResponse,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -12,6 +14,8 @@ use crate::error::Error;
 
 /// Ids of one batch.
 const MAX_BATCH: usize = 500;
+/// Persons of one page.
+const MAX_PAGE: u16 = 500;
 
 #[tonic::async_trait]
 impl CustomerDirectoryService for Api {
@@ -37,5 +41,19 @@ impl CustomerDirectoryService for Api {
         Ok(Response::new(BatchGetCustomersResponse {
             customers: users.iter().map(convert::customer).collect(),
         }))
+    }
+
+    async fn list_erased_customers(
+        &self,
+        request: Request<ListErasedCustomersRequest>,
+    ) -> Result<Response<ListErasedCustomersResponse>, Status> {
+        let ListErasedCustomersRequest { after, limit } = request.into_inner();
+        let after = if after.is_empty() { Uuid::nil() } else { convert::id(&after, "after")? };
+        let limit = u16::try_from(limit).ok().filter(|&limit| limit > 0).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let erased = self.app.erased_customers(after, limit).await?;
+        let customers = erased
+            .into_iter()
+            .map(|(id, at)| ErasedCustomer { customer_id: id.to_string(), erased_at: Some(timestamp(at)) });
+        Ok(Response::new(ListErasedCustomersResponse { customers: customers.collect() }))
     }
 }

@@ -54,7 +54,7 @@ pub const POLICIES: &[MethodPolicy] = policies! {
         "ListCustomers" OPERATOR, "GetCustomerDetail" OPERATOR, "SetCustomerActive" ADMIN, "ForcePasswordReset" ADMIN, "EndSessions" ADMIN,
         "SetRole" SUPER_ADMIN, "SetQuota" ADMIN, "ListAudit" ADMIN;
     "CustomerDirectoryService":
-        "GetCustomer" SERVICES, "BatchGetCustomers" SERVICES;
+        "GetCustomer" SERVICES, "BatchGetCustomers" SERVICES, "ListErasedCustomers" SERVICES;
 };
 
 /// All services of this process.

@@ -5,6 +5,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::audit::{Filter, Stored};
+
 /// Something that was done.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
@@ -43,35 +45,20 @@ pub async fn insert(db: &mut PgConnection, entry: &Entry<'_>, now: OffsetDateTim
     Ok(())
 }
 
-/// A stored entry.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the table, where they are explained")]
-pub struct Stored {
-    pub at: OffsetDateTime,
-    pub actor: String,
-    pub action: String,
-    pub target: String,
-    pub customer_id: Option<Uuid>,
-    pub request_id: String,
-    pub ip: String,
-    pub reason: String,
-}
-
-/// Which entries; an empty text or absent value matches all.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Exact actor.
-    pub actor: String,
-    /// Exact action.
-    pub action: String,
-    /// Exact target.
-    pub target: String,
-    /// About this account only.
-    pub customer: Option<Uuid>,
-    /// Not before.
-    pub from: Option<OffsetDateTime>,
-    /// Before.
-    pub to: Option<OffsetDateTime>,
+/// Blanks what tells of an erased person in words: the addresses that they came from, and the reasons that
+/// were given for what was done to them. Who did what and when stays.
+pub async fn erase(db: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE audit SET ip = CASE WHEN actor = $2 THEN '' ELSE ip END,
+                reason = CASE WHEN reason <> '' AND (customer_id = $1 OR target = $2) THEN 'erased'
+                              ELSE reason END
+         WHERE customer_id = $1 OR actor = $2 OR target = $2",
+        person,
+        person.to_string()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Newest first, with the number of all.

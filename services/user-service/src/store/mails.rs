@@ -249,14 +249,6 @@ pub async fn void(db: &mut PgConnection, user: Uuid, kind: Kind) -> sqlx::Result
     Ok(())
 }
 
-/// Removes requests with their tokens that are older than `before`.
-pub async fn remove_old(db: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<u64> {
-    let done = sqlx::query!("DELETE FROM mail_requests WHERE state <> 'pending' AND expires_at < $1", before)
-        .execute(db)
-        .await?;
-    Ok(done.rows_affected())
-}
-
 /// Removes all requests of a user.
 pub async fn remove_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM mail_requests WHERE user_id = $1", user).execute(db).await?;

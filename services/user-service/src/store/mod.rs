@@ -5,6 +5,8 @@
 pub mod audit;
 pub mod closures;
 pub mod mails;
+pub mod outbox;
+pub mod retention;
 pub mod sessions;
 pub mod users;
 

@@ -316,17 +316,6 @@ pub async fn rotate(
     Ok(())
 }
 
-/// Removes sessions that ended or expired before `before`, at most a thousand; how many went.
-pub async fn remove_old(db: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
-        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 OR ended_at < $1 LIMIT 1000)",
-        before
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
-}
-
 /// Removes all sessions of a user.
 pub async fn remove_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user).execute(db).await?;

@@ -12,5 +12,6 @@ mod mails;
 mod passwords;
 mod process;
 mod profiles;
+mod retention;
 mod sessions;
 mod world;

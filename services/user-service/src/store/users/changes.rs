@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::User;
-use crate::domain::{Preferences, ProfileChange, Registration};
+use crate::domain::users::User;
+use crate::domain::{Preferences, ProfileChange, Registration, Theme};
 
 /// A new account.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ pub async fn change_preferences(
          WHERE id = $1 AND closed_at IS NULL",
         id,
         wanted.language,
-        wanted.theme.map(crate::domain::Theme::as_str),
+        wanted.theme.map(Theme::as_str),
         switch(0),
         switch(1),
         switch(2),
@@ -302,7 +302,7 @@ pub async fn erase(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx
     sqlx::query!(
         "UPDATE users SET email = 'erased-' || id || '@erased.invalid', password_hash = '$argon2id$erased', first_name = 'Erased',
                 last_name = 'Customer', phone = '', company = '', country = '', timezone = '', language = '', avatar_url = '',
-                marketing_consent = false, erased_at = $2, updated_at = $2
+                marketing_consent = false, last_login_at = NULL, erased_at = $2, updated_at = $2
          WHERE id = $1 AND closed_at IS NOT NULL",
         id,
         now

@@ -11,48 +11,7 @@ use uuid::Uuid;
 pub use changes::*;
 
 use crate::domain::EmailAddress;
-
-/// An account.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the table, where they are explained")]
-pub struct User {
-    pub id: Uuid,
-    pub email: String,
-    pub password_hash: String,
-    pub password_reset_needed: bool,
-    pub first_name: String,
-    pub last_name: String,
-    pub phone: String,
-    pub company: String,
-    pub country: String,
-    pub timezone: String,
-    pub language: String,
-    pub avatar_url: String,
-    pub role: Role,
-    pub is_active: bool,
-    pub verified_at: Option<OffsetDateTime>,
-    pub theme: String,
-    pub switches: Switches,
-    pub max_instances: Option<i32>,
-    pub seen_instance_count: i32,
-    pub seen_plan: Option<String>,
-    pub seen_standing: String,
-    pub version: i64,
-    pub created_at: OffsetDateTime,
-    pub last_login_at: Option<OffsetDateTime>,
-    pub closed_at: Option<OffsetDateTime>,
-}
-
-/// Which kinds of mails a person wants (USR-19).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switches {
-    /// On instances.
-    pub instance: bool,
-    /// On backups.
-    pub backup: bool,
-    /// On the product.
-    pub product: bool,
-}
+use crate::domain::users::{Filter, Switches, User};
 
 #[expect(clippy::struct_excessive_bools, reason = "one field a column")]
 struct Row {
@@ -168,28 +127,21 @@ pub async fn find_many(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<
     rows.into_iter().map(User::try_from).collect()
 }
 
-/// Which accounts a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
-    /// All that are not erased.
-    All,
-    /// Usable ones.
-    Active,
-    /// Turned off or closed.
-    Inactive,
-    /// Never verified.
-    Unverified,
-}
-
-impl Filter {
-    fn word(self) -> &'static str {
-        match self {
-            Self::All => "",
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Unverified => "unverified",
-        }
-    }
+/// Erased accounts after this id, with the time of the erasure.
+pub async fn list_erased(
+    db: &mut PgConnection,
+    after: Uuid,
+    limit: u16,
+) -> sqlx::Result<Vec<(Uuid, OffsetDateTime)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id, erased_at AS "erased_at!" FROM users
+           WHERE erased_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2"#,
+        after,
+        i64::from(limit)
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.erased_at)).collect())
 }
 
 /// Newest first; `query` is found in address and names.
@@ -208,7 +160,7 @@ pub async fn list(
                 WHEN 'unverified' THEN verified_at IS NULL ELSE true END
           ORDER BY created_at DESC, id LIMIT $3 OFFSET $4",
         pattern,
-        filter.word(),
+        filter.as_str(),
         page.limit(),
         page.offset()
     )
@@ -220,7 +172,7 @@ pub async fn list(
             AND CASE $2::text WHEN 'active' THEN is_active WHEN 'inactive' THEN NOT is_active
                 WHEN 'unverified' THEN verified_at IS NULL ELSE true END",
         pattern,
-        filter.word()
+        filter.as_str()
     )
     .fetch_one(db)
     .await?;
