@@ -170,6 +170,9 @@ impl Server {
         ];
         if !self.durable {
             settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]);
+            // In the data folder, which goes with the run. In POSIX shared memory, the default, a server that
+            // is killed leaves its segments until the machine starts again: nothing of it is started later.
+            settings.push("dynamic_shared_memory_type=mmap");
         }
         let mut spec = Spec::new("postgres", self.programs.join("postgres"), logs)
             .arg("-D")

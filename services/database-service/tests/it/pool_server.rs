@@ -122,7 +122,8 @@ impl PoolServer {
             .join("\n");
         let file = folder.path().join("data/postgresql.conf");
         let fixed = format!(
-            "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nshared_buffers = '32MB'\nfsync = off\n",
+            "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nshared_buffers = '32MB'\nfsync = off\n\
+             dynamic_shared_memory_type = mmap\n",
             folder.path().display()
         );
         let existing = std::fs::read_to_string(&file).expect("configuration");
@@ -204,6 +205,27 @@ impl PoolServer {
         }
     }
 
+    /// The machine stops in the middle of everything: nothing is closed, nobody answers.
+    pub fn pause(&self) {
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// It goes on where it was.
+    pub fn go_on(&self) {
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    /// To the server and all its sessions.
+    fn signal_all(&self, signal: Signal) {
+        let Some(process) = &self.process else { return };
+        let server = i32::try_from(process.id()).expect("process id");
+        // The server first: it makes no session then that is left out.
+        for id in std::iter::once(server).chain(children(server)) {
+            // A session may end meanwhile.
+            kill(Pid::from_raw(id), signal).ok();
+        }
+    }
+
     /// Fills the volume up to so many KiB with a file, which its removal takes back.
     pub fn fill_volume(&self, leave: usize) -> PathBuf {
         let volume = self.volume.as_ref().expect("a volume of its own");
@@ -276,8 +298,22 @@ impl PoolServer {
 
 impl Drop for PoolServer {
     fn drop(&mut self) {
+        self.go_on();
         self.stop();
     }
+}
+
+/// Processes that this one started.
+fn children(parent: i32) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    all.filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything: state and parent.
+        let mut words = stat.rsplit_once(") ")?.1.split(' ').skip(1);
+        let is_child = words.next()?.parse() == Ok(parent);
+        is_child.then(|| entry.file_name().to_str()?.parse().ok()).flatten()
+    })
+    .collect()
 }
 
 /// Of the administrator of a cluster that was copied and not started yet.

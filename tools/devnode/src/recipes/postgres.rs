@@ -118,7 +118,13 @@ impl Postgres {
         }
         let address = plan.ip.to_string();
         let socket_dir = socket_dir.display().to_string();
-        let fixed = [("listen_addresses", &address), ("unix_socket_directories", &socket_dir)];
+        // In the data folder: a server that is killed would leave segments of POSIX shared memory for ever.
+        let in_files = "mmap".to_owned();
+        let fixed = [
+            ("listen_addresses", &address),
+            ("unix_socket_directories", &socket_dir),
+            ("dynamic_shared_memory_type", &in_files),
+        ];
         let fixed = fixed.into_iter().map(|(name, value)| format!("{name}={value}"));
         let options = self.options.iter().map(|(name, value)| format!("{name}={value}"));
         let settings = fixed.chain(["port=5432".to_owned()]).chain(options);
