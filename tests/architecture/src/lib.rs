@@ -173,13 +173,7 @@ mod tests {
     const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
         ("domain", &["app", "store", "grpc", "consumer", "clients", "peers", "config", "error"], &[]),
         ("store", &["app", "grpc", "consumer"], &[]),
-        (
-            "grpc",
-            &["store"],
-            &[
-                "notification-service/src/grpc/admin.rs",
-            ],
-        ),
+        ("grpc", &["store"], &["notification-service/src/grpc/admin.rs"]),
         ("consumer", &["store"], &[]),
     ];
 
@@ -250,7 +244,8 @@ mod tests {
 
     #[test]
     fn modules_are_found_in_imports_and_paths() {
-        let source = "use crate::{app::App, store};\n// use crate::grpc;\nfn f() { crate::domain::x() }\n#[cfg(test)]\nuse crate::config;";
+        let source = "use crate::{app::App, store};\n// use crate::grpc;\nfn f() { crate::domain::x() \
+            }\n#[cfg(test)]\nuse crate::config;";
         assert_eq!(named_modules(source), ["app", "store", "domain"]);
     }
 }

@@ -115,7 +115,8 @@ fn a_remote_call_in_a_transaction_is_found() {
 #[test]
 fn a_temporary_in_the_head_of_a_match_is_held_in_its_arms() {
     let told = ["app: f awaits customer while a temporary is held"];
-    let body = "match store::find(&mut *app.pool.acquire().await?).await? { Some(x) => app.peers.customer(x).await, None => () }";
+    let body = "match store::find(&mut *app.pool.acquire().await?).await? { Some(x) => \
+        app.peers.customer(x).await, None => () }";
     assert_eq!(use_case(body), told);
     let body =
         "let found = store::find(&mut *app.pool.acquire().await?).await?; app.peers.customer(id).await";
@@ -129,7 +130,8 @@ fn a_remote_call_after_the_transaction_is_none_of_its() {
         "let mut tx = app.pool.begin().await?; save(tx).await?; known(&app.peers, id).await",
         "let mut tx = app.pool.begin().await?; drop(tx); known(&app.peers, id).await",
         "let n = { let mut tx = app.pool.begin().await?; 1 }; known(&app.peers, id).await",
-        "let mut tx = app.pool.begin().await?; if x { tx.commit().await?; known(&app.peers, id).await; return; } tx.commit().await",
+        "let mut tx = app.pool.begin().await?; if x { tx.commit().await?; known(&app.peers, id).await; \
+         return; } tx.commit().await",
         "let mut tx = app.pool.begin().await?; helper::local(id).await; tx.commit().await",
         "let mut session = app.pool.acquire().await?.detach(); known(&app.peers, id).await",
     ] {

@@ -71,7 +71,8 @@ fn answer(stack: &Arc<Stack>, mut stream: TcpStream) -> Result<()> {
     let text = body.to_string();
     write!(
         stream,
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: \
+         close\r\n\r\n{text}",
         text.len()
     )?;
     Ok(())

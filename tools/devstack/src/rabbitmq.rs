@@ -73,7 +73,8 @@ pub fn spec(dir: &Path, logs: &Path, ports: Ports, password: &str, cookie: &str)
     fs::write(&plugins, "[].\n").with_context(|| format!("write {}", plugins.display()))?;
     let path = |path: &Path| path.display().to_string();
     // Two schedulers that do not spin: the machine has other work. Nobody but us starts the port mapper.
-    let erlang = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
+    let erlang = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false -kernel \
+        inet_dist_use_interface {127,0,0,1}";
     let mut spec = Spec::new("rabbitmq", library.join("sbin/rabbitmq-server"), logs)
         .env("HOME", path(&home))
         .env("RABBITMQ_NODENAME", NODE)

@@ -168,7 +168,8 @@ impl Session {
             "EHLO" => {
                 self.begin();
                 format!(
-                    "250-mail-sink\r\n250-PIPELINING\r\n250-SIZE {MAX_MAIL}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN"
+                    "250-mail-sink\r\n250-PIPELINING\r\n250-SIZE \
+                     {MAX_MAIL}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN"
                 )
             }
             "HELO" => {

@@ -198,7 +198,8 @@ async fn mail_page(State(app): State<App>, Path(id): Path<String>) -> Result<Htm
         String::new()
     } else {
         format!(
-            "<h2>HTML</h2><iframe sandbox=\"allow-popups allow-popups-to-escape-sandbox\" src=\"/mail/{}/html\"></iframe>",
+            "<h2>HTML</h2><iframe sandbox=\"allow-popups allow-popups-to-escape-sandbox\" \
+             src=\"/mail/{}/html\"></iframe>",
             mail.summary.id
         )
     };
@@ -252,7 +253,8 @@ mod tests {
         let mailbox = Arc::new(Mailbox::open(None, 100).unwrap());
         for subject in subjects {
             let raw = format!(
-                "From: s@example.com\r\nTo: {subject}@example.com\r\nSubject: {subject}\r\n\r\nSee http://x.example/?token=1&a=<\r\n"
+                "From: s@example.com\r\nTo: {subject}@example.com\r\nSubject: {subject}\r\n\r\nSee \
+                 http://x.example/?token=1&a=<\r\n"
             );
             mailbox.put("s@example.com", &[format!("{subject}@example.com")], raw.into()).await.unwrap();
         }

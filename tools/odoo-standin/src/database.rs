@@ -27,11 +27,17 @@ const SCHEMA_LOCK: i64 = 0x0d00;
 
 const SCHEMA: [&str; 6] = [
     "CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key text UNIQUE NOT NULL, value text NOT NULL)",
-    "CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text UNIQUE NOT NULL, state text NOT NULL, demo boolean NOT NULL DEFAULT false)",
-    "CREATE TABLE res_partner (id serial PRIMARY KEY, name text NOT NULL, email text, create_date timestamp NOT NULL DEFAULT now())",
-    "CREATE TABLE res_users (id serial PRIMARY KEY, login text UNIQUE NOT NULL, password text, active boolean NOT NULL DEFAULT true, partner_id integer REFERENCES res_partner, create_date timestamp NOT NULL DEFAULT now())",
-    "CREATE TABLE ir_attachment (id serial PRIMARY KEY, name text NOT NULL, store_fname text NOT NULL, file_size integer NOT NULL, checksum text NOT NULL, mimetype text NOT NULL)",
-    "CREATE TABLE mail_message (id serial PRIMARY KEY, subject text, body text, author_id integer REFERENCES res_partner, date timestamp NOT NULL DEFAULT now())",
+    "CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text UNIQUE NOT NULL, state text NOT NULL, \
+     demo boolean NOT NULL DEFAULT false)",
+    "CREATE TABLE res_partner (id serial PRIMARY KEY, name text NOT NULL, email text, create_date timestamp \
+     NOT NULL DEFAULT now())",
+    "CREATE TABLE res_users (id serial PRIMARY KEY, login text UNIQUE NOT NULL, password text, active \
+     boolean NOT NULL DEFAULT true, partner_id integer REFERENCES res_partner, create_date timestamp NOT \
+     NULL DEFAULT now())",
+    "CREATE TABLE ir_attachment (id serial PRIMARY KEY, name text NOT NULL, store_fname text NOT NULL, \
+     file_size integer NOT NULL, checksum text NOT NULL, mimetype text NOT NULL)",
+    "CREATE TABLE mail_message (id serial PRIMARY KEY, subject text, body text, author_id integer \
+     REFERENCES res_partner, date timestamp NOT NULL DEFAULT now())",
 ];
 
 /// Connects; tries again while the server does not answer, until the deadline.
@@ -89,15 +95,18 @@ pub async fn initialise(pool: &PgPool, config: &Config, files: &Filestore) -> an
     fill(&mut tx, config).await.context("fill the new database")?;
     for (name, mimetype, content) in attachments(config.demo) {
         let stored = files.put(content.as_bytes())?;
-        sqlx::query("INSERT INTO ir_attachment (name, store_fname, file_size, checksum, mimetype) VALUES ($1, $2, $3, $4, $5)")
-            .bind(name)
-            .bind(stored.name)
-            .bind(i32::try_from(content.len())?)
-            .bind(stored.checksum)
-            .bind(mimetype)
-            .execute(&mut *tx)
-            .await
-            .context("store an attachment")?;
+        sqlx::query(
+            "INSERT INTO ir_attachment (name, store_fname, file_size, checksum, mimetype) VALUES \
+            ($1, $2, $3, $4, $5)",
+        )
+        .bind(name)
+        .bind(stored.name)
+        .bind(i32::try_from(content.len())?)
+        .bind(stored.checksum)
+        .bind(mimetype)
+        .execute(&mut *tx)
+        .await
+        .context("store an attachment")?;
     }
     tx.commit().await.context("commit the new database")?;
     Ok(true)

@@ -128,7 +128,8 @@ pub fn go(layout: &devstack::layout::Layout) -> Result<()> {
     let built = devstack::cluster::binary::path(&layout.devcluster(), &layout.cache)?;
     if !built.exists() && !in_path("go") {
         bail!(
-            "Go is needed once, to build the Kubernetes control plane: install it from https://go.dev/dl, or set KUBECONFIG"
+            "Go is needed once, to build the Kubernetes control plane: install it from https://go.dev/dl, \
+             or set KUBECONFIG"
         );
     }
     Ok(())

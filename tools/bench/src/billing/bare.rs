@@ -8,12 +8,16 @@ use uuid::Uuid;
 pub async fn order(books: &PgPool) -> anyhow::Result<()> {
     let [customer, instance, order, subscription, invoice, entry] = std::array::from_fn(|_| Uuid::now_v7());
     let mut tx = books.begin().await?;
-    sqlx::query("INSERT INTO customers (id, provider_account_id) VALUES ($1, $1::uuid::text) ON CONFLICT (id) DO NOTHING")
-        .bind(customer)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO customers (id, provider_account_id) VALUES ($1, $1::uuid::text) ON CONFLICT \
+        (id) DO NOTHING",
+    )
+    .bind(customer)
+    .execute(&mut *tx)
+    .await?;
     let (version,): (i64,) = sqlx::query_as(
-        "SELECT version FROM plans p JOIN plan_entitlements e ON e.plan_name = p.name WHERE p.name = 'basic-monthly' ORDER BY version DESC LIMIT 1",
+        "SELECT version FROM plans p JOIN plan_entitlements e ON e.plan_name = p.name WHERE p.name = \
+         'basic-monthly' ORDER BY version DESC LIMIT 1",
     )
     .fetch_one(&mut *tx)
     .await?;
@@ -68,7 +72,8 @@ pub async fn order(books: &PgPool) -> anyhow::Result<()> {
     .execute(&mut *tx)
     .await?;
     sqlx::query(
-        "INSERT INTO journal_entries (id, at, kind, customer_id, invoice_id, key) VALUES ($1, now(), 'invoice_issued', $2, $3, 'invoice:' || $3::uuid)",
+        "INSERT INTO journal_entries (id, at, kind, customer_id, invoice_id, key) VALUES ($1, now(), \
+         'invoice_issued', $2, $3, 'invoice:' || $3::uuid)",
     )
     .bind(entry)
     .bind(customer)
@@ -84,7 +89,8 @@ pub async fn order(books: &PgPool) -> anyhow::Result<()> {
     .await?;
     for topic in ["billing.subscription.created.v1", "billing.invoice.issued.v1"] {
         // Marked as sent: the relay is no part of the baseline.
-        sqlx::query("INSERT INTO outbox (id, topic, aggregate_id, payload, headers, sent_at) VALUES ($1, $2, $3, $4, '{}', now())")
+        sqlx::query("INSERT INTO outbox (id, topic, aggregate_id, payload, headers, sent_at) VALUES ($1, \
+            $2, $3, $4, '{}', now())")
             .bind(Uuid::now_v7())
             .bind(topic)
             .bind(subscription)

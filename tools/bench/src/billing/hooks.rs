@@ -96,7 +96,8 @@ impl Hooks {
         let body = self.body();
         // Not due, so that nobody looks at it meanwhile.
         sqlx::query(
-            "INSERT INTO webhook_inbox (id, provider, body, content_type, digest, next_at) VALUES ($1, 'bench', $2, $3, $4, now() + interval '1 day')",
+            "INSERT INTO webhook_inbox (id, provider, body, content_type, digest, next_at) VALUES ($1, \
+             'bench', $2, $3, $4, now() + interval '1 day')",
         )
         .bind(Uuid::now_v7())
         .bind(body.as_bytes())

@@ -112,7 +112,8 @@ async fn books(stack: &Stack) -> anyhow::Result<PgPool> {
 /// Figures of books that are wrong would say nothing.
 async fn proof(books: &PgPool) -> anyhow::Result<()> {
     let unbalanced: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT FROM journal_lines GROUP BY entry_id, currency HAVING sum(amount_minor) <> 0) AS bad",
+        "SELECT count(*) FROM (SELECT FROM journal_lines GROUP BY entry_id, currency HAVING \
+         sum(amount_minor) <> 0) AS bad",
     )
     .fetch_one(books)
     .await?;

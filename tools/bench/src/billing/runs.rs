@@ -64,7 +64,8 @@ pub async fn renewals(
     .await?;
     loop {
         let open: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM subscriptions WHERE status <> 'ended' AND (next_due_at IS NULL OR next_due_at <= now())",
+            "SELECT count(*) FROM subscriptions WHERE status <> 'ended' AND (next_due_at IS NULL OR \
+             next_due_at <= now())",
         )
         .fetch_one(books)
         .await?;

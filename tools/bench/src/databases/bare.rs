@@ -147,7 +147,8 @@ impl Server {
         let mut connection = self.pool.acquire().await?;
         for statement in [
             format!(
-                "CREATE ROLE {name} LOGIN PASSWORD 'SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU='"
+                "CREATE ROLE {name} LOGIN PASSWORD \
+                 'SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU='"
             ),
             format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' OWNER {name}"),
         ] {
