@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod circles;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod migrations;
 #[cfg(test)]
 mod skeleton;
