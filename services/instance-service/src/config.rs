@@ -6,7 +6,7 @@ use instance::domain::{Addresses, Limits, SubdomainRules, names, parse_cpu, pars
 use runtime::config::{Common, Postgres, Rabbit, ServiceIdentity, UserTokens};
 use runtime::database::Owned;
 
-use crate::app::Rules;
+use crate::rules::Rules;
 
 /// Database and role that this service owns.
 pub const OWNED: Owned = Owned { database: "instance", role: "instance_service" };

@@ -1,8 +1,8 @@
 //! Events of others: servers of database-service into the projection, subscriptions of billing-service into
-//! decisions.
+//! decisions, erased accounts of user-service into erasures.
 
-use contracts::events::{PoolFact, SubscriptionFact, topics};
-use instance::store::{news, servers};
+use contracts::events::{CustomerFact, PoolFact, SubscriptionFact, topics};
+use instance::store::{erasure, news, servers};
 use messaging::{Consumer, Failure, Handler, Message};
 use sqlx::PgConnection;
 
@@ -19,6 +19,10 @@ pub const SUBSCRIPTIONS: Consumer = Consumer {
         topics::SUBSCRIPTION_CHANGED,
     ],
 };
+
+/// Accounts of user-service.
+pub const CUSTOMERS: Consumer =
+    Consumer { queue: "instance-service.customers", topics: &[topics::CUSTOMER_ERASED] };
 
 /// Writes the projection `db_servers`.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,18 @@ impl Handler for Subscriptions {
     async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
         let fact: SubscriptionFact = message.payload()?;
         news::hear(connection, fact.instance_id, fact.subscription_id, fact.reason.as_deref()).await?;
+        Ok(())
+    }
+}
+
+/// Erases whom user-service has erased (USR-20).
+#[derive(Debug, Clone, Copy)]
+pub struct Customers;
+
+impl Handler for Customers {
+    async fn handle(&self, connection: &mut PgConnection, message: &Message) -> Result<(), Failure> {
+        let fact: CustomerFact = message.payload()?;
+        erasure::erase(connection, fact.customer_id).await?;
         Ok(())
     }
 }

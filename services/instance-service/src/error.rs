@@ -34,7 +34,7 @@ pub enum Error {
     QuotaExceeded(u32),
     /// What ended is kept for its retention, and is not endless.
     #[error(
-        "the data of {0} terminated instances is kept, which is the most; wait until a retention ends, or ask us to purge one"
+        "the data of {0} terminated instances is kept, which is the most; agree to the removal of one (end it again with final_backup false) and wait for the end of its retention, or ask us to purge it"
     )]
     TooMuchKept(u32),
     /// INS-12.
@@ -71,7 +71,9 @@ pub enum Error {
     #[error("the operation cannot be cancelled any more")]
     NotCancellable,
     /// INS-37.
-    #[error("the credentials were shown already")]
+    #[error(
+        "the credentials were shown already; set a lost password anew with Odoo's own reset by mail, or ask us"
+    )]
     AlreadyRevealed,
     /// INS-37.
     #[error("the credentials can be shown for 7 days only")]

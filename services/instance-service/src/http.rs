@@ -20,8 +20,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::app::App;
+use crate::app::caller::Caller;
 use crate::app::monitor::{self, Command};
-use crate::app::who::Who;
 use crate::error::Error;
 
 /// What the routes need.
@@ -75,9 +75,11 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 async fn start(State(pages): State<Pages>, axum::Extension(origin): axum::Extension<Origin>) -> Response {
-    let who =
-        Who { client_ip: origin.address.to_string(), ..Who::service(&origin.name, ActorKind::Platform, "") };
-    match monitor::set(&pages.app, &who, Command::Start, "").await {
+    let caller = Caller {
+        client_ip: origin.address.to_string(),
+        ..Caller::service(&origin.name, ActorKind::Platform, "")
+    };
+    match monitor::set(&pages.app, &caller, Command::Start, "").await {
         Ok((status, changed)) => {
             let message = if changed { "monitoring starts" } else { "monitoring runs already" };
             Json(json!({"status": status, "changed": changed, "message": message})).into_response()

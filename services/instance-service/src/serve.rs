@@ -11,13 +11,14 @@ use runtime::grpc::{Dialer, Server};
 use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
 use runtime::process::Process;
 
-use crate::app::follow::Wakeups;
 use crate::app::{App, news};
 use crate::clients::billing::Billing;
 use crate::clients::users::Customers;
 use crate::clients::worker::Worker;
 use crate::config::{Config, Migrate, OWNED};
-use crate::consumer::{SERVERS, SUBSCRIPTIONS, Servers, Subscriptions};
+use crate::consumer::{self, CUSTOMERS, SERVERS, SUBSCRIPTIONS, Servers, Subscriptions};
+use crate::metrics::SweepMetrics;
+use crate::wakeups::Wakeups;
 use crate::{grpc, http, sweep};
 
 /// `instance-service migrate`.
@@ -28,7 +29,7 @@ pub async fn migrate(config: Migrate) -> anyhow::Result<()> {
 
 /// `instance-service redrive`.
 pub async fn redrive(config: messaging::Redrive) -> anyhow::Result<()> {
-    config.run(INSTANCE, &[SERVERS, SUBSCRIPTIONS]).await
+    config.run(INSTANCE, &[SERVERS, SUBSCRIPTIONS, CUSTOMERS]).await
 }
 
 /// `instance-service serve`.
@@ -49,18 +50,23 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         billing: Billing::try_new(&dialer, &config.peers.billing_service_url)?,
         customers: Customers::try_new(&dialer, &config.peers.user_service_url)?,
         worker: Worker::try_new(&dialer, &config.peers.instance_worker_url)?,
+        metrics: SweepMetrics::new(&metrics),
         wakeups: wakeups.clone(),
     };
     process.spawn("follow", wakeups.run(pool.clone()));
     process.spawn("sweep", sweep::run(app.clone(), stop.clone()));
     process.spawn("rounds", sweep::rounds(app.clone(), stop.clone()));
     process.spawn("news", news::run(app.clone(), stop.clone()));
+    process.spawn("erasures", sweep::erasures(app.clone(), stop.clone()));
     process.spawn("drains", sweep::drains(app.clone(), stop.clone()));
 
     let broker = Broker::new(&config.rabbit, INSTANCE);
     process.spawn("relay", Relay::new(&pool, &broker, &metrics).run(stop.clone()));
     let servers = SERVERS.run(broker.clone(), pool.clone(), Servers, metrics.clone(), stop.clone());
     process.spawn("servers", servers);
+    let (customers, handler) = (CUSTOMERS, consumer::Customers);
+    let customers = customers.run(broker.clone(), pool.clone(), handler, metrics.clone(), stop.clone());
+    process.spawn("customers", customers);
     let subscriptions = SUBSCRIPTIONS.run(broker, pool, Subscriptions, metrics.clone(), stop.clone());
     process.spawn("subscriptions", subscriptions);
 

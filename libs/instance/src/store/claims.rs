@@ -2,7 +2,6 @@
 //! has one. Whoever loses the race for either has ordered nothing.
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Seconds that a call may take between its claim and its row.
@@ -138,14 +137,6 @@ pub async fn leave(connection: &mut PgConnection, instance: Uuid, token: Uuid) -
 /// Removes a claim that nobody can go on with any more, so that its key is free.
 pub async fn forget(connection: &mut PgConnection, instance: Uuid) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM create_claims WHERE instance_id = $1 AND expires_at <= now()", instance)
-        .execute(connection)
-        .await
-        .map(drop)
-}
-
-/// Removes what ended long ago.
-pub async fn clean(connection: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM create_claims WHERE expires_at < $1::timestamptz - interval '1 hour'", now)
         .execute(connection)
         .await
         .map(drop)

@@ -2,7 +2,6 @@
 //! orders for it looks here too, in the transaction of the order's row.
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Notes it. The caller holds the customer's lock: what was ordered before is there, and nothing is ordered
@@ -28,12 +27,4 @@ pub async fn is_closing(connection: &mut PgConnection, customer: Uuid) -> sqlx::
     )
     .fetch_one(connection)
     .await
-}
-
-/// Forgets those of yesterday.
-pub async fn clean(connection: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM closed_customers WHERE closed_at < $1::timestamptz - interval '1 day'", now)
-        .execute(connection)
-        .await
-        .map(drop)
 }

@@ -9,8 +9,10 @@ use super::Scope;
 /// Who or what caused an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// Us: worker, operators, nodes.
+    /// Us, without anybody asking: worker, sweeps, nodes.
     Platform,
+    /// An operator or administrator; which one stands in the audit log.
+    Operator,
     /// What runs inside of the instance.
     Tenant,
     /// The owner's wish.
@@ -24,12 +26,16 @@ impl Cause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Platform => "platform",
+            Self::Operator => "operator",
             Self::Tenant => "tenant",
             Self::Customer => "customer",
             Self::Billing => "billing",
         }
     }
 }
+
+/// Lines of one kind that an instance has at most: one whose pod crashes for ever keeps the newest of them.
+const MOST_OF_A_KIND: i64 = 200;
 
 /// A line of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +46,13 @@ pub struct TimelineEvent {
     pub at: OffsetDateTime,
     /// What, as a word.
     pub kind: String,
-    /// platform, tenant, customer, billing.
+    /// platform, operator, tenant, customer, billing.
     pub cause: String,
     /// For people.
     pub message: String,
 }
 
-/// Adds a line.
+/// Adds a line. The oldest of its kind go when there are too many.
 pub async fn add(
     connection: &mut PgConnection,
     instance: Uuid,
@@ -57,7 +63,8 @@ pub async fn add(
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO instance_events (id, instance_id, at, type, cause, message, operation_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO instance_events (id, instance_id, at, type, cause, message, operation_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         Uuid::now_v7(),
         instance,
         now,
@@ -66,9 +73,19 @@ pub async fn add(
         message,
         operation,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    sqlx::query!(
+        "DELETE FROM instance_events WHERE id IN (
+             SELECT id FROM instance_events WHERE instance_id = $1 AND type = $2
+             ORDER BY at DESC, id DESC OFFSET $3)",
+        instance,
+        kind,
+        MOST_OF_A_KIND,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// A page of the timeline, newest first, and the number of all lines.

@@ -57,10 +57,3 @@ pub async fn remember(
     .await?;
     Ok(())
 }
-
-/// Removes ended keys.
-pub async fn clean(connection: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<u64> {
-    let cleaned =
-        sqlx::query!("DELETE FROM idempotency_keys WHERE expires_at <= $1", now).execute(connection).await?;
-    Ok(cleaned.rows_affected())
-}

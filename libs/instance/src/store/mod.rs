@@ -4,7 +4,9 @@
 pub mod audit;
 pub mod claims;
 pub mod closed;
+pub mod consents;
 pub mod drains;
+pub mod erasure;
 pub mod events;
 pub mod idempotency;
 pub mod instances;
@@ -20,7 +22,10 @@ pub mod steering;
 pub mod wishes;
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Whose rows a reader may see; part of every WHERE (SEC-01).
@@ -40,6 +45,34 @@ impl Scope {
             Self::All => None,
         }
     }
+}
+
+/// The moment of the transaction, by the clock that all replicas share: what a row says of time is written and
+/// compared by no process's own clock.
+pub async fn now(connection: &mut PgConnection) -> sqlx::Result<OffsetDateTime> {
+    sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(connection).await
+}
+
+/// Rows that lists have left out since the process began.
+static UNREADABLE: AtomicU64 = AtomicU64::new(0);
+
+/// How many rows lists have left out since the process began, for its metrics.
+pub fn unreadable() -> u64 {
+    UNREADABLE.load(Ordering::Relaxed)
+}
+
+/// The rows of a list that this release understands. Another release may have written what it does not: such a
+/// row is named in the log and left out, so that it hinders no other one.
+fn readable<R, T: TryFrom<R, Error = sqlx::Error>>(rows: Vec<R>) -> Vec<T> {
+    let read = |row| match T::try_from(row) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            UNREADABLE.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(error = %error, "a row that this release does not understand is left out");
+            None
+        }
+    };
+    rows.into_iter().filter_map(read).collect()
 }
 
 /// A row that the domain does not understand.

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::lease;
+use super::{lease, operations};
 use crate::domain::{DesiredState, Instance, ParkedFor, ProvisioningStatus, Status};
 
 /// The state of an instance's pod.
@@ -47,6 +47,8 @@ pub async fn sighting(
     instance_id: Uuid,
     sight: &Sight,
 ) -> sqlx::Result<Option<Before>> {
+    // Whoever decides has the operation first and the instance after it; the other way round is a deadlock.
+    operations::lock_running(connection, instance_id).await?;
     let before = sqlx::query_as!(
         Before,
         r#"WITH old AS (

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Scope, inconsistent, json, word};
+use super::{Scope, inconsistent, json, readable, word};
 use crate::domain::{Active, Failure, Operation, OperationKind, OperationState, Status, Step};
 use crate::domain::{DesiredState, Instance};
 
@@ -166,6 +166,18 @@ pub async fn active(connection: &mut PgConnection, instance: Uuid) -> sqlx::Resu
     row.map(|row| Ok(Active { id: row.id, kind: word(TABLE, "kind", row.id, &row.kind)? })).transpose()
 }
 
+/// Locks the running operation of an instance, until the transaction ends. Locks are taken in one order
+/// everywhere: the operation, then its instance.
+pub async fn lock_running(connection: &mut PgConnection, instance: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT id FROM operations WHERE instance_id = $1 AND state = 'running' FOR UPDATE",
+        instance
+    )
+    .fetch_optional(connection)
+    .await
+    .map(drop)
+}
+
 /// Ends an active operation because another takes its place. Its lease stays: the next one waits until its
 /// worker has let go.
 pub async fn preempt(connection: &mut PgConnection, id: Uuid, by: OperationKind) -> sqlx::Result<bool> {
@@ -235,8 +247,7 @@ pub async fn list(
     )
     .fetch_all(connection)
     .await?;
-    let operations = rows.into_iter().map(Operation::try_from).collect::<sqlx::Result<_>>()?;
-    Ok((operations, u64::try_from(total).unwrap_or(0)))
+    Ok((readable(rows), u64::try_from(total).unwrap_or(0)))
 }
 
 /// The newest operation of an instance: its kind and how it ended.

@@ -9,7 +9,7 @@ const REST: Duration = Duration::hours(6);
 
 /// A move that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct DatabaseWish {
     /// Whose database.
     pub instance_id: Uuid,
     /// shared, dedicated.
@@ -19,7 +19,11 @@ pub struct Wish {
 }
 
 /// The plan wants it there from now on.
-pub async fn set(connection: &mut PgConnection, wish: &Wish, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn set(
+    connection: &mut PgConnection,
+    wish: &DatabaseWish,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO database_wishes (instance_id, db_type, db_tier, not_before, created_at) VALUES ($1, $2, $3, $4, $4)
          ON CONFLICT (instance_id) DO UPDATE SET db_type = $2, db_tier = $3, not_before = $4, attempts = 0",
@@ -52,7 +56,11 @@ pub async fn begun(connection: &mut PgConnection, instance: Uuid, now: OffsetDat
 }
 
 /// Moves of instances at rest that are due, the oldest first; wishes that came true go.
-pub async fn due(connection: &mut PgConnection, now: OffsetDateTime, limit: i64) -> sqlx::Result<Vec<Wish>> {
+pub async fn due(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<DatabaseWish>> {
     sqlx::query!(
         "DELETE FROM database_wishes w USING instances i
          WHERE i.id = w.instance_id AND (i.db_type = w.db_type AND i.db_server_id IS NOT NULL OR i.status = 'purged')",
@@ -60,7 +68,7 @@ pub async fn due(connection: &mut PgConnection, now: OffsetDateTime, limit: i64)
     .execute(&mut *connection)
     .await?;
     sqlx::query_as!(
-        Wish,
+        DatabaseWish,
         "SELECT w.instance_id, w.db_type, w.db_tier FROM database_wishes w JOIN instances i ON i.id = w.instance_id
          WHERE w.not_before <= $1 AND i.status IN ('running', 'stopped') AND i.provisioning_status = 'completed'
            AND NOT EXISTS (SELECT FROM operations o WHERE o.instance_id = i.id AND o.state IN ('queued', 'running'))

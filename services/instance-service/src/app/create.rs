@@ -4,98 +4,25 @@
 
 mod checked;
 mod claimed;
+mod request;
 mod stored;
 
-use std::collections::BTreeMap;
-
-use instance::domain::{AskedLimits, Operation};
 use instance::store::claims::Claim;
-use instance::store::idempotency::Remembered;
-use instance::store::instances::Found;
-use instance::store::{Scope, idempotency, instances, operations};
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use instance::store::{self, idempotency};
 use uuid::Uuid;
 
 use self::claimed::Taken;
+pub use self::request::{Altered, CreateInput, Created};
+use self::request::{Asked, answer_again, request_of};
 use self::stored::Unstored;
 use super::App;
-use super::who::Who;
+use super::caller::Caller;
 use crate::clients::billing::Order;
 use crate::error::Error;
 
-/// What the customer sent, before any check. Its JSON is the order's settings and the ground of the
-/// idempotency hash.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct CreateInput {
-    /// Display name.
-    pub name: String,
-    /// Major version.
-    pub odoo_version: Option<String>,
-    /// Login of the tenant's administrator.
-    pub admin_email: Option<String>,
-    /// With demonstration data.
-    pub demo_data: bool,
-    /// CPU.
-    pub cpu_millis: Option<u32>,
-    /// Memory.
-    pub memory_mib: Option<u64>,
-    /// Storage.
-    pub storage_mib: Option<u64>,
-    /// Display text.
-    pub description: String,
-    /// Host name.
-    pub subdomain: Option<String>,
-    /// Plan name.
-    pub plan: Option<String>,
-    /// Absent: a trial when the customer may have one.
-    pub trial: Option<bool>,
-    /// development, staging, production.
-    pub instance_type: Option<String>,
-    /// Label only (INS-11).
-    pub database_name: Option<String>,
-    /// Labels of the customer.
-    pub labels: BTreeMap<String, String>,
-    /// Admins order for others.
-    pub customer_id: Option<Uuid>,
-    /// Discount code.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub coupon: String,
-}
-
-impl CreateInput {
-    fn limits(&self) -> AskedLimits {
-        AskedLimits {
-            cpu_millis: self.cpu_millis,
-            memory_mib: self.memory_mib,
-            storage_mib: self.storage_mib,
-        }
-    }
-
-    fn json(&self) -> Result<String, Error> {
-        serde_json::to_string(self).map_err(|error| Error::Internal(error.into()))
-    }
-}
-
-/// A new instance, or the one that the same key made before.
-#[derive(Debug, Clone)]
-pub struct Created {
-    /// The row.
-    pub found: Found,
-    /// Its provisioning; none while it waits for a payment.
-    pub operation: Option<Operation>,
-}
-
-/// A request as it is told from others: its key, and the hash of what came with it.
-#[derive(Debug, Clone)]
-struct Asked {
-    key: Option<String>,
-    hash: Vec<u8>,
-}
-
 /// The use case. `key` is the `Idempotency-Key`; empty: each call makes a new instance.
-pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Result<Created, Error> {
-    let customer = customer_of(who, &input)?;
+pub async fn create(app: &App, caller: &Caller, input: CreateInput, key: &str) -> Result<Created, Error> {
+    let customer = customer_of(caller, &input)?;
     let (settings_json, coupon) = (input.json()?, input.coupon.clone());
     let request = request_of(key, &settings_json)?;
     if let Some(created) = repeated(app, customer, &request).await? {
@@ -130,8 +57,11 @@ pub async fn create(app: &App, who: &Who, input: CreateInput, key: &str) -> Resu
             return Err(error);
         }
     };
-    match stored::store(app, who, &draft, &claim, &placed).await {
-        Ok(created) if created.found.instance.id == id => Ok(created),
+    match stored::store(app, caller, &draft, &claim, &placed).await {
+        Ok(created) if created.found.instance.id == id => {
+            tracing::info!(instance.id = %id, plan = %plan.name, "ordered");
+            Ok(created)
+        }
         // Another call with the same key was served by a release that claims nothing.
         Ok(other) => {
             take_back(app, &claim, "idempotent repetition").await;
@@ -159,51 +89,25 @@ async fn take_back(app: &App, claim: &Claim, reason: &str) {
 }
 
 /// Customers order for themselves; admins for whom they name.
-fn customer_of(who: &Who, input: &CreateInput) -> Result<Uuid, Error> {
-    let own = who.user.ok_or(Error::Forbidden)?;
+fn customer_of(caller: &Caller, input: &CreateInput) -> Result<Uuid, Error> {
+    let own = caller.user.ok_or(Error::Forbidden)?;
     match input.customer_id {
-        Some(named) if named != own && who.kind != instance::domain::ActorKind::Admin => {
+        Some(named) if named != own && caller.kind != instance::domain::ActorKind::Admin => {
             Err(Error::Forbidden)
         }
         named => Ok(named.unwrap_or(own)),
     }
 }
 
-fn request_of(key: &str, settings_json: &str) -> Result<Asked, Error> {
-    if key.chars().count() > 200 || key.chars().any(char::is_control) {
-        return Err(Error::invalid(
-            "Idempotency-Key",
-            "must have at most 200 characters, and no control characters",
-        ));
-    }
-    let key = (!key.is_empty()).then(|| key.to_owned());
-    Ok(Asked { key, hash: Sha256::digest(settings_json.as_bytes()).to_vec() })
-}
-
 /// The answer to a key that was seen before.
 async fn repeated(app: &App, customer: Uuid, request: &Asked) -> Result<Option<Created>, Error> {
     let Some(key) = &request.key else { return Ok(None) };
     let mut connection = app.pool.acquire().await?;
-    let now = runtime::clock::now();
+    let now = store::now(&mut connection).await?;
     match idempotency::find(&mut connection, customer, key, now).await? {
         Some(remembered) => {
             answer_again(&mut connection, customer, &request.hash, &remembered).await.map(Some)
         }
         None => Ok(None),
     }
-}
-
-async fn answer_again(
-    connection: &mut sqlx::PgConnection,
-    customer: Uuid,
-    hash: &[u8],
-    remembered: &Remembered,
-) -> Result<Created, Error> {
-    if remembered.request_hash != hash {
-        return Err(Error::IdempotencyMismatch);
-    }
-    let found = instances::find(connection, remembered.instance_id, Scope::Owner(customer)).await?;
-    let found = found.ok_or(Error::NotFound("instance"))?;
-    let operation = operations::first(connection, remembered.instance_id).await?;
-    Ok(Created { found, operation })
 }

@@ -3,29 +3,31 @@
 use contracts::worker::v1::GetAdminPasswordResponse;
 use instance::domain::{Instance, Status};
 use instance::store::events::Cause;
-use instance::store::{events, instances};
+use instance::store::{self, events, instances};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
-use super::who::Who;
+use super::caller::Caller;
 use crate::error::Error;
 
 /// Fetches them, then marks them as shown, then gives them out: in this order, so that a failed fetch costs
 /// nothing, no row is held while the cluster is asked, and of two calls at once only the one that marked them
 /// gets them.
-pub async fn reveal(app: &App, who: &Who, id: Uuid) -> Result<GetAdminPasswordResponse, Error> {
+pub async fn reveal(app: &App, caller: &Caller, id: Uuid) -> Result<GetAdminPasswordResponse, Error> {
     let mut connection = app.pool.acquire().await?;
     // Not even an operator sees those of others.
-    let found = instances::find(&mut connection, id, who.own()).await?.ok_or(Error::NotFound("instance"))?;
+    let found =
+        instances::find(&mut connection, id, caller.own()).await?.ok_or(Error::NotFound("instance"))?;
+    let now = store::now(&mut connection).await?;
     drop(connection);
     let instance = found.instance;
-    may_reveal(&instance, runtime::clock::now())?;
+    may_reveal(&instance, now)?;
     let mut credentials = app.worker.admin_password(id).await?;
     if credentials.admin_email.is_empty() {
         credentials.admin_email.clone_from(&instance.admin_email);
     }
-    mark(app, who, id).await?;
+    mark(app, caller, id).await?;
     Ok(credentials)
 }
 
@@ -42,10 +44,10 @@ fn may_reveal(instance: &Instance, now: OffsetDateTime) -> Result<(), Error> {
     Ok(())
 }
 
-async fn mark(app: &App, who: &Who, id: Uuid) -> Result<(), Error> {
-    let now = runtime::clock::now();
+async fn mark(app: &App, caller: &Caller, id: Uuid) -> Result<(), Error> {
     let mut tx = app.pool.begin().await?;
-    let found = instances::find(&mut tx, id, who.own()).await?.ok_or(Error::NotFound("instance"))?;
+    let now = store::now(&mut tx).await?;
+    let found = instances::find(&mut tx, id, caller.own()).await?.ok_or(Error::NotFound("instance"))?;
     may_reveal(&found.instance, now)?;
     if !instances::mark_revealed(&mut tx, id, now).await? {
         return Err(Error::AlreadyRevealed);

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::App;
-use super::act::{self, Wish};
-use super::who::Who;
+use super::act::{self, ActionRequest};
+use super::caller::Caller;
 use crate::error::Error;
 
 /// Live instances by customer; every customer that was asked for is in the answer.
@@ -40,16 +40,22 @@ pub async fn terminate_all(
     let mut connection = app.pool.acquire().await?;
     let live = instances::live_of(&mut connection, customer).await?;
     drop(connection);
-    let who = Who::service(caller, ActorKind::Accounts, request_id);
+    let caller = Caller::service(caller, ActorKind::Accounts, request_id);
     let reason = if reason.is_empty() { "the account was closed" } else { reason };
-    let wish = Wish { reason: Some(reason.chars().take(500).collect()), ..Wish::default() };
-    let mut count = 0;
+    let request =
+        ActionRequest { reason: Some(reason.chars().take(500).collect()), ..ActionRequest::default() };
+    let (mut count, mut failure) = (0, None);
     for id in live {
-        if act::act(app, &who, id, Action::Terminate, &wish).await?.changed {
-            count += 1;
+        // One that fails holds up no other; whoever closes the account asks again.
+        match act::act(app, &caller, id, Action::Terminate, &request).await {
+            Ok(acted) => count += u32::from(acted.changed),
+            Err(error) => {
+                tracing::warn!(instance.id = %id, reason = error.reason(), "not terminated with its account");
+                failure.get_or_insert(error);
+            }
         }
     }
-    Ok(count)
+    failure.map_or(Ok(count), Err)
 }
 
 /// The instance of a subscription, for billing.

@@ -1,14 +1,13 @@
 //! Emptying a pool for maintenance (DBS-33): a durable wish, and rounds that begin as many moves as go on at
 //! a time. Rounds work on the rows as they are then, so that they go on wherever a process died.
 
-use instance::store::{audit, drains};
-use time::OffsetDateTime;
+use instance::store::{self, audit, drains};
 use uuid::Uuid;
 
 use super::App;
 use super::act::check_reason;
+use super::caller::Caller;
 use super::move_database::{self, Target};
-use super::who::Who;
 use crate::error::Error;
 
 /// Moves at a time, when nobody says.
@@ -21,7 +20,7 @@ pub type Seen = (drains::Drain, drains::Progress);
 
 /// What is wished.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub struct DrainRequest {
     /// Which pool.
     pub pool: Uuid,
     /// Moves at a time; 0: five.
@@ -33,31 +32,31 @@ pub struct Wish {
 }
 
 /// Begins a drain and its first moves. A repeat gives the one that is open.
-pub async fn begin(app: &App, who: &Who, wish: &Wish) -> Result<Seen, Error> {
-    let reason = check_reason(Some(&wish.reason))?;
-    let parallel = match wish.parallel {
+pub async fn begin(app: &App, caller: &Caller, request: &DrainRequest) -> Result<Seen, Error> {
+    let reason = check_reason(Some(&request.reason))?;
+    let parallel = match request.parallel {
         0 => PARALLEL,
-        1..=50 => i32::try_from(wish.parallel).unwrap_or(PARALLEL),
+        1..=50 => i32::try_from(request.parallel).unwrap_or(PARALLEL),
         _ => return Err(Error::invalid("parallel", "must be 1 to 50")),
     };
+    let mut tx = app.pool.begin().await?;
     let new = drains::Drain {
         id: Uuid::now_v7(),
-        pool_id: wish.pool,
-        dedicated: wish.dedicated,
+        pool_id: request.pool,
+        dedicated: request.dedicated,
         parallel,
         state: "open".to_owned(),
         reason: reason.to_owned(),
-        requested_by: who.actor.clone(),
-        request_id: who.request_id.clone(),
-        created_at: runtime::clock::now(),
+        requested_by: caller.actor.clone(),
+        request_id: caller.request_id.clone(),
+        created_at: store::now(&mut tx).await?,
     };
-    let mut tx = app.pool.begin().await?;
     if drains::insert(&mut tx, &new).await? {
-        audit::add(&mut tx, &who.entry("drain_pool", None, reason)).await?;
+        audit::add(&mut tx, &caller.entry("drain_pool", None, reason)).await?;
     }
     tx.commit().await?;
-    round(app, runtime::clock::now()).await?;
-    see(app, wish.pool).await
+    round(app).await?;
+    see(app, request.pool).await
 }
 
 /// The youngest drain of a pool.
@@ -69,12 +68,13 @@ pub async fn see(app: &App, pool: Uuid) -> Result<Seen, Error> {
 }
 
 /// Begins no more moves; those that began go on. What has ended stays so.
-pub async fn stop(app: &App, who: &Who, pool: Uuid, reason: &str) -> Result<Seen, Error> {
+pub async fn stop(app: &App, caller: &Caller, pool: Uuid, reason: &str) -> Result<Seen, Error> {
     let reason = check_reason(Some(reason))?;
     let mut tx = app.pool.begin().await?;
     let drain = drains::latest(&mut tx, pool).await?.ok_or(Error::NotFound("drain"))?;
-    if drains::end(&mut tx, drain.id, "stopped", runtime::clock::now()).await? {
-        audit::add(&mut tx, &who.entry("stop_drain", None, reason)).await?;
+    let now = store::now(&mut tx).await?;
+    if drains::end(&mut tx, drain.id, "stopped", now).await? {
+        audit::add(&mut tx, &caller.entry("stop_drain", None, reason)).await?;
     }
     tx.commit().await?;
     see(app, pool).await
@@ -82,20 +82,24 @@ pub async fn stop(app: &App, who: &Who, pool: Uuid, reason: &str) -> Result<Seen
 
 /// One look at every open drain: begins what there is room for, ends what has nothing left. Tells whether any
 /// is open.
-pub async fn round(app: &App, now: OffsetDateTime) -> Result<bool, Error> {
+pub async fn round(app: &App) -> Result<bool, Error> {
     let mut connection = app.pool.acquire().await?;
     let open = drains::open(&mut connection).await?;
     drop(connection);
     for id in &open {
-        one(app, *id, now).await?;
+        // One that fails holds up no other.
+        if let Err(error) = one(app, *id).await {
+            tracing::warn!(drain.id = %id, reason = error.reason(), error = format!("{error:#}"), "a drain failed");
+        }
     }
     Ok(!open.is_empty())
 }
 
-async fn one(app: &App, id: Uuid, now: OffsetDateTime) -> Result<(), Error> {
+async fn one(app: &App, id: Uuid) -> Result<(), Error> {
     // Held through the round, so that two replicas do not begin twice as many.
     let mut tx = app.pool.begin().await?;
     let Some(drain) = drains::lock_open(&mut tx, id).await? else { return Ok(()) };
+    let now = store::now(&mut tx).await?;
     let progress = drains::progress(&mut tx, &drain).await?;
     if progress.remaining == 0 && progress.moving.is_empty() {
         drains::end(&mut tx, id, "done", now).await?;
@@ -107,7 +111,7 @@ async fn one(app: &App, id: Uuid, now: OffsetDateTime) -> Result<(), Error> {
     if room > 0 {
         // More than there is room for: some may not move in their present state.
         let candidates = drains::movable(&mut tx, &drain, now - AGAIN, room + 50).await?;
-        let who = Who::drain(&drain.requested_by, &drain.request_id);
+        let caller = Caller::drain(&drain.requested_by, &drain.request_id);
         let target = Target {
             dedicated: drain.dedicated,
             drain: Some(id),
@@ -120,7 +124,7 @@ async fn one(app: &App, id: Uuid, now: OffsetDateTime) -> Result<(), Error> {
                 break;
             }
             // On the round's own connection: a round never waits for another one of the pool.
-            match move_database::begin_within(&mut tx, &who, instance, &target).await {
+            match move_database::begin_within(&mut tx, &caller, instance, &target).await {
                 Ok(Some(_)) => begun += 1,
                 // It changes at this moment; the next round comes soon.
                 Ok(None) => {}

@@ -1,150 +1,29 @@
 //! Following an operation (see "One request" in ARCHITECTURE): its present state, then each change by revision, until it has
 //! ended.
 //!
-//! One task listens for NOTIFY and wakes the readers. An operation has one reader, however many follow it: it
-//! also polls, so that a lost notification costs two seconds. Each account has a share of the open streams,
-//! and no stream lives for ever.
+//! An operation has one reader, however many follow it: it is woken by notifications ([`crate::wakeups`]), and
+//! also polls, so that a lost one costs two seconds. No stream lives for ever.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
 use instance::domain::Operation;
-use instance::store::{Scope, news, operations};
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
-use tokio::sync::{Notify, broadcast, watch};
+use instance::store::{Scope, operations};
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::who::Who;
-use super::{App, look};
-use crate::config::Streams;
+use super::caller::Caller;
+use super::{App, lookup};
 use crate::error::Error;
+use crate::wakeups::{Seat, Seen, lock};
 
 /// Poll behind the notification.
 const POLL: Duration = Duration::from_secs(2);
-/// Notifications that a slow reader may lag behind; it then looks at once.
-const BACKLOG: usize = 1024;
 /// Longest life of a stream; whoever still wants it opens it again, and is checked again.
 const LIFE: Duration = Duration::from_mins(15);
-
-/// What followers of an operation have seen of it last.
-#[derive(Debug, Clone)]
-enum Seen {
-    Nothing,
-    Operation(Box<Operation>),
-    /// It could not be read.
-    Failed,
-}
-
-/// Ids of operations that changed, their readers, and the seats of those who follow.
-#[derive(Debug, Clone)]
-pub struct Wakeups {
-    changes: broadcast::Sender<Uuid>,
-    news: Arc<Notify>,
-    followed: Arc<Mutex<HashMap<Uuid, Arc<watch::Sender<Seen>>>>>,
-    seats: Seats,
-    stop: CancellationToken,
-}
-
-impl Wakeups {
-    /// Readers end with `stop`, so that an open stream does not hold up the shutdown.
-    pub fn new(limits: &Streams, stop: CancellationToken) -> Self {
-        Self {
-            changes: broadcast::Sender::new(BACKLOG),
-            news: Arc::default(),
-            followed: Arc::default(),
-            seats: Seats { limits: *limits, taken: Arc::default() },
-            stop,
-        }
-    }
-
-    /// Returns when there may be news of billing.
-    pub async fn news(&self) {
-        self.news.notified().await;
-    }
-
-    /// Operations that are read at this moment.
-    pub fn readers(&self) -> usize {
-        lock(&self.followed).len()
-    }
-
-    /// Listens until the process stops; a lost connection is made anew.
-    pub async fn run(self, pool: PgPool) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return Ok(()),
-                outcome = self.listen(&pool) => {
-                    let Err(error) = outcome;
-                    tracing::warn!(error = %error, "lost the connection that listens for operations, trying again");
-                }
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
-    }
-
-    async fn listen(&self, pool: &PgPool) -> sqlx::Result<std::convert::Infallible> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen_all(["operations", news::CHANNEL]).await?;
-        loop {
-            let notification = listener.recv().await?;
-            if notification.channel() == news::CHANNEL {
-                self.news.notify_one();
-            } else if let Ok(id) = notification.payload().parse() {
-                // Nobody follows: then nobody needs to know.
-                let _ = self.changes.send(id);
-            }
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Open streams by account.
-#[derive(Debug, Clone)]
-struct Seats {
-    limits: Streams,
-    taken: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-/// One open stream; it counts until it is dropped.
-#[derive(Debug)]
-struct Seat {
-    taken: Arc<Mutex<HashMap<String, usize>>>,
-    account: String,
-}
-
-impl Seats {
-    fn take(&self, account: &str) -> Result<Seat, Error> {
-        let mut taken = lock(&self.taken);
-        let own = taken.get(account).copied().unwrap_or(0);
-        if own >= self.limits.max_streams_per_account
-            || taken.values().sum::<usize>() >= self.limits.max_streams
-        {
-            return Err(Error::TooManyStreams);
-        }
-        taken.insert(account.to_owned(), own + 1);
-        Ok(Seat { taken: Arc::clone(&self.taken), account: account.to_owned() })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = lock(&self.taken);
-        match taken.get_mut(&self.account) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(taken.remove(&self.account)),
-        }
-    }
-}
 
 /// State of one follower.
 struct Follower {
@@ -161,14 +40,14 @@ struct Follower {
 /// operation.
 pub async fn follow(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     instance: Uuid,
     id: Uuid,
     after: i64,
 ) -> Result<impl Stream<Item = Result<Operation, Error>> + Send + use<>, Error> {
-    let seat = app.wakeups.seats.take(&who.actor)?;
+    let seat = app.wakeups.seats.take(&caller.actor)?;
     // Whose it is, is asked for each follower; what becomes of it is read once for all of them.
-    let operation = look::operation(app, who, instance, id).await?;
+    let operation = lookup::operation(app, caller, instance, id).await?;
     let follower = Follower {
         stop: app.wakeups.stop.clone(),
         until: Instant::now() + LIFE,

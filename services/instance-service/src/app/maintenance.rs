@@ -2,14 +2,14 @@
 //! Which one, and when it may, is decided by the callers.
 
 use instance::domain::{Change, OperationKind};
-use instance::store::instances::{Extra, Found};
+use instance::store::instances::{Found, RowUpdate};
 use instance::store::operations::NewOperation;
 use instance::store::{audit, events, instances, operations};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::who::Who;
+use super::caller::Caller;
 use crate::error::Error;
 
 /// What is queued.
@@ -29,34 +29,42 @@ pub(super) struct Work<'a> {
 /// the instance; look again.
 pub(super) async fn queue(
     connection: &mut PgConnection,
-    who: &Who,
+    caller: &Caller,
     found: &Found,
     change: &Change,
     work: Work<'_>,
     now: OffsetDateTime,
 ) -> Result<Option<Uuid>, Error> {
     let before = &found.instance;
-    let extra = Extra {
+    let update = RowUpdate {
         suspended_reason: None,
         purge_after: before.purge_after,
         restarted_at: None,
         billing_status: None,
     };
-    if !instances::save_change(connection, before, change, &extra, now).await? {
+    if !instances::save_change(connection, before, change, &update, now).await? {
         return Ok(None);
     }
     let new = NewOperation {
         kind: work.kind,
-        requested_by: who.actor.clone(),
+        requested_by: caller.actor.clone(),
         parameters: work.parameters,
-        request_id: who.request_id.clone(),
+        request_id: caller.request_id.clone(),
         can_be_taken_back: true,
     };
     let operation = operations::insert(connection, before, new).await?.id;
-    events::add(connection, before.id, "operation_requested", who.cause(), work.text, Some(operation), now)
-        .await?;
-    if who.is_audited_for(before.customer_id) {
-        audit::add(connection, &who.entry(work.kind.as_str(), Some(before.id), work.reason)).await?;
+    events::add(
+        connection,
+        before.id,
+        "operation_requested",
+        caller.cause(before.customer_id),
+        work.text,
+        Some(operation),
+        now,
+    )
+    .await?;
+    if caller.is_audited_for(before.customer_id) {
+        audit::add(connection, &caller.entry(work.kind.as_str(), Some(before.id), work.reason)).await?;
     }
     Ok(Some(operation))
 }

@@ -2,12 +2,12 @@
 
 use contracts::worker::v1::ClusterDifference;
 use instance::store::steering::{self, Monitoring};
-use instance::store::{Scope, audit, instances};
+use instance::store::{self, Scope, audit, instances};
 use uuid::Uuid;
 
 use super::App;
 use super::act::check_reason;
-use super::who::Who;
+use super::caller::Caller;
 use crate::error::Error;
 
 /// A report older than this says nothing about now.
@@ -22,7 +22,7 @@ pub fn word(enabled: bool) -> &'static str {
 pub async fn read(app: &App) -> Result<Monitoring, Error> {
     let mut connection = app.pool.acquire().await?;
     let mut row = steering::read(&mut connection).await?;
-    let now = runtime::clock::now();
+    let now = store::now(&mut connection).await?;
     if row.reported_at.is_none_or(|at| now - at > FRESH) {
         row.leader = String::new();
         row.watch_connected = false;
@@ -64,23 +64,23 @@ impl Command {
 /// Status word and whether something changed; with its audit row in one transaction.
 pub async fn set(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     command: Command,
     reason: &str,
 ) -> Result<(&'static str, bool), Error> {
     let reason = if command == Command::Stop { check_reason(Some(reason))? } else { reason.trim() };
-    let now = runtime::clock::now();
     let mut tx = app.pool.begin().await?;
+    let now = store::now(&mut tx).await?;
     let changed = match command {
-        Command::Start => steering::switch(&mut tx, true, &who.actor, reason, now).await?,
-        Command::Stop => steering::switch(&mut tx, false, &who.actor, reason, now).await?,
+        Command::Start => steering::switch(&mut tx, true, &caller.actor, reason, now).await?,
+        Command::Stop => steering::switch(&mut tx, false, &caller.actor, reason, now).await?,
         Command::Restart => {
-            steering::restart(&mut tx, &who.actor, reason, now).await?;
+            steering::restart(&mut tx, &caller.actor, reason, now).await?;
             true
         }
     };
     if changed {
-        audit::add(&mut tx, &who.entry(command.action(), None, reason)).await?;
+        audit::add(&mut tx, &caller.entry(command.action(), None, reason)).await?;
     }
     tx.commit().await?;
     Ok((word(command != Command::Stop), changed))
@@ -98,7 +98,7 @@ pub enum Reconciled {
 /// Compares rows with the cluster.
 pub async fn reconcile(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     instance: Option<Uuid>,
     dry_run: bool,
 ) -> Result<Reconciled, Error> {
@@ -111,8 +111,9 @@ pub async fn reconcile(
     }
     let task = Uuid::now_v7();
     let mut tx = app.pool.begin().await?;
-    steering::request_reconcile(&mut tx, task, instance, runtime::clock::now()).await?;
-    audit::add(&mut tx, &who.entry("monitoring.reconcile", instance, "")).await?;
+    let now = store::now(&mut tx).await?;
+    steering::request_reconcile(&mut tx, task, instance, now).await?;
+    audit::add(&mut tx, &caller.entry("monitoring.reconcile", instance, "")).await?;
     tx.commit().await?;
     Ok(Reconciled::Task(task))
 }

@@ -2,13 +2,13 @@
 //! the draining of a pool. The worker does it as operation `move_database`.
 
 use instance::domain::{ActorKind, OperationKind, decide_move};
-use instance::store::{Scope, instances, wishes};
+use instance::store::{self, Scope, instances, wishes};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::caller::Caller;
 use super::maintenance::{Work, queue};
-use super::who::Who;
 use super::{App, RACES, act};
 use crate::error::Error;
 
@@ -57,11 +57,12 @@ impl Target {
 /// Moves that plans wished and that could not begin at once, or did not succeed (REL-04).
 pub async fn begin_wished(app: &App, limit: i64) -> Result<(), Error> {
     let mut connection = app.pool.acquire().await?;
-    let due = wishes::due(&mut connection, runtime::clock::now(), limit).await?;
+    let now = store::now(&mut connection).await?;
+    let due = wishes::due(&mut connection, now, limit).await?;
     drop(connection);
     for wish in due {
         let target = Target::of_plan(&wish.db_type, &wish.db_tier);
-        match begin(app, &Who::platform(), wish.instance_id, &target).await {
+        match begin(app, &Caller::platform(), wish.instance_id, &target).await {
             Ok(operation) => {
                 tracing::info!(instance.id = %wish.instance_id, operation.id = %operation, "the wished move begins");
             }
@@ -74,10 +75,10 @@ pub async fn begin_wished(app: &App, limit: i64) -> Result<(), Error> {
 }
 
 /// Queues the operation; its id.
-pub async fn begin(app: &App, who: &Who, id: Uuid, target: &Target) -> Result<Uuid, Error> {
+pub async fn begin(app: &App, caller: &Caller, id: Uuid, target: &Target) -> Result<Uuid, Error> {
     for _ in 0..RACES {
         let mut tx = app.pool.begin().await?;
-        if let Some(operation) = begin_within(&mut tx, who, id, target).await? {
+        if let Some(operation) = begin_within(&mut tx, caller, id, target).await? {
             tx.commit().await?;
             return Ok(operation);
         }
@@ -88,21 +89,23 @@ pub async fn begin(app: &App, who: &Who, id: Uuid, target: &Target) -> Result<Uu
 /// The same in the caller's transaction. `None`: somebody else has changed the instance; nothing was written.
 pub(super) async fn begin_within(
     connection: &mut PgConnection,
-    who: &Who,
+    caller: &Caller,
     id: Uuid,
     target: &Target,
 ) -> Result<Option<Uuid>, Error> {
-    let now = runtime::clock::now();
+    let now = store::now(connection).await?;
     let found = instances::find(connection, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
-    let change = decide_move(&found.instance, act::active(&found), who.kind)?;
+    let change = decide_move(&found.instance, act::active(&found), caller.kind)?;
     let work = Work {
         kind: OperationKind::MoveDatabase,
         parameters: target.parameters(),
         text: "the database moves to another server",
         reason: &target.reason,
     };
-    let Some(operation) = queue(connection, who, &found, &change, work, now).await? else { return Ok(None) };
-    if who.kind == ActorKind::Admin {
+    let Some(operation) = queue(connection, caller, &found, &change, work, now).await? else {
+        return Ok(None);
+    };
+    if caller.kind == ActorKind::Admin {
         // An operator decides on the place: what the plan wished is settled with it.
         wishes::clear(connection, id).await?;
     } else {

@@ -1,24 +1,24 @@
 //! Cancelling an operation (INS-32).
 
 use instance::domain::{ActorKind, Operation};
-use instance::store::{events, instances, operations};
+use instance::store::{self, events, instances, operations};
 use uuid::Uuid;
 
-use super::who::Who;
+use super::caller::Caller;
 use super::{App, RACES};
 use crate::error::Error;
 
 /// Takes a queued operation back at once; asks the worker to end and undo one that began.
-pub async fn cancel(app: &App, who: &Who, instance: Uuid, id: Uuid) -> Result<Operation, Error> {
+pub async fn cancel(app: &App, caller: &Caller, instance: Uuid, id: Uuid) -> Result<Operation, Error> {
     for _ in 0..RACES {
-        let now = runtime::clock::now();
         let mut tx = app.pool.begin().await?;
+        let now = store::now(&mut tx).await?;
         let found =
-            instances::find(&mut tx, instance, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
-        let operation = operations::find(&mut tx, instance, id, who.scope())
+            instances::find(&mut tx, instance, caller.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        let operation = operations::find(&mut tx, instance, id, caller.scope())
             .await?
             .ok_or(Error::NotFound("operation"))?;
-        if who.kind_towards(found.instance.customer_id) == ActorKind::Operator {
+        if caller.kind_towards(found.instance.customer_id) == ActorKind::Operator {
             return Err(Error::Forbidden);
         }
         if !operation.is_cancellable() {
@@ -36,8 +36,17 @@ pub async fn cancel(app: &App, who: &Who, instance: Uuid, id: Uuid) -> Result<Op
             continue;
         }
         let text = format!("{} is cancelled", operation.kind);
-        events::add(&mut tx, instance, "operation_cancelled", who.cause(), &text, Some(id), now).await?;
-        let operation = operations::find(&mut tx, instance, id, who.scope()).await?;
+        events::add(
+            &mut tx,
+            instance,
+            "operation_cancelled",
+            caller.cause(found.instance.customer_id),
+            &text,
+            Some(id),
+            now,
+        )
+        .await?;
+        let operation = operations::find(&mut tx, instance, id, caller.scope()).await?;
         tx.commit().await?;
         return operation.ok_or(Error::NotFound("operation"));
     }

@@ -6,15 +6,15 @@
 //! billing, which asks for the instance of each order.
 
 use instance::domain::{Limits, Operation, may_reactivate, reactivate};
-use instance::store::instances::{Current, Extra, Found};
+use instance::store::instances::{Current, Found, RowUpdate};
 use instance::store::operations::NewOperation;
-use instance::store::{Scope, audit, closed, events, instances, operations, wishes};
+use instance::store::{self, Scope, audit, closed, events, instances, operations, wishes};
 use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::who::Who;
+use super::caller::Caller;
 use super::{App, act};
 use crate::clients::billing::{Order, Placed, Plan};
 use crate::error::Error;
@@ -31,17 +31,19 @@ pub struct Reactivated {
 /// The use case. Only the owner may: it begins to pay again.
 pub async fn bring_back(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     id: Uuid,
     plan_name: &str,
     coupon: String,
 ) -> Result<Reactivated, Error> {
-    let owner = who.user.ok_or(Error::Forbidden)?;
+    let owner = caller.user.ok_or(Error::Forbidden)?;
     let mut connection = app.pool.acquire().await?;
-    let found = instances::find(&mut connection, id, who.own()).await?.ok_or(Error::NotFound("instance"))?;
+    let found =
+        instances::find(&mut connection, id, caller.own()).await?.ok_or(Error::NotFound("instance"))?;
+    let now = store::now(&mut connection).await?;
     drop(connection);
     let before = &found.instance;
-    may_reactivate(before, act::active(&found), runtime::clock::now())?;
+    may_reactivate(before, act::active(&found), now)?;
     let (account, plan) = tokio::try_join!(app.customers.find(owner), app.billing.plan(plan_name))?;
     let account = account.filter(|account| account.is_active).ok_or(Error::Forbidden)?;
     if !plan.available {
@@ -58,7 +60,7 @@ pub async fn bring_back(
     };
     let placed = app.billing.reactivate(&order, before.subscription_id).await?;
     let quota = account.max_instances.unwrap_or(app.rules.max_instances);
-    match store(app, who, id, &plan, limits, &placed, quota).await {
+    match store(app, caller, id, &plan, limits, &placed, quota).await {
         Ok(reactivated) => Ok(reactivated),
         Err(error) => {
             if is_refusal(&error) && !is_taken(app, id, placed.subscription_id).await {
@@ -108,15 +110,15 @@ async fn limits(app: &App, found: &Found, plan: &Plan) -> Result<Limits, Error> 
 
 async fn store(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     id: Uuid,
     plan: &Plan,
     limits: Limits,
     placed: &Placed,
     quota: u32,
 ) -> Result<Reactivated, Error> {
-    let now = runtime::clock::now();
     let mut tx = app.pool.begin().await?;
+    let now = store::now(&mut tx).await?;
     let found = instances::find(&mut tx, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
     // One decision of a customer at a time, as with creates: the quota.
     instances::lock_customer(&mut tx, found.instance.customer_id).await?;
@@ -151,19 +153,23 @@ async fn store(
     if plan.db_type == before.db_type {
         wishes::clear(&mut tx, id).await?;
     } else {
-        let wish =
-            wishes::Wish { instance_id: id, db_type: plan.db_type.clone(), db_tier: plan.db_tier.clone() };
+        let wish = wishes::DatabaseWish {
+            instance_id: id,
+            db_type: plan.db_type.clone(),
+            db_tier: plan.db_tier.clone(),
+        };
         wishes::set(&mut tx, &wish, now).await?;
     }
-    let operation = if placed.provision_now { Some(begin(&mut tx, who, id, now).await?) } else { None };
+    let operation = if placed.provision_now { Some(begin(&mut tx, caller, id, now).await?) } else { None };
     let text = match operation {
         Some(_) => format!("reactivated with the plan {}", plan.name),
         None => format!("reactivated with the plan {}; it waits for a payment", plan.name),
     };
     let operation_id = operation.as_ref().map(|operation| operation.id);
-    events::add(&mut tx, id, "reactivated", who.cause(), &text, operation_id, now).await?;
-    if who.is_audited_for(before.customer_id) {
-        audit::add(&mut tx, &who.entry("reactivate", Some(id), &text)).await?;
+    events::add(&mut tx, id, "reactivated", caller.cause(before.customer_id), &text, operation_id, now)
+        .await?;
+    if caller.is_audited_for(before.customer_id) {
+        audit::add(&mut tx, &caller.entry("reactivate", Some(id), &text)).await?;
     }
     let mut found = instances::find(&mut tx, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
     tx.commit().await?;
@@ -175,20 +181,20 @@ async fn store(
 /// The way back, on the row as it was just saved.
 async fn begin(
     connection: &mut PgConnection,
-    who: &Who,
+    caller: &Caller,
     id: Uuid,
     now: OffsetDateTime,
 ) -> Result<Operation, Error> {
     let found = instances::find(connection, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
     let change = reactivate(&found.instance)?;
-    if !instances::save_change(connection, &found.instance, &change, &Extra::default(), now).await? {
+    if !instances::save_change(connection, &found.instance, &change, &RowUpdate::default(), now).await? {
         return Err(Error::Conflict);
     }
     let new = NewOperation {
         kind: change.kind,
-        requested_by: who.actor.clone(),
+        requested_by: caller.actor.clone(),
         parameters: json!({ "reason": "reactivated" }),
-        request_id: who.request_id.clone(),
+        request_id: caller.request_id.clone(),
         can_be_taken_back: false,
     };
     Ok(operations::insert(connection, &found.instance, new).await?)

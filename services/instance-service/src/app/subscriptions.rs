@@ -4,23 +4,27 @@
 //! it.
 
 use contracts::services::BILLING;
+use futures::StreamExt as _;
 use instance::domain::{
     Action, ActorKind, Ask, BillingStatus, Event, Instance, Limits, OperationKind, Status, decide, transition,
 };
 use instance::store::events::Cause;
-use instance::store::instances::{Extra, Found};
+use instance::store::instances::{Found, RowUpdate, Subscribed};
 use instance::store::operations::NewOperation;
-use instance::store::{Scope, events, instances, operations, wishes};
+use instance::store::{self, Scope, events, instances, operations, wishes};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::act::{self, Wish};
+use super::act::{self, Accepting, ActionRequest};
+use super::caller::Caller;
 use super::move_database::Target;
-use super::who::Who;
 use super::{App, RACES};
-use crate::clients::billing::{Entitlement, Plan, Standing};
+use crate::clients::billing::{Answer, Entitlement, Plan, Standing};
 use crate::error::Error;
+
+/// Instances of a page that are followed beside each other.
+const BESIDE: usize = 8;
 
 /// What does billing say of this subscription now? For a fact, with its reason, and for the sweep behind it
 /// (REL-04). An answer that does not come changes nothing (BIL-35).
@@ -35,26 +39,79 @@ pub async fn look_after(
         let Some(before) = current(app, instance, subscription).await? else { return Ok(()) };
         // Asked after the row was read: whoever followed a newer answer meanwhile has changed its version.
         let Some(entitlement) = app.billing.entitlement(subscription).await? else {
-            // Billing's audit reports it (BIL-37); a missing row over there stops nobody's service.
-            tracing::warn!(
-                instance.id = %instance,
-                subscription.id = %subscription,
-                "billing does not know this subscription"
-            );
+            not_known(instance, subscription);
             return Ok(());
         };
-        let former = former_limits(app, &before.instance, &entitlement).await;
-        let mut tx = app.pool.begin().await?;
-        let Some(found) = instances::find(&mut tx, instance, Scope::All).await? else { return Ok(()) };
-        if found.instance.version != before.instance.version {
-            continue;
-        }
-        if follow(&mut tx, app, &found, &entitlement, former, reason).await? {
-            tx.commit().await?;
+        if follow_answer(app, &before, &entitlement, reason).await? {
             return Ok(());
         }
     }
     Err(Error::Conflict)
+}
+
+/// The same for a page of instances, whose subscriptions billing is asked for in one call. Rows that changed
+/// since the page was read are asked for again, each for itself.
+pub async fn look_after_all(app: &App, page: &[Subscribed]) -> Result<(), Error> {
+    let subscriptions: Vec<Uuid> = page.iter().map(|one| one.subscription_id).collect();
+    let answers = app.billing.entitlements(&subscriptions).await?;
+    let answers = &answers;
+    futures::stream::iter(page)
+        .for_each_concurrent(BESIDE, |one| async move {
+            let followed = match answers.get(&one.subscription_id) {
+                Some(Answer::Known(entitlement)) => follow_page(app, one, entitlement).await,
+                Some(Answer::Unknown) => {
+                    not_known(one.id, one.subscription_id);
+                    Ok(())
+                }
+                // Billing cannot say: the next round asks again.
+                None => Ok(()),
+            };
+            if let Err(error) = followed {
+                tracing::warn!(instance.id = %one.id, reason = error.reason(), error = format!("{error:#}"),
+                    "billing's word was not followed");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+async fn follow_page(app: &App, one: &Subscribed, entitlement: &Entitlement) -> Result<(), Error> {
+    let Some(before) = current(app, one.id, one.subscription_id).await? else { return Ok(()) };
+    if before.instance.version == one.version && follow_answer(app, &before, entitlement, None).await? {
+        return Ok(());
+    }
+    look_after(app, one.id, one.subscription_id, None).await
+}
+
+/// Billing's audit reports it (BIL-37); a missing row over there stops nobody's service.
+fn not_known(instance: Uuid, subscription: Uuid) {
+    tracing::warn!(
+        instance.id = %instance,
+        subscription.id = %subscription,
+        "billing does not know this subscription"
+    );
+}
+
+/// Makes the row what billing said, if it is still the row that billing was asked for. False: it is not.
+async fn follow_answer(
+    app: &App,
+    before: &Found,
+    entitlement: &Entitlement,
+    reason: Option<&str>,
+) -> Result<bool, Error> {
+    let former = former_limits(app, &before.instance, entitlement).await;
+    let mut tx = app.pool.begin().await?;
+    let Some(found) = instances::find(&mut tx, before.instance.id, Scope::All).await? else {
+        return Ok(true);
+    };
+    if found.instance.version != before.instance.version {
+        return Ok(false);
+    }
+    if !follow(&mut tx, app, &found, entitlement, former, reason).await? {
+        return Ok(false);
+    }
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// The row, while this is its subscription.
@@ -80,7 +137,7 @@ async fn follow(
     former: Option<Limits>,
     reason: Option<&str>,
 ) -> Result<bool, Error> {
-    let now = runtime::clock::now();
+    let now = store::now(connection).await?;
     let before = &found.instance;
     let taken = match action_for(before, entitlement.standing) {
         Some(action) => take(connection, app, found, action, entitlement, reason, now).await?,
@@ -125,7 +182,7 @@ async fn take(
     reason: Option<&str>,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
-    let who = Who::service(BILLING, ActorKind::Billing, "");
+    let caller = Caller::service(BILLING, ActorKind::Billing, "");
     // The sweep may find it before the fact comes, and a fact may be an old one: billing's word of now is the
     // better one (REL-04).
     let why = match (entitlement.cause.as_deref().or(reason), entitlement.standing) {
@@ -133,16 +190,17 @@ async fn take(
         (None, Standing::Ended) => "the subscription ended",
         (None, Standing::MayRun | Standing::Unpaid) => "a payment is due",
     };
-    let wish = Wish {
+    let request = ActionRequest {
         reason: (action != Action::Unsuspend).then(|| why.to_owned()),
         billing_status: entitlement.billing_status,
-        ..Wish::default()
+        ..ActionRequest::default()
     };
     let ask = Ask { action, actor: ActorKind::Billing, force: false };
     match decide(&found.instance, act::active(found), ask, now) {
         Ok(decision) => {
-            let acted = act::carry_out(connection, app, &who, found, action, &wish, &decision, now).await?;
-            Ok(acted.is_some())
+            let accepting =
+                Accepting { app, caller: &caller, before: &found.instance, action, request: &request, now };
+            Ok(accepting.carry_out(connection, &decision).await?.is_some())
         }
         Err(refused) => {
             tracing::info!(instance.id = %found.instance.id, action = %action, refused = ?refused, "a fact changes nothing");
@@ -171,8 +229,8 @@ async fn note_standing(
     if standing.is_none_or(|standing| standing == before.billing_status) {
         return Ok(true);
     }
-    let extra = Extra { billing_status: standing, ..Extra::default() };
-    Ok(instances::save_holds(connection, before, before.holds, &extra, now).await?)
+    let update = RowUpdate { billing_status: standing, ..RowUpdate::default() };
+    Ok(instances::save_holds(connection, before, before.holds, &update, now).await?)
 }
 
 /// Another plan (BIL-21, BIL-22, INS-29): its limits on the row and one operation that rolls them out. A plan
@@ -251,8 +309,11 @@ async fn note_place(
     if !moves && plan.db_type == before.db_type {
         return wishes::clear(connection, before.id).await;
     }
-    let wish =
-        wishes::Wish { instance_id: before.id, db_type: plan.db_type.clone(), db_tier: plan.db_tier.clone() };
+    let wish = wishes::DatabaseWish {
+        instance_id: before.id,
+        db_type: plan.db_type.clone(),
+        db_tier: plan.db_tier.clone(),
+    };
     wishes::set(connection, &wish, now).await?;
     let text = format!("the database moves from a {} to a {} server", before.db_type, plan.db_type);
     events::add(connection, before.id, "database_move_wished", Cause::Platform, &text, None, now).await

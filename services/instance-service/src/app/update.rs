@@ -6,12 +6,12 @@ use std::sync::Arc;
 use instance::domain::{AskedLimits, Event, Instance, OperationKind, Status, names, transition};
 use instance::store::instances::{Current, Found};
 use instance::store::operations::NewOperation;
-use instance::store::{audit, events, instances, operations};
+use instance::store::{self, audit, events, instances, operations};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::who::Who;
+use super::caller::Caller;
 use super::{App, RACES};
 use crate::clients::billing::Plan;
 use crate::error::{Error, violation};
@@ -34,13 +34,18 @@ pub struct Edit {
 }
 
 /// The use case. The operation is there when a rollout follows.
-pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Found, Option<Uuid>), Error> {
+pub async fn update(
+    app: &App,
+    caller: &Caller,
+    id: Uuid,
+    edit: &Edit,
+) -> Result<(Found, Option<Uuid>), Error> {
     for _ in 0..RACES {
-        let now = runtime::clock::now();
-        let plan = plan(app, who, id, edit).await?;
+        let plan = plan(app, caller, id, edit).await?;
         let mut tx = app.pool.begin().await?;
-        let found = instances::find(&mut tx, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
-        if who.kind_towards(found.instance.customer_id) == instance::domain::ActorKind::Operator {
+        let now = store::now(&mut tx).await?;
+        let found = instances::find(&mut tx, id, caller.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        if caller.kind_towards(found.instance.customer_id) == instance::domain::ActorKind::Operator {
             return Err(Error::Forbidden);
         }
         if edit.expected_version.is_some_and(|version| version != found.instance.version) {
@@ -51,13 +56,13 @@ pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Foun
             continue;
         }
         let edited = edited(app, &found, edit, plan.as_deref())?;
-        let Some(operation) = save(&mut tx, who, &found.instance, &edited, now).await? else {
+        let Some(operation) = save(&mut tx, caller, &found.instance, &edited, now).await? else {
             if edit.expected_version.is_some() {
                 return Err(Error::VersionMismatch);
             }
             continue;
         };
-        let found = instances::find(&mut tx, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        let found = instances::find(&mut tx, id, caller.scope()).await?.ok_or(Error::NotFound("instance"))?;
         tx.commit().await?;
         return Ok((found, operation));
     }
@@ -65,13 +70,13 @@ pub async fn update(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<(Foun
 }
 
 /// What the plan gives, when limits are asked for.
-async fn plan(app: &App, who: &Who, id: Uuid, edit: &Edit) -> Result<Option<Arc<Plan>>, Error> {
+async fn plan(app: &App, caller: &Caller, id: Uuid, edit: &Edit) -> Result<Option<Arc<Plan>>, Error> {
     if edit.limits.is_empty() {
         return Ok(None);
     }
     let mut connection = app.pool.acquire().await?;
     let found =
-        instances::find(&mut connection, id, who.scope()).await?.ok_or(Error::NotFound("instance"))?;
+        instances::find(&mut connection, id, caller.scope()).await?.ok_or(Error::NotFound("instance"))?;
     drop(connection);
     app.billing.plan(&found.instance.plan).await.map(Some)
 }
@@ -125,7 +130,7 @@ fn status_of_rollout(instance: &Instance) -> Result<Status, Error> {
 /// Saves row, operation, event and audit. Outer `None`: a race was lost.
 async fn save(
     connection: &mut PgConnection,
-    who: &Who,
+    caller: &Caller,
     before: &Instance,
     edited: &Instance,
     now: OffsetDateTime,
@@ -143,17 +148,18 @@ async fn save(
         if edited.status != Status::Error {
             let new = NewOperation {
                 kind: OperationKind::ApplyResources,
-                requested_by: who.actor.clone(),
+                requested_by: caller.actor.clone(),
                 parameters: serde_json::json!({}),
-                request_id: who.request_id.clone(),
+                request_id: caller.request_id.clone(),
                 can_be_taken_back: false,
             };
             operation = Some(operations::insert(connection, before, new).await?.id);
         }
     }
-    events::add(connection, before.id, "updated", who.cause(), text, operation, now).await?;
-    if who.is_audited_for(before.customer_id) {
-        audit::add(connection, &who.entry("update", Some(before.id), "")).await?;
+    events::add(connection, before.id, "updated", caller.cause(before.customer_id), text, operation, now)
+        .await?;
+    if caller.is_audited_for(before.customer_id) {
+        audit::add(connection, &caller.entry("update", Some(before.id), "")).await?;
     }
     Ok(Some(operation))
 }

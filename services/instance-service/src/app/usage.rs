@@ -1,6 +1,6 @@
 //! How much of its volume an instance uses (BIL-22): measured in its pod, so one that is off has no answer.
 
-use instance::store::{Scope, instances};
+use instance::store::{self, Scope, instances};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -22,11 +22,12 @@ pub struct Usage {
 pub async fn storage(app: &App, id: Uuid) -> Result<Usage, Error> {
     let mut connection = app.pool.acquire().await?;
     let found = instances::find(&mut connection, id, Scope::All).await?.ok_or(Error::NotFound("instance"))?;
+    let at = store::now(&mut connection).await?;
     drop(connection);
     let measured = app.worker.storage(id).await?;
     Ok(Usage {
         used_bytes: measured.used_bytes,
         limit_bytes: found.instance.limits.storage_mib.saturating_mul(1024 * 1024),
-        at: runtime::clock::now(),
+        at,
     })
 }

@@ -1,16 +1,18 @@
 //! Plans and orders in billing-service. Plans are kept for 30 s; orders are idempotent by instance id, so
 //! calls are repeated while it is away.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::billing::v1::catalog_service_client::CatalogServiceClient;
 use contracts::billing::v1::order_service_client::OrderServiceClient;
 use contracts::billing::v1::{
-    CancelOrderRequest, GetEntitlementRequest, GetPlanRequest, PlaceOrderRequest, PlaceOrderResponse,
-    Plan as WirePlan,
+    CancelOrderRequest, GetEntitlementRequest, GetEntitlementResponse, GetEntitlementsRequest,
+    GetPlanRequest, PlaceOrderRequest, PlaceOrderResponse, Plan as WirePlan,
 };
 use contracts::services::BILLING;
+use futures::StreamExt as _;
 use instance::domain::{BillingStatus, Limits};
 use moka::future::Cache;
 use runtime::grpc::{Authenticated, Dialer, Refusal, retry_unavailable};
@@ -22,6 +24,9 @@ use crate::error::Error;
 
 /// How long a plan is believed.
 const PLAN_LIFE: Duration = Duration::from_secs(30);
+
+/// Subscriptions that are asked for beside each other.
+const BESIDE: usize = 8;
 
 /// What a plan gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,15 @@ pub struct Entitlement {
     /// What stopped it, as a reason word of billing; `None` while it may run, and from a billing that does
     /// not say.
     pub cause: Option<String>,
+}
+
+/// What billing says of one subscription of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// How it stands.
+    Known(Entitlement),
+    /// There is none.
+    Unknown,
 }
 
 /// An order that billing took.
@@ -195,6 +209,77 @@ impl Billing {
             Err(status) if status.code() == Code::NotFound => return Ok(None),
             Err(status) => return Err(failure("billing", &status)),
         };
+        Entitlement::try_from(answer).map(Some)
+    }
+
+    /// The same of a page of subscriptions, in one call. Those that billing cannot say anything of now are
+    /// missing in the answer.
+    pub async fn entitlements(&self, subscriptions: &[Uuid]) -> Result<HashMap<Uuid, Answer>, Error> {
+        if subscriptions.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let subscription_ids = subscriptions.iter().map(Uuid::to_string).collect();
+        let request = GetEntitlementsRequest { subscription_ids };
+        let answer = self.orders.clone().get_entitlements(request).await;
+        let answer = match answer {
+            Ok(answer) => answer.into_inner(),
+            // A billing of the former release, while both are there.
+            Err(status) if status.code() == Code::Unimplemented => {
+                return self.one_by_one(subscriptions).await;
+            }
+            Err(status) => return Err(failure("billing", &status)),
+        };
+        let mut answers = HashMap::new();
+        for one in answer.entitlements {
+            let id = Uuid::parse_str(&one.subscription_id);
+            let read = one.entitlement.map(Entitlement::try_from);
+            match (id, read) {
+                (Ok(id), Some(Ok(entitlement))) => drop(answers.insert(id, Answer::Known(entitlement))),
+                // It hinders no other one of the page.
+                (_, read) => {
+                    let why = read.and_then(Result::err).map(|error| format!("{error:#}"));
+                    tracing::error!(
+                        subscription.id = one.subscription_id,
+                        why,
+                        "billing's answer is not understood"
+                    );
+                }
+            }
+        }
+        let unknown = answer.unknown_ids.iter().filter_map(|id| Uuid::parse_str(id).ok());
+        answers.extend(unknown.map(|id| (id, Answer::Unknown)));
+        if !answer.unreadable_ids.is_empty() {
+            tracing::warn!(count = answer.unreadable_ids.len(), "billing cannot read some subscriptions now");
+        }
+        Ok(answers)
+    }
+
+    /// A billing that is away is not asked for the rest.
+    async fn one_by_one(&self, subscriptions: &[Uuid]) -> Result<HashMap<Uuid, Answer>, Error> {
+        let asked = futures::stream::iter(subscriptions.iter().copied())
+            .map(|subscription| async move { (subscription, self.entitlement(subscription).await) });
+        let mut asked = asked.buffer_unordered(BESIDE);
+        let mut answers = HashMap::new();
+        while let Some((subscription, answer)) = asked.next().await {
+            match answer {
+                Ok(Some(entitlement)) => drop(answers.insert(subscription, Answer::Known(entitlement))),
+                Ok(None) => drop(answers.insert(subscription, Answer::Unknown)),
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                // It hinders no other one of the page.
+                Err(error) => {
+                    tracing::error!(subscription.id = %subscription, error = format!("{error:#}"),
+                        "billing's answer is not understood");
+                }
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl TryFrom<GetEntitlementResponse> for Entitlement {
+    type Error = Error;
+
+    fn try_from(answer: GetEntitlementResponse) -> Result<Self, Error> {
         let standing = match (answer.may_run, answer.reason.as_str()) {
             (true, _) => Standing::MayRun,
             (false, "subscription_ended") => Standing::Ended,
@@ -204,12 +289,12 @@ impl Billing {
                 return Err(Error::Internal(anyhow::anyhow!("billing: unknown reason {reason:?}")));
             }
         };
-        Ok(Some(Entitlement {
+        Ok(Self {
             standing,
             billing_status: answer.billing_status.parse().ok(),
             plan: answer.plan.map(Plan::from),
             cause: (!answer.cause.is_empty()).then_some(answer.cause),
-        }))
+        })
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::services::USER;
-use contracts::user::v1::GetCustomerRequest;
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
+use contracts::user::v1::{GetCustomerRequest, ListErasedCustomersRequest};
 use moka::future::Cache;
 use runtime::grpc::{Authenticated, Dialer, retry_unavailable};
 use tonic::Code;
@@ -67,5 +67,21 @@ impl Customers {
         });
         self.known.insert(id, Arc::clone(&account)).await;
         Ok(Some(account))
+    }
+
+    /// A page of the persons who were erased, in the order of their ids (USR-20). An empty one is the last.
+    pub async fn erased(&self, after: Option<Uuid>) -> Result<Vec<Uuid>, Error> {
+        let request = ListErasedCustomersRequest {
+            after: after.map(|id| id.to_string()).unwrap_or_default(),
+            limit: 0,
+        };
+        let call = || {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.list_erased_customers(request).await }
+        };
+        let answer = retry_unavailable(call).await.map_err(|status| failure("user-service", &status))?;
+        let ids = answer.into_inner().customers;
+        let ids = ids.iter().map(|one| Uuid::parse_str(&one.customer_id));
+        ids.collect::<Result<_, _>>().map_err(|error| Error::Internal(error.into()))
     }
 }

@@ -4,25 +4,27 @@ use contracts::instance::v1 as wire;
 use contracts::instance::v1::instance_admin_service_server::InstanceAdminService;
 use contracts::scalars::timestamp;
 use contracts::worker::v1::ClusterDifference;
-use runtime::identity::Caller;
+use runtime::identity;
 use runtime::page::Page;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{convert, id};
 use crate::app::App;
 use crate::app::act::check_reason;
+use crate::app::admin;
+use crate::app::caller::Caller;
+use crate::app::drain::{self, DrainRequest};
 use crate::app::monitor::{self, Command, Reconciled};
 use crate::app::move_database::{self, Target};
 use crate::app::rotate_password;
-use crate::app::who::Who;
-use crate::app::{admin, drain};
 
 /// The service.
 #[derive(Debug, Clone)]
 pub(super) struct Api(pub(super) App);
 
-fn who<T>(request: &Request<T>) -> Result<Who, Status> {
-    Who::of(Caller::of(request)?)
+fn caller_of<T>(request: &Request<T>) -> Result<Caller, Status> {
+    Caller::of(identity::Caller::of(request)?)
 }
 
 /// `object` is `Kind/name` or `Kind name`.
@@ -63,10 +65,10 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::ListFailedInstancesRequest>,
     ) -> Result<Response<wire::ListFailedInstancesResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let page = Page::try_new(request.get_ref().page, request.get_ref().page_size)?;
         let (found, total) = admin::failed(&self.0, page).await?;
-        let instances = found.into_iter().map(|found| convert::instance(&self.0, &who, found)).collect();
+        let instances = found.into_iter().map(|found| convert::instance(&self.0, &caller, found)).collect();
         Ok(Response::new(wire::ListFailedInstancesResponse { instances, total }))
     }
 
@@ -74,9 +76,9 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::RetryInstanceRequest>,
     ) -> Result<Response<wire::RetryInstanceResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::RetryInstanceRequest { instance_id, reason } = request.into_inner();
-        let acted = admin::retry(&self.0, &who, id("instance", &instance_id)?, reason).await?;
+        let acted = admin::retry(&self.0, &caller, id("instance", &instance_id)?, reason).await?;
         Ok(Response::new(wire::RetryInstanceResponse { action: Some(convert::acted(acted)) }))
     }
 
@@ -84,7 +86,7 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::MoveDatabaseRequest>,
     ) -> Result<Response<wire::MoveDatabaseResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::MoveDatabaseRequest { instance_id, target_pool, dedicated, reason } = request.into_inner();
         let target = Target {
             pool: Some(target_pool).filter(|pool| !pool.is_empty()),
@@ -93,7 +95,8 @@ impl InstanceAdminService for Api {
             drain: None,
             reason: check_reason(Some(&reason))?.to_owned(),
         };
-        let operation = move_database::begin(&self.0, &who, id("instance", &instance_id)?, &target).await?;
+        let operation =
+            move_database::begin(&self.0, &caller, id("instance", &instance_id)?, &target).await?;
         Ok(Response::new(wire::MoveDatabaseResponse { operation_id: operation.to_string() }))
     }
 
@@ -101,10 +104,11 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::RotatePasswordRequest>,
     ) -> Result<Response<wire::RotatePasswordResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::RotatePasswordRequest { instance_id, reason } = request.into_inner();
         let reason = check_reason(Some(&reason))?;
-        let operation = rotate_password::begin(&self.0, &who, id("instance", &instance_id)?, reason).await?;
+        let operation =
+            rotate_password::begin(&self.0, &caller, id("instance", &instance_id)?, reason).await?;
         Ok(Response::new(wire::RotatePasswordResponse { operation_id: operation.to_string() }))
     }
 
@@ -112,10 +116,10 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::DrainPoolRequest>,
     ) -> Result<Response<wire::DrainPoolResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::DrainPoolRequest { pool_id, parallel, dedicated, reason } = request.into_inner();
-        let wish = drain::Wish { pool: id("pool", &pool_id)?, parallel, dedicated, reason };
-        let seen = drain::begin(&self.0, &who, &wish).await?;
+        let drain = DrainRequest { pool: id("pool", &pool_id)?, parallel, dedicated, reason };
+        let seen = drain::begin(&self.0, &caller, &drain).await?;
         Ok(Response::new(wire::DrainPoolResponse { drain: Some(drained(seen)) }))
     }
 
@@ -131,9 +135,9 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::StopDrainRequest>,
     ) -> Result<Response<wire::StopDrainResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::StopDrainRequest { pool_id, reason } = request.into_inner();
-        let seen = drain::stop(&self.0, &who, id("drain", &pool_id)?, &reason).await?;
+        let seen = drain::stop(&self.0, &caller, id("drain", &pool_id)?, &reason).await?;
         Ok(Response::new(wire::StopDrainResponse { drain: Some(drained(seen)) }))
     }
 
@@ -162,11 +166,14 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::PurgeExpiredRequest>,
     ) -> Result<Response<wire::PurgeExpiredResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::PurgeExpiredRequest { dry_run, reason } = request.into_inner();
-        let ids = admin::purge(&self.0, &who, dry_run, &reason).await?;
-        let instance_ids = ids.iter().map(ToString::to_string).collect();
-        Ok(Response::new(wire::PurgeExpiredResponse { instance_ids }))
+        let purged = admin::purge(&self.0, &caller, dry_run, &reason).await?;
+        let words = |ids: Vec<Uuid>| ids.iter().map(ToString::to_string).collect();
+        Ok(Response::new(wire::PurgeExpiredResponse {
+            instance_ids: words(purged.instances),
+            awaiting_consent: words(purged.awaiting_consent),
+        }))
     }
 
     async fn get_monitoring(
@@ -194,9 +201,9 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::SetMonitoringRequest>,
     ) -> Result<Response<wire::SetMonitoringResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::SetMonitoringRequest { command, reason } = request.into_inner();
-        let (status, changed) = monitor::set(&self.0, &who, Command::parse(&command)?, &reason).await?;
+        let (status, changed) = monitor::set(&self.0, &caller, Command::parse(&command)?, &reason).await?;
         let message = match (status, changed) {
             ("running", true) => "monitoring starts",
             ("running", false) => "monitoring runs already",
@@ -214,10 +221,10 @@ impl InstanceAdminService for Api {
         &self,
         request: Request<wire::ReconcileRequest>,
     ) -> Result<Response<wire::ReconcileResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::ReconcileRequest { dry_run, instance_id } = request.into_inner();
         let instance = instance_id.as_deref().map(|text| id("instance", text)).transpose()?;
-        let answer = match monitor::reconcile(&self.0, &who, instance, dry_run).await? {
+        let answer = match monitor::reconcile(&self.0, &caller, instance, dry_run).await? {
             Reconciled::Task(task) => {
                 wire::ReconcileResponse { task_id: Some(task.to_string()), differences: Vec::new() }
             }

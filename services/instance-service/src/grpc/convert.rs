@@ -7,9 +7,10 @@ use instance::domain::{self, Instance, Operation, Status};
 use instance::store::events::TimelineEvent;
 use instance::store::instances::{Current, Found};
 
+use crate::app::App;
 use crate::app::act::Acted;
-use crate::app::who::Who;
-use crate::app::{App, Rules};
+use crate::app::caller::Caller;
+use crate::rules::Rules;
 
 fn failure(failure: &domain::Failure) -> wire::Failure {
     wire::Failure {
@@ -28,13 +29,13 @@ fn current(current: &Current) -> wire::CurrentOperation {
 }
 
 /// An instance as `who` may see it.
-pub(super) fn instance(app: &App, who: &Who, found: Found) -> wire::Instance {
+pub(super) fn instance(app: &App, caller: &Caller, found: Found) -> wire::Instance {
     let Found { instance, current: active } = found;
-    wire::Instance { current_operation: active.as_ref().map(current), ..row(&app.rules, who, instance) }
+    wire::Instance { current_operation: active.as_ref().map(current), ..row(&app.rules, caller, instance) }
 }
 
-fn row(rules: &Rules, who: &Who, instance: Instance) -> wire::Instance {
-    let privileged = |text: String| if who.is_privileged() { text } else { String::new() };
+fn row(rules: &Rules, caller: &Caller, instance: Instance) -> wire::Instance {
+    let privileged = |text: String| if caller.is_privileged() { text } else { String::new() };
     let (db_name, db_host, db_port, db_server_id) =
         instance.database.map_or_else(Default::default, |database| {
             let port = u32::try_from(database.port).unwrap_or(0);
@@ -133,11 +134,11 @@ pub(super) fn acted(acted: Acted) -> wire::ActOnInstanceResponse {
 
 /// What was seen last, and the probe of this moment.
 pub(super) fn status(
-    who: &Who,
+    caller: &Caller,
     instance: Instance,
     probe: Option<ProbeInstanceResponse>,
 ) -> wire::GetInstanceStatusResponse {
-    let privileged = |text: String| if who.is_privileged() { text } else { String::new() };
+    let privileged = |text: String| if caller.is_privileged() { text } else { String::new() };
     let observed = instance.observed;
     wire::GetInstanceStatusResponse {
         instance_id: instance.id.to_string(),

@@ -6,17 +6,17 @@ use contracts::instance::v1 as wire;
 use contracts::instance::v1::instance_service_server::InstanceService;
 use futures::{Stream, StreamExt as _};
 use instance::domain::AskedLimits;
-use runtime::identity::Caller;
+use runtime::identity;
 use runtime::page::Page;
 use tonic::{Request, Response, Status};
 
 use super::{convert, field_id, id};
-use crate::app::act::{Wish, act, parse_action};
-use crate::app::create::{CreateInput, Created, create};
-use crate::app::look::{self, ListWish};
+use crate::app::act::{ActionRequest, act, parse_action};
+use crate::app::caller::Caller;
+use crate::app::create::{Altered, CreateInput, Created, create};
+use crate::app::lookup::{self, ListQuery};
 use crate::app::reactivate::{Reactivated, bring_back};
 use crate::app::update::{Edit, update};
-use crate::app::who::Who;
 use crate::app::{App, credentials, follow, operate};
 use crate::error::Error;
 
@@ -24,8 +24,8 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub(super) struct Api(pub(super) App);
 
-fn who<T>(request: &Request<T>) -> Result<Who, Status> {
-    Who::of(Caller::of(request)?)
+fn caller_of<T>(request: &Request<T>) -> Result<Caller, Status> {
+    Caller::of(identity::Caller::of(request)?)
 }
 
 #[tonic::async_trait]
@@ -34,7 +34,7 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::CreateInstanceRequest>,
     ) -> Result<Response<wire::CreateInstanceResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let customer_id =
             request.customer_id.as_deref().map(|text| field_id("customer_id", text)).transpose()?;
@@ -56,9 +56,14 @@ impl InstanceService for Api {
             customer_id,
             coupon: request.coupon,
         };
-        let Created { found, operation } = create(&self.0, &who, input, &request.idempotency_key).await?;
+        let (name, chosen) = (input.name.clone(), input.subdomain.is_some());
+        let Created { found, operation } = create(&self.0, &caller, input, &request.idempotency_key).await?;
+        let subdomains = &self.0.rules.subdomains;
+        let altered = Altered::of(subdomains, &name, chosen, &found.instance.subdomain);
         Ok(Response::new(wire::CreateInstanceResponse {
-            instance: Some(convert::instance(&self.0, &who, found)),
+            wanted_subdomain: altered.wanted,
+            subdomain_reason: altered.reason.to_owned(),
+            instance: Some(convert::instance(&self.0, &caller, found)),
             operation: operation.map(convert::operation),
         }))
     }
@@ -67,13 +72,13 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::ReactivateInstanceRequest>,
     ) -> Result<Response<wire::ReactivateInstanceResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::ReactivateInstanceRequest { instance_id, plan_name, coupon } = request.into_inner();
         let instance = id("instance", &instance_id)?;
         let Reactivated { found, operation } =
-            bring_back(&self.0, &who, instance, &plan_name, coupon).await?;
+            bring_back(&self.0, &caller, instance, &plan_name, coupon).await?;
         Ok(Response::new(wire::ReactivateInstanceResponse {
-            instance: Some(convert::instance(&self.0, &who, found)),
+            instance: Some(convert::instance(&self.0, &caller, found)),
             operation: operation.map(convert::operation),
         }))
     }
@@ -82,9 +87,9 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::GetInstanceRequest>,
     ) -> Result<Response<wire::GetInstanceResponse>, Status> {
-        let who = who(&request)?;
-        let found = look::get(&self.0, &who, id("instance", &request.get_ref().instance_id)?).await?;
-        let instance = Some(convert::instance(&self.0, &who, found));
+        let caller = caller_of(&request)?;
+        let found = lookup::get(&self.0, &caller, id("instance", &request.get_ref().instance_id)?).await?;
+        let instance = Some(convert::instance(&self.0, &caller, found));
         Ok(Response::new(wire::GetInstanceResponse { instance }))
     }
 
@@ -92,10 +97,10 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::GetInstanceBySubscriptionRequest>,
     ) -> Result<Response<wire::GetInstanceBySubscriptionResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let subscription = id("instance", &request.get_ref().subscription_id)?;
-        let found = look::by_subscription(&self.0, &who, subscription).await?;
-        let instance = Some(convert::instance(&self.0, &who, found));
+        let found = lookup::by_subscription(&self.0, &caller, subscription).await?;
+        let instance = Some(convert::instance(&self.0, &caller, found));
         Ok(Response::new(wire::GetInstanceBySubscriptionResponse { instance }))
     }
 
@@ -103,9 +108,9 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::ListInstancesRequest>,
     ) -> Result<Response<wire::ListInstancesResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let wish = ListWish {
+        let query = ListQuery {
             status: request.status,
             query: request.query,
             sort: request.sort,
@@ -113,8 +118,8 @@ impl InstanceService for Api {
             all: request.all_customers,
             page: Page::try_new(request.page, request.page_size)?,
         };
-        let (found, total) = look::list(&self.0, &who, wish).await?;
-        let instances = found.into_iter().map(|found| convert::instance(&self.0, &who, found)).collect();
+        let (found, total) = lookup::list(&self.0, &caller, query).await?;
+        let instances = found.into_iter().map(|found| convert::instance(&self.0, &caller, found)).collect();
         Ok(Response::new(wire::ListInstancesResponse { instances, total }))
     }
 
@@ -122,7 +127,7 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::UpdateInstanceRequest>,
     ) -> Result<Response<wire::UpdateInstanceResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let edit = Edit {
             name: request.name,
@@ -136,9 +141,10 @@ impl InstanceService for Api {
             },
             expected_version: request.expected_version,
         };
-        let (found, operation) = update(&self.0, &who, id("instance", &request.instance_id)?, &edit).await?;
+        let (found, operation) =
+            update(&self.0, &caller, id("instance", &request.instance_id)?, &edit).await?;
         Ok(Response::new(wire::UpdateInstanceResponse {
-            instance: Some(convert::instance(&self.0, &who, found)),
+            instance: Some(convert::instance(&self.0, &caller, found)),
             operation_id: operation.map(|id| id.to_string()),
         }))
     }
@@ -147,9 +153,9 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::ActOnInstanceRequest>,
     ) -> Result<Response<wire::ActOnInstanceResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let wish = Wish {
+        let action_request = ActionRequest {
             reason: request.reason.filter(|reason| !reason.trim().is_empty()),
             confirm: request.confirm,
             final_backup: request.final_backup,
@@ -158,7 +164,7 @@ impl InstanceService for Api {
         };
         let instance = id("instance", &request.instance_id)?;
         let action = parse_action(&request.action)?;
-        let acted = act(&self.0, &who, instance, action, &wish).await?;
+        let acted = act(&self.0, &caller, instance, action, &action_request).await?;
         Ok(Response::new(convert::acted(acted)))
     }
 
@@ -166,7 +172,7 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::CheckSubdomainRequest>,
     ) -> Result<Response<wire::CheckSubdomainResponse>, Status> {
-        let answer = look::check_subdomain(&self.0, &request.get_ref().subdomain).await?;
+        let answer = lookup::check_subdomain(&self.0, &request.get_ref().subdomain).await?;
         Ok(Response::new(wire::CheckSubdomainResponse {
             available: answer.available,
             reason: answer.reason.to_owned(),
@@ -179,19 +185,19 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::GetInstanceStatusRequest>,
     ) -> Result<Response<wire::GetInstanceStatusResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let (found, probe) =
-            look::status(&self.0, &who, id("instance", &request.get_ref().instance_id)?).await?;
-        Ok(Response::new(convert::status(&who, found.instance, probe)))
+            lookup::status(&self.0, &caller, id("instance", &request.get_ref().instance_id)?).await?;
+        Ok(Response::new(convert::status(&caller, found.instance, probe)))
     }
 
     async fn get_instance_logs(
         &self,
         request: Request<wire::GetInstanceLogsRequest>,
     ) -> Result<Response<wire::GetInstanceLogsResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::GetInstanceLogsRequest { instance_id, lines, previous } = request.into_inner();
-        let lines = look::logs(&self.0, &who, id("instance", &instance_id)?, lines, previous).await?;
+        let lines = lookup::logs(&self.0, &caller, id("instance", &instance_id)?, lines, previous).await?;
         let lines =
             lines.into_iter().map(|line| wire::LogLine { time: line.time, text: line.text }).collect();
         Ok(Response::new(wire::GetInstanceLogsResponse { lines }))
@@ -201,10 +207,10 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::ListEventsRequest>,
     ) -> Result<Response<wire::ListEventsResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::ListEventsRequest { instance_id, page, page_size } = request.into_inner();
         let page = Page::try_new(page, page_size)?;
-        let (events, total) = look::timeline(&self.0, &who, id("instance", &instance_id)?, page).await?;
+        let (events, total) = lookup::timeline(&self.0, &caller, id("instance", &instance_id)?, page).await?;
         let events = events.into_iter().map(convert::event).collect();
         Ok(Response::new(wire::ListEventsResponse { events, total }))
     }
@@ -213,11 +219,11 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::ListOperationsRequest>,
     ) -> Result<Response<wire::ListOperationsResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::ListOperationsRequest { instance_id, page, page_size } = request.into_inner();
         let page = Page::try_new(page, page_size)?;
         let (operations, total) =
-            look::operations(&self.0, &who, id("instance", &instance_id)?, page).await?;
+            lookup::operations(&self.0, &caller, id("instance", &instance_id)?, page).await?;
         let operations = operations.into_iter().map(convert::operation).collect();
         Ok(Response::new(wire::ListOperationsResponse { operations, total }))
     }
@@ -226,10 +232,10 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::GetOperationRequest>,
     ) -> Result<Response<wire::GetOperationResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::GetOperationRequest { instance_id, operation_id } = request.into_inner();
         let (instance, operation) = (id("operation", &instance_id)?, id("operation", &operation_id)?);
-        let operation = look::operation(&self.0, &who, instance, operation).await?;
+        let operation = lookup::operation(&self.0, &caller, instance, operation).await?;
         Ok(Response::new(wire::GetOperationResponse { operation: Some(convert::operation(operation)) }))
     }
 
@@ -240,10 +246,10 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::WatchOperationRequest>,
     ) -> Result<Response<Self::WatchOperationStream>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::WatchOperationRequest { instance_id, operation_id, after_revision } = request.into_inner();
         let (instance, operation) = (id("operation", &instance_id)?, id("operation", &operation_id)?);
-        let changes = follow::follow(&self.0, &who, instance, operation, after_revision).await?;
+        let changes = follow::follow(&self.0, &caller, instance, operation, after_revision).await?;
         let stream = changes.map(|change| {
             let operation = Some(convert::operation(change?));
             Ok(wire::WatchOperationResponse { operation })
@@ -255,10 +261,10 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::CancelOperationRequest>,
     ) -> Result<Response<wire::CancelOperationResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let wire::CancelOperationRequest { instance_id, operation_id } = request.into_inner();
         let (instance, operation) = (id("operation", &instance_id)?, id("operation", &operation_id)?);
-        let operation = operate::cancel(&self.0, &who, instance, operation).await?;
+        let operation = operate::cancel(&self.0, &caller, instance, operation).await?;
         Ok(Response::new(wire::CancelOperationResponse { operation: Some(convert::operation(operation)) }))
     }
 
@@ -266,9 +272,9 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::RevealCredentialsRequest>,
     ) -> Result<Response<wire::RevealCredentialsResponse>, Status> {
-        let who = who(&request)?;
+        let caller = caller_of(&request)?;
         let instance = id("instance", &request.get_ref().instance_id)?;
-        let credentials = credentials::reveal(&self.0, &who, instance).await?;
+        let credentials = credentials::reveal(&self.0, &caller, instance).await?;
         if credentials.admin_password.is_empty() {
             return Err(Error::NotFound("credentials").into());
         }

@@ -304,23 +304,23 @@ async fn a_claim_that_nobody_ends_ends_by_itself(pool: PgPool) {
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn what_is_kept_of_ended_instances_has_a_limit(pool: PgPool) {
     let mut world = World::start(pool).await;
-    let rules = instance_service::app::Rules { max_kept: 1, ..crate::support::rules() };
+    let rules = instance_service::rules::Rules { max_kept: 1, ..crate::support::rules() };
     world.app.rules = std::sync::Arc::new(rules);
     let owner = world.customer();
     let first = world.running(&owner, "first").await;
     world.act(&world.person(Role::Admin), &first.id, "terminate").await;
     world.finish(&first.id).await;
-    let who = instance_service::app::who::Who {
+    let caller = instance_service::app::caller::Caller {
         user: Some(owner.id),
         kind: instance::domain::ActorKind::Customer,
-        ..instance_service::app::who::Who::platform()
+        ..instance_service::app::caller::Caller::platform()
     };
     let input = || CreateInput { name: "second".into(), ..CreateInput::default() };
-    let refused = create(&world.app, &who, input(), "").await.unwrap_err();
+    let refused = create(&world.app, &caller, input(), "").await.unwrap_err();
     assert_eq!(refused.reason(), "quota_exceeded");
     assert!(refused.to_string().contains("retention"), "{refused}");
     world.sql("UPDATE instances SET status = 'purged' WHERE id = $1", &first.id).await;
-    create(&world.app, &who, input(), "").await.unwrap();
+    create(&world.app, &caller, input(), "").await.unwrap();
 }
 
 /// USR-20: a create that asked for the account just before it was closed makes nothing.

@@ -4,15 +4,15 @@
 //! events and the announcements are always those of a reaction without a death.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use contracts::events::{SubscriptionFact, topics};
 use contracts::instance::v1 as wire;
 use instance::domain::ActorKind;
+use instance_service::app::caller::Caller;
 use instance_service::app::news;
 use instance_service::app::reactivate::{Reactivated, bring_back};
-use instance_service::app::who::Who;
 use instance_service::consumer::Subscriptions;
 use instance_service::error::Error;
 use instance_service::sweep;
@@ -30,26 +30,35 @@ const MOST: usize = 500;
 const LEAST: usize = 6;
 
 /// The work until it waits for the `places`-th time. `None`: it died there.
-async fn dies_after<T>(places: usize, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
+async fn dies_after<T>(world: &World, places: usize, mut work: impl Future<Output = T> + Unpin) -> Option<T> {
+    sqlx::query("INSERT INTO slowness DEFAULT VALUES").execute(&world.pool).await.unwrap();
     let mut left = places;
-    poll_fn(|context| {
+    let outcome = poll_fn(|context| {
         if left == 0 {
             return Poll::Ready(None);
         }
         left -= 1;
-        work.as_mut().poll(context).map(Some)
+        Pin::new(&mut work).poll(context).map(Some)
     })
-    .await
+    .await;
+    drop(work);
+    sqlx::query("DELETE FROM slowness").execute(&world.pool).await.unwrap();
+    outcome
 }
 
-/// SQL that takes its time, so that the process waits at each write, and at the commit.
+/// SQL that takes its time while somebody may die ([`dies_after`]), so that the process waits at each write,
+/// and at the commit.
 async fn slow(pool: PgPool) -> World {
     let world = World::start(pool).await;
-    sqlx::query("CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.003); RETURN NULL; END'")
-        .execute(&world.pool)
-        .await
-        .unwrap();
+    for statement in [
+        "CREATE TABLE slowness ()",
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF EXISTS (SELECT FROM slowness) THEN PERFORM pg_sleep(0.003); END IF;
+             RETURN NULL;
+         END $$",
+    ] {
+        sqlx::query(statement).execute(&world.pool).await.unwrap();
+    }
     for table in ["instances", "operations", "instance_events", "outbox", "audit_log"] {
         for statement in [
             format!(
@@ -150,7 +159,8 @@ async fn a_death_in_a_reaction_to_billing_is_made_up_for_by_its_message(pool: Pg
             let owner = world.customer();
             let instance = reaction.before(&world, &owner).await;
             let told = fact(&instance, reaction.status);
-            let lived = dies_after(places, Box::pin(hear(&world, reaction.topic, &told))).await.is_some();
+            let lived =
+                dies_after(&world, places, Box::pin(hear(&world, reaction.topic, &told))).await.is_some();
             hear(&world, reaction.topic, &told).await;
             let found = summary(&world, &instance.id).await;
             assert_eq!(found, expected, "{} after a death at the wait {places}", reaction.topic);
@@ -173,7 +183,8 @@ async fn a_death_in_a_reaction_to_billing_is_made_up_for_by_the_sweep(pool: PgPo
             let owner = world.customer();
             let instance = reaction.before(&world, &owner).await;
             let told = fact(&instance, reaction.status);
-            let lived = dies_after(places, Box::pin(hear(&world, reaction.topic, &told))).await.is_some();
+            let lived =
+                dies_after(&world, places, Box::pin(hear(&world, reaction.topic, &told))).await.is_some();
             // A round over all pages, as replicas do it.
             let mut after = Uuid::nil();
             loop {
@@ -184,7 +195,8 @@ async fn a_death_in_a_reaction_to_billing_is_made_up_for_by_the_sweep(pool: PgPo
             }
             let found = world.get(&owner, &instance.id).await.status;
             assert_eq!(found, reaction.after, "{} after a death at the wait {places}", reaction.topic);
-            world.finish(&instance.id).await;
+            // The next round has nothing to do with it.
+            world.sql("UPDATE instances SET subscription_id = NULL WHERE id = $1", &instance.id).await;
             if lived {
                 break;
             }
@@ -195,7 +207,7 @@ async fn a_death_in_a_reaction_to_billing_is_made_up_for_by_the_sweep(pool: PgPo
 }
 
 async fn reactivate(world: &World, person: &Person, id: &str) -> Result<Reactivated, Error> {
-    let who = Who {
+    let caller = Caller {
         user: Some(person.id),
         kind: ActorKind::Customer,
         role: Role::Customer.as_str(),
@@ -203,7 +215,7 @@ async fn reactivate(world: &World, person: &Person, id: &str) -> Result<Reactiva
         request_id: String::new(),
         client_ip: String::new(),
     };
-    bring_back(&world.app, &who, Uuid::parse_str(id).unwrap(), "basic-monthly", String::new()).await
+    bring_back(&world.app, &caller, Uuid::parse_str(id).unwrap(), "basic-monthly", String::new()).await
 }
 
 async fn ended(world: &World, owner: &Person) -> wire::Instance {
@@ -227,7 +239,8 @@ async fn a_death_in_a_reactivation_is_made_up_for_by_asking_again(pool: PgPool) 
     for places in 1..MOST {
         let owner = world.customer();
         let instance = ended(&world, &owner).await;
-        let lived = dies_after(places, Box::pin(reactivate(&world, &owner, &instance.id))).await.is_some();
+        let lived =
+            dies_after(&world, places, Box::pin(reactivate(&world, &owner, &instance.id))).await.is_some();
         if let Err(error) = reactivate(&world, &owner, &instance.id).await {
             assert_eq!(error.reason(), "not_terminated", "after a death at the wait {places}");
         }

@@ -16,7 +16,8 @@ use contracts::user::v1::customer_directory_service_server::{
     CustomerDirectoryService, CustomerDirectoryServiceServer,
 };
 use contracts::user::v1::{
-    BatchGetCustomersRequest, BatchGetCustomersResponse, Customer, GetCustomerRequest, GetCustomerResponse,
+    BatchGetCustomersRequest, BatchGetCustomersResponse, Customer, ErasedCustomer, GetCustomerRequest,
+    GetCustomerResponse, ListErasedCustomersRequest, ListErasedCustomersResponse,
 };
 use contracts::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use contracts::worker::v1::{
@@ -40,8 +41,10 @@ const BILLING_POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/GetEntitlement", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.billing.v1.OrderService/GetEntitlements", allow: FROM_US },
 ];
-const USER_POLICIES: &[MethodPolicy] =
-    &[MethodPolicy { method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer", allow: FROM_US }];
+const USER_POLICIES: &[MethodPolicy] = &[
+    MethodPolicy { method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer", allow: FROM_US },
+    MethodPolicy { method: "/saasodoo.user.v1.CustomerDirectoryService/ListErasedCustomers", allow: FROM_US },
+];
 const WORKER_POLICIES: &[MethodPolicy] = &[
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/GetPodLogs", allow: FROM_US },
     MethodPolicy { method: "/saasodoo.worker.v1.WorkerService/ProbeInstance", allow: FROM_US },
@@ -74,6 +77,8 @@ pub struct State {
     pub billing_away: bool,
     /// Plan of the entitlement; basic-monthly else.
     pub entitled_plan: Option<&'static str>,
+    /// Persons whom user-service has erased.
+    pub erased: Vec<Uuid>,
     /// The worker refuses to give the password.
     pub no_password: bool,
     /// How often the password was given.
@@ -260,6 +265,19 @@ impl CustomerDirectoryService for Fake {
         _: Request<BatchGetCustomersRequest>,
     ) -> Result<Response<BatchGetCustomersResponse>, Status> {
         Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn list_erased_customers(
+        &self,
+        request: Request<ListErasedCustomersRequest>,
+    ) -> Result<Response<ListErasedCustomersResponse>, Status> {
+        let after = Uuid::parse_str(&request.get_ref().after).ok();
+        let mut erased = self.state().erased.clone();
+        erased.sort_unstable();
+        // One a page.
+        let next = erased.into_iter().find(|id| after.is_none_or(|after| *id > after));
+        let customers = next.map(|id| ErasedCustomer { customer_id: id.to_string(), erased_at: None });
+        Ok(Response::new(ListErasedCustomersResponse { customers: customers.into_iter().collect() }))
     }
 }
 

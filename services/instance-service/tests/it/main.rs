@@ -5,15 +5,20 @@
 
 mod actions;
 mod admin;
+mod clocks;
+mod consents;
 mod create;
 mod deaths;
 mod drains;
+mod erase;
 mod fakes;
 mod http;
+mod locks;
 mod messages;
 mod operations;
 mod plans;
 mod reactivate;
+mod rows;
 mod support;
 mod tenancy;
 mod update;

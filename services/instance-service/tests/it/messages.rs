@@ -168,7 +168,11 @@ async fn a_purge_begins_by_itself(pool: PgPool) {
     let world = World::start(pool).await;
     let owner = world.customer();
     let instance = world.running(&owner, "Acme").await;
-    world.act(&world.person(Role::Admin), &instance.id, "terminate").await;
+    let end = contracts::instance::v1::ActOnInstanceRequest {
+        final_backup: Some(false),
+        ..wish(&instance.id, "terminate")
+    };
+    world.try_act(&world.person(Role::Admin), end).await.unwrap();
     world.finish(&instance.id).await;
     sweep::once(&world.app).await.unwrap();
     assert_eq!(world.get(&owner, &instance.id).await.current_operation, None, "it is kept for 30 days");

@@ -139,6 +139,8 @@ async fn what_may_not_come_back_stays_ended(pool: PgPool) {
 
     world.sql("UPDATE instances SET purge_after = now() WHERE id = $1", &instance.id).await;
     assert_eq!(refused(reactivate(&world, &other, &instance.id, "basic-monthly").await).1, "purged");
+    let word = "INSERT INTO purge_consents (instance_id, given_by, role) VALUES ($1, 'ada', 'admin')";
+    world.sql(word, &instance.id).await;
     sweep::once(&world.app).await.unwrap();
     world.finish(&instance.id).await;
     assert_eq!(refused(reactivate(&world, &other, &instance.id, "basic-monthly").await).1, "purged");

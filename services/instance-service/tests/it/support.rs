@@ -10,13 +10,15 @@ use contracts::instance::v1::instance_service_client::InstanceServiceClient;
 use contracts::services::{GATEWAY, INSTANCE};
 use instance::domain::{Addresses, Event, Limits, SubdomainRules, transition};
 use instance::store::{Scope, instances};
-use instance_service::app::follow::Wakeups;
-use instance_service::app::{App, Rules};
+use instance_service::app::App;
 use instance_service::clients::billing::Billing;
 use instance_service::clients::users::Customers;
 use instance_service::clients::worker::Worker;
 use instance_service::config::Streams;
 use instance_service::grpc;
+use instance_service::metrics::SweepMetrics;
+use instance_service::rules::Rules;
+use instance_service::wakeups::Wakeups;
 use runtime::grpc::{Authenticated, Refusal, on_behalf_of, relayed_for};
 use runtime::identity::Role;
 use sqlx::PgPool;
@@ -95,6 +97,7 @@ impl World {
             billing: Billing::try_new(&dialer, &fakes.billing_url).unwrap(),
             customers: Customers::try_new(&dialer, &fakes.user_url).unwrap(),
             worker: Worker::try_new(&dialer, &fakes.worker_url).unwrap(),
+            metrics: SweepMetrics::default(),
             wakeups,
         };
         let server = serve(INSTANCE, grpc::POLICIES, &keys, grpc::routes(&app)).await;

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::kinds::Definition;
-use super::run::{Ended, NOT_REMOVED, Runner};
+use super::runner::{Ended, NOT_REMOVED, Runner};
 use crate::cluster;
 
 /// How an operation ends.
@@ -68,8 +68,9 @@ async fn attempt(
     operation: &Claimed,
     ending: Ending<'_>,
 ) -> anyhow::Result<Attempt> {
-    let now = runtime::clock::now();
     let mut tx = runner.worker.database.begin().await?;
+    // By the database's clock: the end of a retention is written here.
+    let now = instance::store::now(&mut tx).await?;
     let Some(found) = instances::find(&mut tx, operation.instance_id, Scope::All).await? else {
         anyhow::bail!("instance {} has no row", operation.instance_id);
     };
@@ -256,7 +257,7 @@ pub(super) async fn began(connection: &mut PgConnection, operation: &Claimed) ->
     if !operation.first_claim || operation.kind != OperationKind::Create {
         return Ok(());
     }
-    let now = runtime::clock::now();
+    let now = instance::store::now(connection).await?;
     observe::provisioning_began(connection, operation.instance_id).await?;
     let Some(found) = instances::find(connection, operation.instance_id, Scope::All).await? else {
         return Ok(());

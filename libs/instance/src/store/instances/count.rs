@@ -89,7 +89,7 @@ pub struct Due {
 /// wanted: what failed is due again, after a rest that doubles from a minute to an hour with each failure of
 /// the last day.
 ///
-/// - purge: terminated, and the retention has passed;
+/// - purge: terminated, the retention has passed, and somebody said that the data may go without a backup;
 /// - terminate: shall be terminated, and is not;
 /// - suspend: held, but not suspended;
 /// - unsuspend: suspended, or a suspension failed, but nobody holds it any more;
@@ -103,7 +103,9 @@ pub async fn due(
     let rows = sqlx::query!(
         r#"SELECT i.id, wanted.action AS "action!" FROM instances i
            CROSS JOIN LATERAL (SELECT CASE
-               WHEN i.status = 'terminated' AND i.purge_after <= $1 THEN 'purge'
+               WHEN i.status = 'terminated' THEN CASE
+                   WHEN i.purge_after <= $1 AND (i.provisioning_status <> 'completed'
+                       OR EXISTS (SELECT FROM purge_consents c WHERE c.instance_id = i.id)) THEN 'purge' END
                WHEN (i.status = 'suspended' OR i.status = 'error' AND i.desired_state = 'suspended')
                    AND NOT i.billing_hold AND NOT i.operator_hold THEN 'unsuspend'
                WHEN i.status = 'error' AND i.desired_state = 'terminated' THEN 'terminate'
@@ -118,6 +120,7 @@ pub async fn due(
                WHERE f.instance_id = i.id AND f.state = 'failed' AND f.finished_at > $1::timestamptz - interval '1 day'
                  AND f.kind = CASE wanted.action WHEN 'retry' THEN 'undelete' ELSE wanted.action END) failed
            WHERE i.id > $2 AND wanted.action IS NOT NULL
+             AND (i.status IN ('terminated', 'suspended', 'error') OR i.billing_hold OR i.operator_hold)
              AND (failed.last_at IS NULL OR failed.last_at + least(
                      interval '1 hour', interval '1 minute' * power(2, least(failed.failures, 10) - 1)) <= $1)
              AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.instance_id = i.id AND o.state IN ('queued', 'running'))
@@ -133,17 +136,27 @@ pub async fn due(
         .collect()
 }
 
-/// Instances that wait for a payment, with their subscriptions, the newest first: the round over all live
-/// ones comes to the others.
-pub async fn unpaid(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
-    let rows = sqlx::query!(
-        r#"SELECT id, subscription_id AS "subscription_id!" FROM instances
+/// An instance that a subscription pays for, as it was when billing is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The instance.
+    pub id: Uuid,
+    /// What pays for it.
+    pub subscription_id: Uuid,
+    /// Whoever has followed a newer answer of billing meanwhile has changed it.
+    pub version: i64,
+}
+
+/// Instances that wait for a payment, the newest first: the round over all live ones comes to the others.
+pub async fn unpaid(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Subscribed>> {
+    sqlx::query_as!(
+        Subscribed,
+        r#"SELECT id, subscription_id AS "subscription_id!", version FROM instances
            WHERE status = 'pending_payment' AND subscription_id IS NOT NULL ORDER BY created_at DESC LIMIT $1"#,
         limit,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.subscription_id)).collect())
+    .await
 }
 
 /// Terminated instances whose retention has passed, oldest first (dry run of a purge).
@@ -161,22 +174,21 @@ pub async fn expired(
     .await
 }
 
-/// Live instances with their subscriptions after an id, in the order of the ids: pages for sweeps and audits
-/// (BIL-37).
+/// Live instances with their subscriptions after an id, in the order of the ids: pages for sweeps.
 pub async fn live_after(
     connection: &mut PgConnection,
     after: Uuid,
     limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
-    let rows = sqlx::query!(
-        r#"SELECT id, subscription_id AS "subscription_id!" FROM instances
+) -> sqlx::Result<Vec<Subscribed>> {
+    sqlx::query_as!(
+        Subscribed,
+        r#"SELECT id, subscription_id AS "subscription_id!", version FROM instances
            WHERE id > $1 AND status NOT IN ('terminated', 'purged') AND subscription_id IS NOT NULL ORDER BY id LIMIT $2"#,
         after,
         limit,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.subscription_id)).collect())
+    .await
 }
 
 /// A live instance, as billing's audit looks at it.

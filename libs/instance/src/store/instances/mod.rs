@@ -7,16 +7,18 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Scope, inconsistent, word};
+use super::{Scope, inconsistent, readable, word};
 use crate::domain::{
     Database, DesiredState, Failure, Holds, Instance, Limits, Observed, OperationKind, Status,
 };
 
 pub use count::{
-    Due, Live, Room, count_live, due, expired, live_after, live_of, live_page, lock_customer, room, unpaid,
+    Due, Live, Room, Subscribed, count_live, due, expired, live_after, live_of, live_page, lock_customer,
+    room, unpaid,
 };
 pub use save::{
-    Extra, insert, mark_revealed, save_change, save_edit, save_holds, save_plan, save_reactivation, take_back,
+    RowUpdate, insert, mark_revealed, save_change, save_edit, save_holds, save_plan, save_reactivation,
+    take_back,
 };
 
 const TABLE: &str = "instances";
@@ -318,8 +320,7 @@ pub async fn list(connection: &mut PgConnection, filter: &Filter) -> sqlx::Resul
     )
     .fetch_all(connection)
     .await?;
-    let found = rows.into_iter().map(Found::try_from).collect::<sqlx::Result<_>>()?;
-    Ok((found, u64::try_from(total).unwrap_or(0)))
+    Ok((readable(rows), u64::try_from(total).unwrap_or(0)))
 }
 
 /// A LIKE pattern that finds `text` anywhere; its own wildcards mean themselves.

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::{BillingStatus, Change, DesiredState, Holds, Instance, OperationKind, Status};
-use crate::store::json;
+use crate::store::{consents, json};
 
 /// Inserts a new instance. False: its host name is taken (the transaction goes on).
 pub async fn insert(connection: &mut PgConnection, instance: &Instance) -> sqlx::Result<bool> {
@@ -55,7 +55,7 @@ pub async fn insert(connection: &mut PgConnection, instance: &Instance) -> sqlx:
 
 /// What a decision writes besides the [`Change`].
 #[derive(Debug, Clone, Default)]
-pub struct Extra {
+pub struct RowUpdate {
     /// New text for `suspended_reason`; `None` leaves it.
     pub suspended_reason: Option<String>,
     /// New end of the retention.
@@ -71,7 +71,7 @@ pub async fn save_change(
     connection: &mut PgConnection,
     before: &Instance,
     change: &Change,
-    extra: &Extra,
+    update: &RowUpdate,
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     // Only what leads to other objects counts as a new generation; a purge has none left to want.
@@ -92,17 +92,20 @@ pub async fn save_change(
         change.desired_before_suspend.map(DesiredState::as_str),
         change.holds.billing,
         change.holds.operator,
-        extra.suspended_reason,
+        update.suspended_reason,
         keeps_retention,
-        extra.purge_after,
-        extra.restarted_at,
-        extra.billing_status.map(BillingStatus::as_str),
+        update.purge_after,
+        update.restarted_at,
+        update.billing_status.map(BillingStatus::as_str),
         change.kind.as_str(),
         grows,
         now,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    if change.kind == OperationKind::Undelete {
+        consents::withdraw(connection, before.id).await?;
+    }
     Ok(saved.rows_affected() == 1)
 }
 
@@ -111,7 +114,7 @@ pub async fn save_holds(
     connection: &mut PgConnection,
     before: &Instance,
     holds: Holds,
-    extra: &Extra,
+    update: &RowUpdate,
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     let saved = sqlx::query!(
@@ -122,8 +125,8 @@ pub async fn save_holds(
         before.version,
         holds.billing,
         holds.operator,
-        extra.suspended_reason,
-        extra.billing_status.map(BillingStatus::as_str),
+        update.suspended_reason,
+        update.billing_status.map(BillingStatus::as_str),
         now,
     )
     .execute(connection)

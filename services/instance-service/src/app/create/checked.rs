@@ -6,11 +6,11 @@ use instance::domain::{Limits, Subdomain, names};
 use runtime::grpc::FieldViolation;
 use uuid::Uuid;
 
-use super::CreateInput;
-use crate::app::Rules;
+use super::request::CreateInput;
 use crate::clients::billing::Plan;
 use crate::clients::users::Account;
 use crate::error::{Error, violation};
+use crate::rules::Rules;
 
 /// An order whose fields are all good.
 #[derive(Debug, Clone)]

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use instance::store::claims::{self, Claim};
-use instance::store::{closed, idempotency, instances};
+use instance::store::{self, closed, idempotency, instances};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::checked::{Draft, HostName};
-use super::{Asked, Created, answer_again, stored};
-use crate::app::{App, Rules};
+use super::request::{Asked, Created, answer_again};
+use super::stored;
+use crate::app::App;
 use crate::error::Error;
+use crate::rules::Rules;
 
 /// Host names that are tried before we give up; a suffix has 1.6 million values.
 const SUFFIXES: usize = 8;
@@ -51,7 +53,7 @@ async fn look(app: &App, draft: &Draft, request: &Asked) -> Result<Look, Error> 
     let mut tx = app.pool.begin().await?;
     instances::lock_customer(&mut tx, draft.customer).await?;
     if let Some(key) = &request.key {
-        let now = runtime::clock::now();
+        let now = store::now(&mut tx).await?;
         if let Some(remembered) = idempotency::find(&mut tx, draft.customer, key, now).await? {
             let created = answer_again(&mut tx, draft.customer, &request.hash, &remembered).await?;
             return Ok(Look::Taken(Taken::Again(Box::new(created))));

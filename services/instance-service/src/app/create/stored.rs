@@ -9,17 +9,18 @@ use instance::store::claims::Claim;
 use instance::store::idempotency::Remembered;
 use instance::store::instances::{Current, Found};
 use instance::store::operations::NewOperation;
-use instance::store::{audit, claims, closed, events, idempotency, instances, operations};
+use instance::store::{self, audit, claims, closed, events, idempotency, instances, operations};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::checked::{Draft, HostName};
-use super::{Created, answer_again};
-use crate::app::who::Who;
-use crate::app::{App, Rules};
+use super::request::{Created, answer_again};
+use crate::app::App;
+use crate::app::caller::Caller;
 use crate::clients::billing::Placed;
 use crate::error::Error;
+use crate::rules::Rules;
 
 /// The first credentials can be revealed for so long (INS-37).
 const CREDENTIALS_LIFE: Duration = Duration::days(7);
@@ -70,14 +71,14 @@ pub(super) async fn check_room(
 
 pub(super) async fn store(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     draft: &Draft,
     claim: &Claim,
     placed: &Placed,
 ) -> Result<Created, Unstored> {
-    let now = runtime::clock::now();
     let mut tx = app.pool.begin().await?;
-    let stored = within(&mut tx, app, who, draft, claim, placed, now).await?;
+    let now = store::now(&mut tx).await?;
+    let stored = within(&mut tx, app, caller, draft, claim, placed, now).await?;
     tx.commit().await.map_err(|error| Unstored::Unknown(error.into()))?;
     Ok(stored)
 }
@@ -85,7 +86,7 @@ pub(super) async fn store(
 async fn within(
     connection: &mut PgConnection,
     app: &App,
-    who: &Who,
+    caller: &Caller,
     draft: &Draft,
     claim: &Claim,
     placed: &Placed,
@@ -112,12 +113,13 @@ async fn within(
     if !instances::insert(connection, &instance).await? {
         return Err(Error::SubdomainTaken);
     }
-    let operation = if placed.provision_now { Some(begin(connection, who, &instance).await?) } else { None };
+    let operation =
+        if placed.provision_now { Some(begin(connection, caller, &instance).await?) } else { None };
     let operation_id = operation.as_ref().map(|operation| operation.id);
     let message = message(draft, &instance, operation.is_some());
-    events::add(connection, id, "created", who.cause(), &message, operation_id, now).await?;
-    if who.is_audited_for(draft.customer) {
-        audit::add(connection, &who.entry("create", Some(id), "ordered for a customer")).await?;
+    events::add(connection, id, "created", caller.cause(draft.customer), &message, operation_id, now).await?;
+    if caller.is_audited_for(draft.customer) {
+        audit::add(connection, &caller.entry("create", Some(id), "ordered for a customer")).await?;
     }
     let fact = fact(&instance, operation_id, now);
     messaging::outbox::enqueue(connection, topics::INSTANCE_CREATED, id, &fact).await?;
@@ -208,12 +210,16 @@ fn row(
     }
 }
 
-async fn begin(connection: &mut PgConnection, who: &Who, instance: &Instance) -> Result<Operation, Error> {
+async fn begin(
+    connection: &mut PgConnection,
+    caller: &Caller,
+    instance: &Instance,
+) -> Result<Operation, Error> {
     let new = NewOperation {
         kind: OperationKind::Create,
-        requested_by: who.actor.clone(),
+        requested_by: caller.actor.clone(),
         parameters: serde_json::json!({}),
-        request_id: who.request_id.clone(),
+        request_id: caller.request_id.clone(),
         can_be_taken_back: false,
     };
     Ok(operations::insert(connection, instance, new).await?)

@@ -9,26 +9,26 @@ use runtime::page::Page;
 use uuid::Uuid;
 
 use super::App;
-use super::who::Who;
+use super::caller::Caller;
 use crate::error::Error;
 
 /// One instance (INS-15).
-pub async fn get(app: &App, who: &Who, id: Uuid) -> Result<Found, Error> {
+pub async fn get(app: &App, caller: &Caller, id: Uuid) -> Result<Found, Error> {
     let mut connection = app.pool.acquire().await?;
-    instances::find(&mut connection, id, who.scope()).await?.ok_or(Error::NotFound("instance"))
+    instances::find(&mut connection, id, caller.scope()).await?.ok_or(Error::NotFound("instance"))
 }
 
 /// The instance of a subscription.
-pub async fn by_subscription(app: &App, who: &Who, subscription: Uuid) -> Result<Found, Error> {
+pub async fn by_subscription(app: &App, caller: &Caller, subscription: Uuid) -> Result<Found, Error> {
     let mut connection = app.pool.acquire().await?;
-    let found = instances::find_by_subscription(&mut connection, subscription, who.scope()).await?;
+    let found = instances::find_by_subscription(&mut connection, subscription, caller.scope()).await?;
     found.ok_or(Error::NotFound("instance"))
 }
 
 /// What a list is asked for.
 #[derive(Debug, Clone)]
-pub struct ListWish {
-    /// Status words; empty: all but purged.
+pub struct ListQuery {
+    /// Status words, or `live` for all that have not ended; empty: all but purged.
     pub status: Vec<String>,
     /// Part of name or host name.
     pub query: String,
@@ -43,36 +43,52 @@ pub struct ListWish {
 }
 
 /// A page of instances (INS-16).
-pub async fn list(app: &App, who: &Who, wish: ListWish) -> Result<(Vec<Found>, u64), Error> {
-    let own = who.user.unwrap_or_default();
-    let is_customer = who.kind == ActorKind::Customer;
-    let scope = match wish.customer {
+pub async fn list(app: &App, caller: &Caller, wanted: ListQuery) -> Result<(Vec<Found>, u64), Error> {
+    let own = caller.user.unwrap_or_default();
+    let is_customer = caller.kind == ActorKind::Customer;
+    let scope = match wanted.customer {
         Some(customer) if is_customer && customer != own => return Err(Error::Forbidden),
         Some(customer) => Scope::Owner(customer),
-        None if wish.all && is_customer => return Err(Error::Forbidden),
-        None if wish.all => Scope::All,
+        None if wanted.all && is_customer => return Err(Error::Forbidden),
+        None if wanted.all => Scope::All,
         None => Scope::Owner(own),
     };
-    let words: Result<Vec<Status>, _> = wish.status.iter().map(|word| word.parse::<Status>()).collect();
-    let status = words.map_err(|_| Error::invalid("status", "is no status"))?;
-    let sort = Sort::parse(&wish.sort)
+    let status = statuses(&wanted.status)?;
+    let sort = Sort::parse(&wanted.sort)
         .ok_or_else(|| Error::invalid("sort", "must be created_at, -created_at or name"))?;
     let filter = Filter {
         scope,
         status,
-        query: wish.query.trim().to_owned(),
+        query: wanted.query.trim().to_owned(),
         sort,
-        limit: wish.page.limit(),
-        offset: wish.page.offset(),
+        limit: wanted.page.limit(),
+        offset: wanted.page.offset(),
     };
     names::text(&filter.query).map_err(|error| Error::invalid("query", error.to_string()))?;
     let mut connection = app.pool.acquire().await?;
     Ok(instances::list(&mut connection, &filter).await?)
 }
 
+/// The words of the filter.
+fn statuses(words: &[String]) -> Result<Vec<Status>, Error> {
+    let mut statuses = Vec::new();
+    for word in words {
+        if word == "live" {
+            statuses.extend(Status::ALL.iter().copied().filter(|status| status.is_live()));
+        } else {
+            statuses.push(word.parse().map_err(|_| Error::invalid("status", "is no status"))?);
+        }
+    }
+    Ok(statuses)
+}
+
 /// The row and a fresh probe, if the worker answers in time (INS-36).
-pub async fn status(app: &App, who: &Who, id: Uuid) -> Result<(Found, Option<ProbeInstanceResponse>), Error> {
-    let found = get(app, who, id).await?;
+pub async fn status(
+    app: &App,
+    caller: &Caller,
+    id: Uuid,
+) -> Result<(Found, Option<ProbeInstanceResponse>), Error> {
+    let found = get(app, caller, id).await?;
     let probe = if found.instance.status == Status::Running { app.worker.probe(id).await } else { None };
     Ok((found, probe))
 }
@@ -80,12 +96,12 @@ pub async fn status(app: &App, who: &Who, id: Uuid) -> Result<(Found, Option<Pro
 /// The last lines of the pod (INS-35).
 pub async fn logs(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     id: Uuid,
     lines: u32,
     previous: bool,
 ) -> Result<Vec<PodLogLine>, Error> {
-    let found = get(app, who, id).await?;
+    let found = get(app, caller, id).await?;
     let lines = if lines == 0 { 100 } else { lines };
     if lines > 1000 {
         return Err(Error::invalid("lines", "must be from 1 to 1000"));
@@ -99,26 +115,31 @@ pub async fn logs(
 /// A page of the timeline (INS-34).
 pub async fn timeline(
     app: &App,
-    who: &Who,
+    caller: &Caller,
     id: Uuid,
     page: Page,
 ) -> Result<(Vec<TimelineEvent>, u64), Error> {
-    get(app, who, id).await?;
+    get(app, caller, id).await?;
     let mut connection = app.pool.acquire().await?;
-    Ok(events::list(&mut connection, id, who.scope(), page.limit(), page.offset()).await?)
+    Ok(events::list(&mut connection, id, caller.scope(), page.limit(), page.offset()).await?)
 }
 
 /// A page of operations (INS-31).
-pub async fn operations(app: &App, who: &Who, id: Uuid, page: Page) -> Result<(Vec<Operation>, u64), Error> {
-    get(app, who, id).await?;
+pub async fn operations(
+    app: &App,
+    caller: &Caller,
+    id: Uuid,
+    page: Page,
+) -> Result<(Vec<Operation>, u64), Error> {
+    get(app, caller, id).await?;
     let mut connection = app.pool.acquire().await?;
-    Ok(operations::list(&mut connection, id, who.scope(), page.limit(), page.offset()).await?)
+    Ok(operations::list(&mut connection, id, caller.scope(), page.limit(), page.offset()).await?)
 }
 
 /// One operation.
-pub async fn operation(app: &App, who: &Who, instance: Uuid, id: Uuid) -> Result<Operation, Error> {
+pub async fn operation(app: &App, caller: &Caller, instance: Uuid, id: Uuid) -> Result<Operation, Error> {
     let mut connection = app.pool.acquire().await?;
-    operations::find(&mut connection, instance, id, who.scope()).await?.ok_or(Error::NotFound("operation"))
+    operations::find(&mut connection, instance, id, caller.scope()).await?.ok_or(Error::NotFound("operation"))
 }
 
 /// Whether a host name can be had (INS-09). It reserves nothing.

@@ -4,12 +4,12 @@ use contracts::services::{BILLING, USER};
 use instance::domain::ActorKind;
 use instance::store::events::Cause;
 use instance::store::{Scope, audit};
-use runtime::identity::{Caller, Role};
+use runtime::identity::{self, Role};
 use uuid::Uuid;
 
-/// The actor of a use case.
+/// On whose behalf a use case runs.
 #[derive(Debug, Clone)]
-pub struct Who {
+pub struct Caller {
     /// The signed-in user.
     pub user: Option<Uuid>,
     /// Its rank, for the rules.
@@ -24,9 +24,9 @@ pub struct Who {
     pub client_ip: String,
 }
 
-impl Who {
+impl Caller {
     /// The caller of a method that takes a user.
-    fn of_user(caller: &Caller) -> Result<Self, tonic::Status> {
+    fn of_user(caller: &identity::Caller) -> Result<Self, tonic::Status> {
         let user = caller.require_user()?;
         let kind = match user.role {
             Role::Customer => ActorKind::Customer,
@@ -44,7 +44,7 @@ impl Who {
     }
 
     /// The caller of a method that takes a user, or a service that asked through the gateway.
-    pub fn of(caller: &Caller) -> Result<Self, tonic::Status> {
+    pub fn of(caller: &identity::Caller) -> Result<Self, tonic::Status> {
         if !caller.relayed {
             return Self::of_user(caller);
         }
@@ -109,14 +109,17 @@ impl Who {
         }
     }
 
-    /// What the timeline shows.
-    pub fn cause(&self) -> Cause {
+    /// What the timeline of an instance shows: to their own, an operator is a customer.
+    pub fn cause(&self, owner: Uuid) -> Cause {
         match self.kind {
-            ActorKind::Customer => Cause::Customer,
+            _ if self.user == Some(owner) => Cause::Customer,
+            // A script of ours.
+            ActorKind::Operator | ActorKind::Admin if self.user.is_none() => Cause::Platform,
+            // Who closes the account is its owner.
+            ActorKind::Customer | ActorKind::Accounts => Cause::Customer,
             ActorKind::Billing => Cause::Billing,
-            ActorKind::Operator | ActorKind::Admin | ActorKind::Accounts | ActorKind::Platform => {
-                Cause::Platform
-            }
+            ActorKind::Operator | ActorKind::Admin => Cause::Operator,
+            ActorKind::Platform => Cause::Platform,
         }
     }
 
