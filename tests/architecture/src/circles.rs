@@ -81,8 +81,6 @@ const KNOWN: &[&str] = &[
      streams",
     "services/gateway: dto/database dto/database_admin",
     "services/gateway: dto/paging extract",
-    "services/instance-service: app app/follow app/look config",
-    "services/instance-service: app/create app/create/checked app/create/claimed app/create/stored",
     "services/instance-worker: cluster cluster/apply cluster/events cluster/mend cluster/pods config",
     "services/instance-worker: operations/conclude operations/run",
     "services/instance-worker: operations/steps/pods operations/steps/workload",
