@@ -13,9 +13,6 @@ use std::sync::Arc;
 use time::Duration;
 use uuid::Uuid;
 
-pub use paynow::Paynow;
-pub use test_gateway::TestGateway;
-
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::Method;
 use crate::domain::report::Report;

@@ -1,27 +1,19 @@
 //! Documents as PDF: where text stands on a page, in which font. Knows no money and no clock: the same text
 //! gives the same bytes (BIL-19).
 
+mod error;
 mod fonts;
 mod layout;
 mod paper;
 
+pub use error::PdfError;
 pub use fonts::Fonts;
 
 use crate::domain::document::Document;
 
-/// Why there is no PDF.
-#[derive(Debug, thiserror::Error)]
-pub enum PdfError {
-    /// A font file that cannot be read.
-    #[error("the font {0} cannot be used")]
-    Font(String),
-    /// The library refused to write it.
-    #[error("the PDF cannot be written: {0}")]
-    Write(String),
-}
-
 /// Said below a document in which characters had to be left out.
-const UNPRINTABLE: &str = "Characters that the fonts of this document do not have are printed as “?”. The invoice in your account shows them.";
+const UNPRINTABLE: &str = "Characters that the fonts of this document do not have are printed as “?”. \
+     The invoice in your account shows them.";
 
 /// Lays a document out and writes it.
 pub fn render(document: &Document, fonts: &Fonts) -> Result<Vec<u8>, PdfError> {

@@ -4,7 +4,7 @@
 //! providers stand behind the trait: the embedded ledger and Kill Bill.
 
 pub mod killbill;
-mod ledger;
+pub mod ledger;
 mod state;
 
 use std::fmt;
@@ -14,8 +14,6 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use killbill::KillBill;
-pub use ledger::Ledger;
 pub use state::{
     Pulled, Snapshot, SnapshotAdjustment, SnapshotInvoice, SnapshotPayment, SnapshotSubscription,
 };

@@ -27,7 +27,9 @@ use crate::consumer::{CONSUMER, Facts};
 use crate::domain::catalogue::Catalogue;
 use crate::grpc::{Api, POLICIES, routes};
 use crate::metrics::BillingMetrics;
-use crate::provider::{KillBill, Ledger, Name, WithDeadline};
+use crate::provider::killbill::KillBill;
+use crate::provider::ledger::Ledger;
+use crate::provider::{Name, WithDeadline};
 use crate::sweep;
 
 /// `billing-service migrate`: the tables, then the catalogue.

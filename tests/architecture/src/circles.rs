@@ -67,11 +67,6 @@ const KNOWN: &[&str] = &[
     "libs/test-kit: killbill killbill/books",
     "libs/test-kit: killbill/routes killbill/routes/corrections killbill/routes/invoices",
     "libs/test-kit: paynow paynow/books",
-    "services/billing-service: gateway gateway/paynow gateway/test_gateway",
-    "services/billing-service: pdf pdf/fonts",
-    "services/billing-service: provider provider/killbill provider/killbill/accounts \
-     provider/killbill/catalog provider/killbill/client provider/killbill/fault \
-     provider/killbill/snapshot provider/killbill/subscriptions provider/ledger",
     "services/database-service: app/moves app/moves/reserve",
     "services/database-service: store/servers store/servers/supply",
     "services/database-service: tenants tenants/copy tenants/held tenants/owner tenants/privacy \

@@ -111,10 +111,6 @@ fn list(folder: &Path, found: &mut Vec<(String, String)>) {
 
 /// What services lack of the skeleton. The list only gets shorter.
 const LACKING: &[&str] = &[
-    "services/billing-service: `App`, what its use cases share",
-    "services/billing-service: `Caller`, who acts",
-    "services/billing-service: `MIGRATIONS` of its database",
-    "services/billing-service: clients, the calls of other services",
     "services/database-service: `Caller`, who acts",
     "services/database-service: `MIGRATIONS` of its database",
     "services/database-service: config.rs with `Config`, all settings",

@@ -8,8 +8,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::domain::money::Currency;
 use crate::failpoint::{self, FailPoint};
-use crate::gateway::paynow::{Access, RESULT_PATH};
-use crate::gateway::{Gateways, Paynow, TestGateway};
+use crate::gateway::Gateways;
+use crate::gateway::paynow::{Access, Paynow, RESULT_PATH};
+use crate::gateway::test_gateway::TestGateway;
 
 /// Payments through gateways.
 #[derive(Debug, Clone, Args)]

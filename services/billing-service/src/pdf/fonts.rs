@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skrifa::instance::{LocationRef, Size};
 use skrifa::{FontRef, MetadataProvider as _};
 
-use super::PdfError;
+use super::error::PdfError;
 
 /// Book and bold of DejaVu Sans Condensed: Latin, Greek, Cyrillic, Arabic, Hebrew and many signs; its licence
 /// lies beside it.

@@ -9,7 +9,7 @@ use krilla::paint::Fill;
 use krilla::surface::Surface;
 use krilla::text::TextDirection;
 
-use super::PdfError;
+use super::error::PdfError;
 use super::fonts::Fonts;
 use super::layout::{HEIGHT, Ink, Mark, Sheets, WIDTH};
 use crate::domain::document::Document;

@@ -13,14 +13,17 @@ use billing_service::domain::document::Seller;
 use billing_service::domain::money::Money;
 use billing_service::domain::subscription::ProvisionPolicy;
 use billing_service::failpoint::FailPoint;
-use billing_service::gateway::{Gateways, TestGateway};
+use billing_service::gateway::Gateways;
+use billing_service::gateway::test_gateway::TestGateway;
 use billing_service::grpc::{Api, POLICIES, routes};
 use billing_service::metrics::BillingMetrics;
 use billing_service::pdf::Fonts;
 use billing_service::provider::killbill::Access;
+use billing_service::provider::killbill::KillBill;
+use billing_service::provider::ledger::Ledger;
 use billing_service::provider::{
-    CancelWhen, KillBill, Ledger, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment, PlanChange,
-    Provider, ProviderError, Pulled, Snapshot, WithDeadline,
+    CancelWhen, Name, NewCredit, NewRefund, NewSubscription, OutsidePayment, PlanChange, Provider,
+    ProviderError, Pulled, Snapshot, WithDeadline,
 };
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_service_client::BillingServiceClient;

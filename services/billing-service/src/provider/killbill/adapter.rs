@@ -13,7 +13,8 @@ use super::client::Body;
 use super::fault::Fault;
 use super::model::Account;
 use super::snapshot::{AdjustmentState, InvoiceState, LineState, PaymentState, Snapshot, SubscriptionState};
-use super::{KillBill, When, catalog};
+use super::subscriptions::When;
+use super::{KillBill, catalog};
 use crate::domain::invoice::{Line, LineKind};
 use crate::domain::money::Money;
 use crate::provider::{

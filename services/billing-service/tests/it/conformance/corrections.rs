@@ -1,7 +1,9 @@
 //! What operators take back: payments and invoices. Nothing of it is owed again, now or by a later run.
 
-use billing_service::provider::killbill::{InvoiceState, Snapshot, When};
-use billing_service::provider::{CancelWhen, KillBill, PaidBy, Provider as _, ProviderError};
+use billing_service::provider::killbill::KillBill;
+use billing_service::provider::killbill::snapshot::{InvoiceState, Snapshot};
+use billing_service::provider::killbill::subscriptions::When;
+use billing_service::provider::{CancelWhen, PaidBy, Provider as _, ProviderError};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
