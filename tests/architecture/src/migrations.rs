@@ -1,6 +1,6 @@
-//! Migrations are applied while programs of the former release still run, so a change has three parts, each in
-//! a release of its own: *expand* (add what is new, beside the old), *migrate* (all programs use the new), and
-//! *contract* (the old goes). CONTRIBUTING has the rule; this holds new migrations against it. The first
+//! Migrations are applied while programs of the former release still run, so a change has three parts, each
+//! in a release of its own: *expand* (add what is new, beside the old), *migrate* (all programs use the new),
+//! and *contract* (the old goes). CONTRIBUTING has the rule; this holds new migrations against it. The first
 //! migration of a database is its baseline and is not looked at.
 //!
 //! A statement of the third part says so in the comment before it, with the release that needed the old part

@@ -1,5 +1,5 @@
-//! `attack`: replays the attacks that once succeeded against the running stack. The tests of everything do the
-//! same against a stack of their own.
+//! `attack`: replays the attacks that once succeeded against the running stack. The tests of everything do
+//! the same against a stack of their own.
 
 use std::process::ExitCode;
 

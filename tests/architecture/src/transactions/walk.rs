@@ -131,8 +131,8 @@ fn acquires(expression: &syn::Expr) -> bool {
     search.0
 }
 
-/// Whether a call is one of sqlx that gives a connection or transaction. Others of these names, such as that of
-/// a lease or a semaphore, have other arguments or another place.
+/// Whether a call is one of sqlx that gives a connection or transaction. Others of these names, such as that
+/// of a lease or a semaphore, have other arguments or another place.
 fn takes(call: &syn::ExprMethodCall) -> bool {
     let arguments = usize::from(call.method == "begin_with");
     let names = ["begin", "begin_with", "acquire", "try_begin", "try_acquire"];
