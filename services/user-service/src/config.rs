@@ -19,7 +19,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve gRPC, health and metrics until stopped
-    Serve(Box<Settings>),
+    Serve(Box<Config>),
     /// Bring the database to the newest schema, then end
     Migrate(DatabaseSettings),
     /// Commands on administrators
@@ -98,7 +98,7 @@ pub fn admin_password() -> anyhow::Result<SecretString> {
 
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
-pub struct Settings {
+pub struct Config {
     /// Settings of every service.
     #[command(flatten)]
     pub common: Common,

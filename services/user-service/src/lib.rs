@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod background;
+pub mod clients;
 pub mod config;
 pub mod domain;
 pub mod error;
@@ -13,7 +14,6 @@ pub mod grpc;
 pub mod guard;
 pub mod metrics;
 pub mod passwords;
-pub mod peers;
 pub mod serve;
 pub mod store;
 pub mod tokens;

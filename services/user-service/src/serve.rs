@@ -13,27 +13,27 @@ use runtime::identity::{ServiceKeys, ServiceSigner};
 use runtime::process::Process;
 
 use crate::app::{App, Wake};
-use crate::config::Settings;
+use crate::clients::Clients;
+use crate::config::Config;
 use crate::guard::LoginGuard;
 use crate::metrics::UserMetrics;
 use crate::passwords::{Cost, Passwords};
-use crate::peers::Peers;
 use crate::tokens::AccessSigner;
 use crate::{OWNED, background, grpc};
 
 /// Refuses weak secrets with the name of the setting (SEC-03).
-fn check_secrets(settings: &Settings) -> anyhow::Result<()> {
-    let environment = settings.common.environment;
-    require_strong(environment, "DB_SERVICE_PASSWORD", &settings.postgres.db_service_password)?;
-    require_strong(environment, "RABBITMQ_PASSWORD", &settings.rabbit.rabbitmq_password)?;
-    require_strong(environment, "REDIS_PASSWORD", &settings.redis.redis_password)?;
+fn check_secrets(config: &Config) -> anyhow::Result<()> {
+    let environment = config.common.environment;
+    require_strong(environment, "DB_SERVICE_PASSWORD", &config.postgres.db_service_password)?;
+    require_strong(environment, "RABBITMQ_PASSWORD", &config.rabbit.rabbitmq_password)?;
+    require_strong(environment, "REDIS_PASSWORD", &config.redis.redis_password)?;
     Ok(())
 }
 
 /// Serves until a signal.
-pub async fn serve(settings: Settings) -> anyhow::Result<()> {
-    check_secrets(&settings)?;
-    let Settings {
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    check_secrets(&config)?;
+    let Config {
         common,
         http_port,
         postgres,
@@ -46,7 +46,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         instance_service_url,
         notification_service_url,
         rules,
-    } = settings;
+    } = config;
     let (signer, verifier) = AccessSigner::try_new(
         &user_tokens,
         jwt_private_key.as_ref(),
@@ -69,7 +69,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         passwords: Passwords::try_new(Cost::STANDARD)?,
         guard,
         signer,
-        peers: Peers::try_new(
+        clients: Clients::try_new(
             &dialer,
             &instance_service_url,
             &billing_service_url,

@@ -122,11 +122,7 @@ const LACKING: &[&str] = &[
     "services/instance-worker: `App`, what its use cases share",
     "services/instance-worker: clients, the calls of other services",
     "services/notification-service: `App`, what its use cases share",
-    "services/notification-service: `MIGRATIONS` of its database",
-    "services/notification-service: clients, the calls of other services",
     "services/user-service: `Caller`, who acts",
-    "services/user-service: clients, the calls of other services",
-    "services/user-service: config.rs with `Config`, all settings",
     "services/user-service: use cases as free functions `verb(app, …)`",
 ];
 
@@ -172,7 +168,6 @@ const WITHOUT_RETENTION: &[&str] = &[
     "libs/instance",
     "services/billing-service",
     "services/database-service",
-    "services/notification-service",
 ];
 
 #[test]

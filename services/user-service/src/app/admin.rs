@@ -25,14 +25,14 @@ impl App {
     /// Accounts, newest first.
     pub async fn list_customers(&self, query: &str, filter: Filter, page: Page) -> Result<Listed, Error> {
         let (users, total) = {
-            let mut db = self.pool.acquire().await?;
-            users::list(&mut db, query.trim(), filter, page).await?
+            let mut connection = self.pool.acquire().await?;
+            users::list(&mut connection, query.trim(), filter, page).await?
         };
         let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
         let counts: Option<HashMap<Uuid, u32>> = if ids.is_empty() {
             None
         } else {
-            let counts = self.peers.count_instances(&ids).await;
+            let counts = self.clients.count_instances(&ids).await;
             counts
                 .inspect_err(
                     |status| tracing::warn!(code = ?status.code(), "last known instance counts are shown"),
@@ -52,9 +52,10 @@ impl App {
     /// A profile and the number of live sessions.
     pub async fn customer_detail(&self, id: Uuid) -> Result<(Profile, usize), Error> {
         let (user, sessions) = {
-            let mut db = self.pool.acquire().await?;
-            let user = users::find(&mut db, id).await?.ok_or(Error::NotFound("customer"))?;
-            let live = sessions::list(&mut db, id, runtime::clock::now(), self.rules.idle_limit()).await?;
+            let mut connection = self.pool.acquire().await?;
+            let user = users::find(&mut connection, id).await?.ok_or(Error::NotFound("customer"))?;
+            let live =
+                sessions::list(&mut connection, id, runtime::clock::now(), self.rules.idle_limit()).await?;
             (user, live.len())
         };
         Ok((self.with_standing(user).await?, sessions))

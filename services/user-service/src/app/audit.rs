@@ -15,7 +15,7 @@ impl App {
 
     /// Entries of the platform.
     pub async fn all_audit(&self, filter: &Filter, page: Page) -> Result<(Vec<Stored>, u64), Error> {
-        let mut db = self.pool.acquire().await?;
-        Ok(audit::list(&mut db, filter, page).await?)
+        let mut connection = self.pool.acquire().await?;
+        Ok(audit::list(&mut connection, filter, page).await?)
     }
 }

@@ -50,7 +50,7 @@ impl App {
     /// closed.
     async fn nothing_left(&self, id: Uuid) -> Result<(), Error> {
         let (standing, counts) =
-            tokio::join!(self.peers.standing(id), self.peers.count_instances(std::slice::from_ref(&id)));
+            tokio::join!(self.clients.standing(id), self.clients.count_instances(std::slice::from_ref(&id)));
         let standing = standing.map_err(|status| away("billing-service", &status))?;
         if standing.unpaid_invoices > 0 {
             return Err(Error::UnpaidInvoices);
@@ -68,11 +68,12 @@ impl App {
         let now = runtime::clock::now();
         let due = closures::claim(&mut *self.pool.acquire().await?, 10, LEASE, now).await?;
         for closure in &due {
-            match self.peers.terminate_all(closure.user_id, "the account was closed").await {
+            match self.clients.terminate_all(closure.user_id, "the account was closed").await {
                 Ok(count) => {
                     tracing::info!(customer.id = %closure.user_id, count, "instances of a closed account are terminated");
-                    let mut db = self.pool.acquire().await?;
-                    closures::mark_terminated(&mut db, closure.user_id, runtime::clock::now()).await?;
+                    let mut connection = self.pool.acquire().await?;
+                    closures::mark_terminated(&mut connection, closure.user_id, runtime::clock::now())
+                        .await?;
                 }
                 Err(status) => {
                     tracing::warn!(customer.id = %closure.user_id, code = ?status.code(), error = status.message(),
@@ -92,7 +93,7 @@ impl App {
         let now = runtime::clock::now();
         let found = closures::find_erasable(&mut *self.pool.acquire().await?, now).await?;
         let Some(id) = found else { return Ok(false) };
-        let left = self.peers.terminate_all(id, "the account was closed").await;
+        let left = self.clients.terminate_all(id, "the account was closed").await;
         let left = left.map_err(|status| away("instance-service", &status))?;
         if left > 0 {
             tracing::warn!(customer.id = %id, left, "instances of a closed account had come up since");

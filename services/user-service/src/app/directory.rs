@@ -11,14 +11,14 @@ use crate::store::users;
 impl App {
     /// An account that is not erased.
     pub async fn customer(&self, id: Uuid) -> Result<User, Error> {
-        let mut db = self.pool.acquire().await?;
-        users::find(&mut db, id).await?.ok_or(Error::NotFound("customer"))
+        let mut connection = self.pool.acquire().await?;
+        users::find(&mut connection, id).await?.ok_or(Error::NotFound("customer"))
     }
 
     /// Accounts that are not erased; unknown ids are left out.
     pub async fn customers(&self, ids: &[Uuid]) -> Result<Vec<User>, Error> {
-        let mut db = self.pool.acquire().await?;
-        Ok(users::find_many(&mut db, ids).await?)
+        let mut connection = self.pool.acquire().await?;
+        Ok(users::find_many(&mut connection, ids).await?)
     }
 
     /// Persons who were erased (USR-20), after this id in the order of ids, with the time.
@@ -27,7 +27,7 @@ impl App {
         after: Uuid,
         limit: u16,
     ) -> Result<Vec<(Uuid, OffsetDateTime)>, Error> {
-        let mut db = self.pool.acquire().await?;
-        Ok(users::list_erased(&mut db, after, limit).await?)
+        let mut connection = self.pool.acquire().await?;
+        Ok(users::list_erased(&mut connection, after, limit).await?)
     }
 }

@@ -19,8 +19,8 @@ impl App {
     /// Sends what is due; how many were worked on.
     pub async fn send_due_mails(&self) -> Result<usize, Error> {
         let due = {
-            let mut db = self.pool.acquire().await?;
-            mails::claim(&mut db, BATCH, LEASE, runtime::clock::now()).await?
+            let mut connection = self.pool.acquire().await?;
+            mails::claim(&mut connection, BATCH, LEASE, runtime::clock::now()).await?
         };
         let outcomes = futures::future::join_all(due.iter().map(|mail| self.send(mail))).await;
         outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
@@ -39,8 +39,9 @@ impl App {
         }
         let token = RandomToken::try_new()?;
         {
-            let mut db = self.pool.acquire().await?;
-            if !mails::add_token(&mut db, mail.id, &token.hash(), now + mail.kind.life(), now).await? {
+            let mut connection = self.pool.acquire().await?;
+            if !mails::add_token(&mut connection, mail.id, &token.hash(), now + mail.kind.life(), now).await?
+            {
                 return Ok(());
             }
         }
@@ -50,14 +51,15 @@ impl App {
         };
         // notification-service makes the link (SEC-15) and knows the salutation.
         let variables = json!({ "token": token.expose(), "valid_hours": mail.kind.life().whole_hours() });
-        let sent = self.peers.send_template(mail.id, mail.user_id, template, &variables).await;
-        let mut db = self.pool.acquire().await?;
+        let sent = self.clients.send_template(mail.id, mail.user_id, template, &variables).await;
+        let mut connection = self.pool.acquire().await?;
         match sent {
-            Ok(()) => mails::mark_sent(&mut db, mail.id, runtime::clock::now()).await?,
+            Ok(()) => mails::mark_sent(&mut connection, mail.id, runtime::clock::now()).await?,
             Err(status) => {
                 tracing::warn!(mail.id = %mail.id, template, attempts = mail.attempts, code = ?status.code(), error = status.message(),
                     "notification-service did not take a mail, trying again");
-                mails::retry_at(&mut db, mail.id, runtime::clock::now() + retry_delay(mail.attempts)).await?;
+                mails::retry_at(&mut connection, mail.id, runtime::clock::now() + retry_delay(mail.attempts))
+                    .await?;
             }
         }
         Ok(())

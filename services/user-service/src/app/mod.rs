@@ -27,12 +27,12 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::clients::Clients;
 use crate::config::Rules;
 use crate::error::Error;
 use crate::guard::LoginGuard;
 use crate::metrics::UserMetrics;
 use crate::passwords::Passwords;
-use crate::peers::Peers;
 use crate::store;
 use crate::tokens::AccessSigner;
 
@@ -48,7 +48,7 @@ pub struct App {
     /// Access tokens.
     pub signer: AccessSigner,
     /// Other services.
-    pub peers: Peers,
+    pub clients: Clients,
     /// Settings.
     pub rules: Arc<Rules>,
     /// Metrics.
@@ -98,8 +98,8 @@ pub struct Actor {
 impl App {
     /// Proves that the session of a verified access token is live, and reads the role of now.
     pub async fn signed_in(&self, user: &TokenUser, client: Client) -> Result<Actor, Error> {
-        let mut db = self.pool.acquire().await?;
-        let found = store::sessions::find(&mut db, user.session).await?.ok_or(Error::SessionEnded)?;
+        let mut connection = self.pool.acquire().await?;
+        let found = store::sessions::find(&mut connection, user.session).await?.ok_or(Error::SessionEnded)?;
         if found.user_id != user.id || !found.state.is_live(runtime::clock::now(), self.rules.idle_limit()) {
             return Err(Error::SessionEnded);
         }
@@ -123,7 +123,7 @@ impl App {
 
 /// Writes what a person did to their own account.
 async fn audit_own(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     customer: Uuid,
     action: &str,
     client: &Client,
@@ -139,17 +139,17 @@ async fn audit_own(
         ip: &client.ip_text(),
         reason: "",
     };
-    store::audit::insert(db, &entry, now).await
+    store::audit::insert(connection, &entry, now).await
 }
 
 /// Announces a fact on an account.
 async fn announce(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     topic: &str,
     customer: Uuid,
     detail: Option<String>,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     let fact = CustomerFact { customer_id: customer, occurred_at: now, detail };
-    messaging::outbox::enqueue(db, topic, customer, &fact).await.map(drop)
+    messaging::outbox::enqueue(connection, topic, customer, &fact).await.map(drop)
 }

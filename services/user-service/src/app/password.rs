@@ -109,8 +109,8 @@ impl App {
 
     /// The row of a signed-in user.
     pub(super) async fn own_account(&self, actor: &Actor) -> Result<User, Error> {
-        let mut db = self.pool.acquire().await?;
-        users::find(&mut db, actor.id).await?.ok_or(Error::NotFound("account"))
+        let mut connection = self.pool.acquire().await?;
+        users::find(&mut connection, actor.id).await?.ok_or(Error::NotFound("account"))
     }
 
     /// Asks for the present password once more. Guessing is slowed down as at log-in; while Redis is away

@@ -53,8 +53,8 @@ impl App {
     /// Adds what the other services know; their last answer when they are away.
     pub(super) async fn with_standing(&self, user: User) -> Result<Profile, Error> {
         let (counts, standing) = tokio::join!(
-            self.peers.count_instances(std::slice::from_ref(&user.id)),
-            self.peers.standing(user.id)
+            self.clients.count_instances(std::slice::from_ref(&user.id)),
+            self.clients.standing(user.id)
         );
         let seen_count = u32::try_from(user.seen_instance_count).unwrap_or(0);
         let instance_count = match counts {
@@ -78,8 +78,8 @@ impl App {
     }
 
     async fn remember(&self, id: Uuid, count: u32, plan: Option<&str>, standing: &str) -> Result<(), Error> {
-        let mut db = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        Ok(users::remember_standing(&mut db, id, count, plan, standing).await?)
+        Ok(users::remember_standing(&mut connection, id, count, plan, standing).await?)
     }
 }

@@ -16,13 +16,13 @@ impl App {
     /// minute.
     pub async fn check_session(&self, id: Uuid) -> Result<Option<(Uuid, Role)>, Error> {
         let now = runtime::clock::now();
-        let mut db = self.pool.acquire().await?;
-        let Some(found) = sessions::find(&mut db, id).await? else { return Ok(None) };
+        let mut connection = self.pool.acquire().await?;
+        let Some(found) = sessions::find(&mut connection, id).await? else { return Ok(None) };
         if !found.state.is_live(now, self.rules.idle_limit()) {
             return Ok(None);
         }
         if now - found.state.last_used_at >= TOUCH {
-            sessions::touch(&mut db, id, now).await?;
+            sessions::touch(&mut connection, id, now).await?;
         }
         Ok(Some((found.user_id, found.role)))
     }
@@ -39,8 +39,8 @@ impl App {
 
     /// Own live sessions.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Listed>, Error> {
-        let mut db = self.pool.acquire().await?;
-        Ok(sessions::list(&mut db, actor.id, runtime::clock::now(), self.rules.idle_limit()).await?)
+        let mut connection = self.pool.acquire().await?;
+        Ok(sessions::list(&mut connection, actor.id, runtime::clock::now(), self.rules.idle_limit()).await?)
     }
 
     /// Ends one own session.

@@ -27,7 +27,11 @@ pub struct Entry<'a> {
 }
 
 /// Adds an entry.
-pub async fn insert(db: &mut PgConnection, entry: &Entry<'_>, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    entry: &Entry<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO audit (id, at, actor, action, target, customer_id, request_id, ip, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         Uuid::now_v7(),
@@ -40,14 +44,14 @@ pub async fn insert(db: &mut PgConnection, entry: &Entry<'_>, now: OffsetDateTim
         entry.ip,
         entry.reason
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Blanks what tells of an erased person in words: the addresses that they came from, and the reasons that
 /// were given for what was done to them. Who did what and when stays.
-pub async fn erase(db: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
+pub async fn erase(connection: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE audit SET ip = CASE WHEN actor = $2 THEN '' ELSE ip END,
                 reason = CASE WHEN reason <> '' AND (customer_id = $1 OR target = $2) THEN 'erased'
@@ -56,13 +60,17 @@ pub async fn erase(db: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
         person,
         person.to_string()
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Newest first, with the number of all.
-pub async fn list(db: &mut PgConnection, filter: &Filter, page: Page) -> sqlx::Result<(Vec<Stored>, u64)> {
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    page: Page,
+) -> sqlx::Result<(Vec<Stored>, u64)> {
     let rows = sqlx::query_as!(
         Stored,
         "SELECT at, actor, action, target, customer_id, request_id, ip, reason FROM audit
@@ -78,7 +86,7 @@ pub async fn list(db: &mut PgConnection, filter: &Filter, page: Page) -> sqlx::R
         page.limit(),
         page.offset()
     )
-    .fetch_all(&mut *db)
+    .fetch_all(&mut *connection)
     .await?;
     let total = sqlx::query_scalar!(
         "SELECT count(*) FROM audit
@@ -91,7 +99,7 @@ pub async fn list(db: &mut PgConnection, filter: &Filter, page: Page) -> sqlx::R
         filter.from,
         filter.to
     )
-    .fetch_one(db)
+    .fetch_one(connection)
     .await?;
     Ok((rows, super::unsigned(total)))
 }

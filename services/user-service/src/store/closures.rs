@@ -15,7 +15,7 @@ pub struct Due {
 
 /// Begins a closure.
 pub async fn insert(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     user: Uuid,
     erase_after: OffsetDateTime,
     now: OffsetDateTime,
@@ -26,14 +26,14 @@ pub async fn insert(
         now,
         erase_after
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Claims closures whose instances are to be terminated.
 pub async fn claim(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     limit: i64,
     lease: Duration,
     now: OffsetDateTime,
@@ -48,13 +48,17 @@ pub async fn claim(
         limit,
         now + lease
     )
-    .fetch_all(db)
+    .fetch_all(connection)
     .await
 }
 
 /// instance-service took it over. It is asked once more a minute after the closing: a create that began just
 /// before it may have come through since.
-pub async fn mark_terminated(db: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn mark_terminated(
+    connection: &mut PgConnection,
+    user: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE closures SET terminated_at = $2,
                 next_try = CASE WHEN created_at + interval '1 minute' <= $2 THEN 'infinity'
@@ -63,49 +67,57 @@ pub async fn mark_terminated(db: &mut PgConnection, user: Uuid, now: OffsetDateT
         user,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Tries again at `next_try`.
-pub async fn retry_at(db: &mut PgConnection, user: Uuid, next_try: OffsetDateTime) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE closures SET next_try = $2 WHERE user_id = $1", user, next_try).execute(db).await?;
+pub async fn retry_at(
+    connection: &mut PgConnection,
+    user: Uuid,
+    next_try: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE closures SET next_try = $2 WHERE user_id = $1", user, next_try)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 /// Closures whose instances are not terminated yet.
-pub async fn pending(db: &mut PgConnection) -> sqlx::Result<i64> {
+pub async fn pending(connection: &mut PgConnection) -> sqlx::Result<i64> {
     let count = sqlx::query_scalar!("SELECT count(*) FROM closures WHERE terminated_at IS NULL")
-        .fetch_one(db)
+        .fetch_one(connection)
         .await?;
     Ok(count.unwrap_or(0))
 }
 
 /// Somebody who is to be erased now.
-pub async fn find_erasable(db: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<Option<Uuid>> {
+pub async fn find_erasable(connection: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "SELECT user_id FROM closures
          WHERE terminated_at IS NOT NULL AND erased_at IS NULL AND erase_after <= $1 ORDER BY erase_after LIMIT 1",
         now
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await
 }
 
 /// The same person, locked; false when another replica was quicker.
-pub async fn lock_erasable(db: &mut PgConnection, user: Uuid) -> sqlx::Result<bool> {
+pub async fn lock_erasable(connection: &mut PgConnection, user: Uuid) -> sqlx::Result<bool> {
     let found = sqlx::query_scalar!(
         "SELECT user_id FROM closures WHERE user_id = $1 AND erased_at IS NULL FOR UPDATE SKIP LOCKED",
         user
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await?;
     Ok(found.is_some())
 }
 
 /// The person is erased.
-pub async fn mark_erased(db: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE closures SET erased_at = $2 WHERE user_id = $1", user, now).execute(db).await?;
+pub async fn mark_erased(connection: &mut PgConnection, user: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE closures SET erased_at = $2 WHERE user_id = $1", user, now)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -40,7 +40,7 @@ impl Kind {
 /// Asks for a mail. Nothing happens while one of the kind waits to be sent, or after too many in an hour;
 /// `forced` asks anyway.
 pub async fn request(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     user: Uuid,
     kind: Kind,
     forced: bool,
@@ -60,7 +60,7 @@ pub async fn request(
         forced,
         PER_HOUR
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -84,7 +84,7 @@ pub struct Due {
 
 /// Claims up to `limit` mails: nobody else takes them before `lease` is over.
 pub async fn claim(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     limit: i64,
     lease: Duration,
     now: OffsetDateTime,
@@ -100,7 +100,7 @@ pub async fn claim(
         limit,
         now + lease
     )
-    .fetch_all(db)
+    .fetch_all(connection)
     .await?;
     let due = rows.into_iter().map(|row| Due {
         id: row.id,
@@ -115,7 +115,7 @@ pub async fn claim(
 
 /// Adds a token to a request; false when the request was dropped meanwhile, and nothing is to be sent.
 pub async fn add_token(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     request: Uuid,
     hash: &TokenHash,
     expires_at: OffsetDateTime,
@@ -130,44 +130,44 @@ pub async fn add_token(
         now,
         expires_at
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// notification-service has it.
-pub async fn mark_sent(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn mark_sent(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE mail_requests SET state = 'sent', sent_at = $2 WHERE id = $1 AND state = 'pending'",
         id,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// It is of no use any more (`dropped`), or could not be sent in time (`expired`).
-pub async fn give_up(db: &mut PgConnection, id: Uuid, expired: bool) -> sqlx::Result<()> {
+pub async fn give_up(connection: &mut PgConnection, id: Uuid, expired: bool) -> sqlx::Result<()> {
     let state = if expired { "expired" } else { "dropped" };
     sqlx::query!("UPDATE mail_requests SET state = $2 WHERE id = $1 AND state = 'pending'", id, state)
-        .execute(db)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// Tries again at `next_try`.
-pub async fn retry_at(db: &mut PgConnection, id: Uuid, next_try: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn retry_at(connection: &mut PgConnection, id: Uuid, next_try: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!("UPDATE mail_requests SET next_try = $2 WHERE id = $1 AND state = 'pending'", id, next_try)
-        .execute(db)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// Mails that wait to be sent.
-pub async fn pending(db: &mut PgConnection) -> sqlx::Result<i64> {
+pub async fn pending(connection: &mut PgConnection) -> sqlx::Result<i64> {
     let count = sqlx::query_scalar!("SELECT count(*) FROM mail_requests WHERE state = 'pending'")
-        .fetch_one(db)
+        .fetch_one(connection)
         .await?;
     Ok(count.unwrap_or(0))
 }
@@ -189,7 +189,7 @@ pub struct Returned {
 
 /// Finds a token of this kind. Whoever acts on it locks its account first and then looks again.
 pub async fn find_token(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     kind: Kind,
     hash: &TokenHash,
 ) -> sqlx::Result<Option<Returned>> {
@@ -203,12 +203,17 @@ pub async fn find_token(
         hash.as_slice(),
         kind.word()
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await
 }
 
 /// Marks every token of the kind as used: which of the mails was opened does not matter.
-pub async fn use_up(db: &mut PgConnection, user: Uuid, kind: Kind, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn use_up(
+    connection: &mut PgConnection,
+    user: Uuid,
+    kind: Kind,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE mail_tokens SET used_at = $3 WHERE used_at IS NULL
          AND mail_request_id IN (SELECT id FROM mail_requests WHERE user_id = $1 AND kind = $2)",
@@ -216,27 +221,27 @@ pub async fn use_up(db: &mut PgConnection, user: Uuid, kind: Kind, now: OffsetDa
         kind.word(),
         now
     )
-    .execute(&mut *db)
+    .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "UPDATE mail_requests SET state = 'dropped' WHERE user_id = $1 AND kind = $2 AND state = 'pending'",
         user,
         kind.word()
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Makes every link of the kind worthless, sent or not. The requests stay: they count for the limit of an
 /// hour.
-pub async fn void(db: &mut PgConnection, user: Uuid, kind: Kind) -> sqlx::Result<()> {
+pub async fn void(connection: &mut PgConnection, user: Uuid, kind: Kind) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE mail_requests SET state = 'dropped' WHERE user_id = $1 AND kind = $2 AND state = 'pending'",
         user,
         kind.word()
     )
-    .execute(&mut *db)
+    .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "DELETE FROM mail_tokens
@@ -244,13 +249,13 @@ pub async fn void(db: &mut PgConnection, user: Uuid, kind: Kind) -> sqlx::Result
         user,
         kind.word()
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Removes all requests of a user.
-pub async fn remove_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM mail_requests WHERE user_id = $1", user).execute(db).await?;
+pub async fn remove_all(connection: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM mail_requests WHERE user_id = $1", user).execute(connection).await?;
     Ok(())
 }

@@ -4,12 +4,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Takes the texts out of the events on an erased person. What is not sent yet is still told, by id.
-pub async fn erase(db: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
+pub async fn erase(connection: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE outbox SET payload = payload - 'detail' WHERE aggregate_id = $1 AND payload ? 'detail'",
         person
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }

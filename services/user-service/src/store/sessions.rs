@@ -53,13 +53,13 @@ pub struct Found {
 }
 
 /// By primary key; the hot path.
-pub async fn find(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Found>> {
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Found>> {
     let row = sqlx::query!(
         "SELECT s.user_id, s.expires_at, s.last_used_at, s.ended_at, u.is_active, u.role
          FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1",
         id
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await?;
     row.map(|row| {
         Ok(Found {
@@ -77,9 +77,9 @@ pub async fn find(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Found>
 }
 
 /// Notes a use.
-pub async fn touch(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn touch(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!("UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2", id, now)
-        .execute(db)
+        .execute(connection)
         .await?;
     Ok(())
 }
@@ -103,7 +103,7 @@ pub struct NewSession<'a> {
 
 /// Adds a session.
 pub async fn insert(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     session: &NewSession<'_>,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
@@ -118,13 +118,18 @@ pub async fn insert(
         session.ip,
         session.user_agent
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Ends the oldest live sessions above `limit`.
-pub async fn trim(db: &mut PgConnection, user: Uuid, limit: u32, now: OffsetDateTime) -> sqlx::Result<u64> {
+pub async fn trim(
+    connection: &mut PgConnection,
+    user: Uuid,
+    limit: u32,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE sessions SET ended_at = $3, end_reason = $4 WHERE id IN (
              SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $3
@@ -134,7 +139,7 @@ pub async fn trim(db: &mut PgConnection, user: Uuid, limit: u32, now: OffsetDate
         now,
         End::Limit.word()
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected())
 }
@@ -157,7 +162,7 @@ pub struct Listed {
 
 /// Live sessions of a user, newest first.
 pub async fn list(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     user: Uuid,
     now: OffsetDateTime,
     idle: Option<time::Duration>,
@@ -169,7 +174,7 @@ pub async fn list(
         user,
         now
     )
-    .fetch_all(db)
+    .fetch_all(connection)
     .await?;
     rows.retain(|row| {
         SessionState {
@@ -185,7 +190,7 @@ pub async fn list(
 
 /// Ends one live session of a user; false when there is no such one.
 pub async fn end(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     user: Uuid,
     id: Uuid,
     why: End,
@@ -199,14 +204,14 @@ pub async fn end(
         now,
         why.word()
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Ends all sessions of a user, but the one to keep.
 pub async fn end_all(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     user: Uuid,
     keep: Option<Uuid>,
     why: End,
@@ -220,7 +225,7 @@ pub async fn end_all(
         now,
         why.word()
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected())
 }
@@ -245,7 +250,7 @@ pub struct Refresh {
 }
 
 /// Finds a refresh token and locks it and its session, so that two uses at once are seen as two.
-pub async fn lock_refresh(db: &mut PgConnection, hash: &TokenHash) -> sqlx::Result<Option<Refresh>> {
+pub async fn lock_refresh(connection: &mut PgConnection, hash: &TokenHash) -> sqlx::Result<Option<Refresh>> {
     let row = sqlx::query!(
         "SELECT r.session_id, r.used_at, r.expires_at AS token_expires_at, s.user_id, s.remembered, s.expires_at, s.last_used_at, s.ended_at,
                 u.is_active, u.role
@@ -253,7 +258,7 @@ pub async fn lock_refresh(db: &mut PgConnection, hash: &TokenHash) -> sqlx::Resu
          WHERE r.token_hash = $1 FOR UPDATE OF r, s",
         hash.as_slice()
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await?;
     row.map(|row| {
         Ok(Refresh {
@@ -276,7 +281,7 @@ pub async fn lock_refresh(db: &mut PgConnection, hash: &TokenHash) -> sqlx::Resu
 
 /// Adds a refresh token to a session.
 pub async fn insert_refresh(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     session: Uuid,
     hash: &TokenHash,
     expires_at: OffsetDateTime,
@@ -289,21 +294,21 @@ pub async fn insert_refresh(
         now,
         expires_at
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Marks a refresh token as used and lets its session live until `expires_at`.
 pub async fn rotate(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     used: &TokenHash,
     session: Uuid,
     expires_at: OffsetDateTime,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!("UPDATE refresh_tokens SET used_at = $2 WHERE token_hash = $1", used.as_slice(), now)
-        .execute(&mut *db)
+        .execute(&mut *connection)
         .await?;
     sqlx::query!(
         "UPDATE sessions SET expires_at = $2, last_used_at = $3 WHERE id = $1",
@@ -311,13 +316,13 @@ pub async fn rotate(
         expires_at,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Removes all sessions of a user.
-pub async fn remove_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user).execute(db).await?;
+pub async fn remove_all(connection: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user).execute(connection).await?;
     Ok(())
 }

@@ -41,11 +41,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use user_service::app::{App, Wake};
+use user_service::clients::Clients;
 use user_service::config::Rules;
 use user_service::guard::LoginGuard;
 use user_service::metrics::UserMetrics;
 use user_service::passwords::{Cost, Passwords};
-use user_service::peers::Peers;
 use user_service::tokens::AccessSigner;
 use user_service::{background, grpc};
 use uuid::Uuid;
@@ -239,7 +239,7 @@ impl World {
             )
             .unwrap(),
             signer,
-            peers: Peers::try_new(&keys.dialer(USER), &urls[0], &urls[1], &urls[2]).unwrap(),
+            clients: Clients::try_new(&keys.dialer(USER), &urls[0], &urls[1], &urls[2]).unwrap(),
             rules: Arc::new(rules),
             metrics: UserMetrics::new(&Metrics::new()),
             wake: Arc::new(Wake::default()),

@@ -26,7 +26,11 @@ pub struct NewUser<'a> {
 }
 
 /// Adds an account; false when the address has an open one already.
-pub async fn insert(db: &mut PgConnection, user: &NewUser<'_>, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    user: &NewUser<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
     let told = user.registration;
     let done = sqlx::query!(
         "INSERT INTO users (id, email, password_hash, first_name, last_name, phone, company, country, timezone, language, role, verified_at,
@@ -49,14 +53,14 @@ pub async fn insert(db: &mut PgConnection, user: &NewUser<'_>, now: OffsetDateTi
         now,
         told.marketing_consent
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// What a newer registration of the same address says takes the place of what an earlier one said.
 pub async fn replace_registration(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     newest: &NewUser<'_>,
     now: OffsetDateTime,
@@ -81,19 +85,19 @@ pub async fn replace_registration(
         now,
         told.marketing_consent
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Marks the address as proved; false when it was already.
-pub async fn verify(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn verify(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE users SET verified_at = $2, updated_at = $2, version = version + 1 WHERE id = $1 AND verified_at IS NULL",
         id,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -101,7 +105,7 @@ pub async fn verify(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sql
 /// Notes a log-in and stores the hash anew when `rehashed` is given; false when the account or its password
 /// changed since it was read.
 pub async fn note_login(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     user: &User,
     rehashed: Option<&str>,
     now: OffsetDateTime,
@@ -114,14 +118,14 @@ pub async fn note_login(
         now,
         rehashed
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Replaces the password.
 pub async fn set_password(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     hash: &str,
     now: OffsetDateTime,
@@ -132,22 +136,22 @@ pub async fn set_password(
         hash,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// From now on the present password opens nothing.
-pub async fn require_reset(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn require_reset(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!("UPDATE users SET password_reset_needed = true, updated_at = $2 WHERE id = $1", id, now)
-        .execute(db)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// Changes what is given, if the version is still `expected` (or none is named).
 pub async fn change_profile(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     change: &ProfileChange,
     expected: Option<i64>,
@@ -170,14 +174,14 @@ pub async fn change_profile(
         expected,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Changes what is given.
 pub async fn change_preferences(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     wanted: &Preferences,
     now: OffsetDateTime,
@@ -196,14 +200,14 @@ pub async fn change_preferences(
         switch(2),
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Keeps the last answers of other services, so that a profile can be shown while they are away.
 pub async fn remember_standing(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     instance_count: i32,
     plan: Option<&str>,
@@ -217,14 +221,14 @@ pub async fn remember_standing(
         plan,
         standing
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Turns an account on or off.
 pub async fn set_active(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     active: bool,
     now: OffsetDateTime,
@@ -235,70 +239,80 @@ pub async fn set_active(
         active,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Gives a role.
-pub async fn set_role(db: &mut PgConnection, id: Uuid, role: Role, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn set_role(
+    connection: &mut PgConnection,
+    id: Uuid,
+    role: Role,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE users SET role = $2, updated_at = $3, version = version + 1 WHERE id = $1",
         id,
         role.as_str(),
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Sets the number of instances that an account may have.
-pub async fn set_quota(db: &mut PgConnection, id: Uuid, max: i32, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn set_quota(
+    connection: &mut PgConnection,
+    id: Uuid,
+    max: i32,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE users SET max_instances = $2, updated_at = $3, version = version + 1 WHERE id = $1",
         id,
         max,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Other super_admins who can act. Holds a lock until the transaction ends, so that two cannot remove each
 /// other at once.
-pub async fn other_super_admins(db: &mut PgConnection, except: Uuid) -> sqlx::Result<u64> {
-    lock_super_admins(db).await?;
+pub async fn other_super_admins(connection: &mut PgConnection, except: Uuid) -> sqlx::Result<u64> {
+    lock_super_admins(connection).await?;
     let count = sqlx::query_scalar!(
         "SELECT count(*) FROM users WHERE role = 'super_admin' AND is_active AND id <> $1",
         except
     )
-    .fetch_one(db)
+    .fetch_one(connection)
     .await?;
     Ok(crate::store::unsigned(count))
 }
 
 /// Serialises all that changes who is super_admin, until the transaction ends.
-pub async fn lock_super_admins(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtext('users.super_admin'))").execute(db).await?;
+pub async fn lock_super_admins(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtext('users.super_admin'))").execute(connection).await?;
     Ok(())
 }
 
 /// Closes an account.
-pub async fn close(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn close(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE users SET closed_at = $2, is_active = false, updated_at = $2, version = version + 1 WHERE id = $1",
         id,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Replaces everything that names a person (USR-20). The row stays: invoices and audit entries refer to it.
-pub async fn erase(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn erase(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE users SET email = 'erased-' || id || '@erased.invalid', password_hash = '$argon2id$erased', first_name = 'Erased',
                 last_name = 'Customer', phone = '', company = '', country = '', timezone = '', language = '', avatar_url = '',
@@ -307,7 +321,7 @@ pub async fn erase(db: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx
         id,
         now
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }

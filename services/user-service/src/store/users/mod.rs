@@ -106,30 +106,38 @@ fn one(row: Option<Row>) -> sqlx::Result<Option<User>> {
 }
 
 /// The open account of an address.
-pub async fn find_by_email(db: &mut PgConnection, email: &EmailAddress) -> sqlx::Result<Option<User>> {
-    one(select_users!("WHERE email = $1 AND closed_at IS NULL", email.as_str()).fetch_optional(db).await?)
+pub async fn find_by_email(
+    connection: &mut PgConnection,
+    email: &EmailAddress,
+) -> sqlx::Result<Option<User>> {
+    one(select_users!("WHERE email = $1 AND closed_at IS NULL", email.as_str())
+        .fetch_optional(connection)
+        .await?)
 }
 
 /// An account that is not erased.
-pub async fn find(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<User>> {
-    one(select_users!("WHERE id = $1 AND erased_at IS NULL", id).fetch_optional(db).await?)
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<User>> {
+    one(select_users!("WHERE id = $1 AND erased_at IS NULL", id).fetch_optional(connection).await?)
 }
 
 /// The same, locked until the transaction ends.
-pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<User>> {
-    one(select_users!("WHERE id = $1 AND erased_at IS NULL FOR UPDATE", id).fetch_optional(db).await?)
+pub async fn lock(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<User>> {
+    one(select_users!("WHERE id = $1 AND erased_at IS NULL FOR UPDATE", id)
+        .fetch_optional(connection)
+        .await?)
 }
 
 /// Accounts that are not erased, of these ids.
-pub async fn find_many(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<User>> {
-    let rows =
-        select_users!("WHERE id = ANY($1) AND erased_at IS NULL ORDER BY id", ids).fetch_all(db).await?;
+pub async fn find_many(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<User>> {
+    let rows = select_users!("WHERE id = ANY($1) AND erased_at IS NULL ORDER BY id", ids)
+        .fetch_all(connection)
+        .await?;
     rows.into_iter().map(User::try_from).collect()
 }
 
 /// Erased accounts after this id, with the time of the erasure.
 pub async fn list_erased(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     after: Uuid,
     limit: u16,
 ) -> sqlx::Result<Vec<(Uuid, OffsetDateTime)>> {
@@ -139,14 +147,14 @@ pub async fn list_erased(
         after,
         i64::from(limit)
     )
-    .fetch_all(db)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.erased_at)).collect())
 }
 
 /// Newest first; `query` is found in address and names.
 pub async fn list(
-    db: &mut PgConnection,
+    connection: &mut PgConnection,
     query: &str,
     filter: Filter,
     page: Page,
@@ -164,7 +172,7 @@ pub async fn list(
         page.limit(),
         page.offset()
     )
-    .fetch_all(&mut *db)
+    .fetch_all(&mut *connection)
     .await?;
     let total = sqlx::query_scalar!(
         r"SELECT count(*) FROM users WHERE erased_at IS NULL
@@ -174,7 +182,7 @@ pub async fn list(
         pattern,
         filter.as_str()
     )
-    .fetch_one(db)
+    .fetch_one(connection)
     .await?;
     Ok((rows.into_iter().map(User::try_from).collect::<sqlx::Result<_>>()?, super::unsigned(total)))
 }

@@ -33,14 +33,14 @@ pub struct Standing {
 
 /// Clients of the other services.
 #[derive(Debug, Clone)]
-pub struct Peers {
+pub struct Clients {
     instances: InstanceDirectoryServiceClient<Authenticated>,
     instance_work: InstanceDirectoryServiceClient<Authenticated>,
     billing: BillingDirectoryServiceClient<Authenticated>,
     mail: NotificationServiceClient<Authenticated>,
 }
 
-impl Peers {
+impl Clients {
     /// Lazy channels to all.
     pub fn try_new(
         dialer: &Dialer,
