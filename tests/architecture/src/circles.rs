@@ -72,26 +72,15 @@ const KNOWN: &[&str] = &[
     "services/database-service: tenants tenants/copy tenants/held tenants/owner tenants/privacy \
      tenants/probe tenants/provision tenants/reaper tenants/refill tenants/rotate tenants/served \
      tenants/template tenants/usage",
-    "services/gateway: access api app layers/headers layers/observe openapi routes routes/health \
-     streams",
-    "services/gateway: dto/database dto/database_admin",
-    "services/gateway: dto/paging extract",
     "services/instance-worker: cluster cluster/apply cluster/events cluster/mend cluster/pods config",
     "services/instance-worker: operations/conclude operations/run",
     "services/instance-worker: operations/steps/pods operations/steps/workload",
     "services/instance-worker: reconcile reconcile/compare reconcile/instance reconcile/wanted \
      reconcile/whole watch watch/lead watch/leader watch/observer",
-    "services/notification-service: app app/order app/resend",
-    "services/notification-service: app/announce app/announce/billing",
-    "services/notification-service: store store/history",
-    "services/notification-service: templates templates/catalogue templates/catalogue/billing",
     "services/user-service: domain domain/password domain/people",
     "services/user-service: store/users store/users/changes",
     "tools/bench: billing billing/hooks",
     "tools/devnode: ingress ingress/table",
-    "tools/devstack: rabbitmq secrets services",
-    "tools/devstack: stack stack/addresses",
-    "tools/xtask: former sqlx",
 ];
 
 #[test]

@@ -4,6 +4,7 @@
 //! Used by `cargo xtask` and by tests. Synchronous and with few dependencies, so that `cargo xtask` itself
 //! builds quickly; it must not depend on any service, on the Kubernetes client or on a database driver.
 
+pub mod catalogue;
 pub mod cluster;
 pub mod control;
 pub mod given;

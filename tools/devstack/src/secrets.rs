@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::services;
+use crate::catalogue;
 
 /// Operators' scripts: a name with a key, but no process.
 const AUTOMATION: &str = "automation";
@@ -110,14 +110,14 @@ impl Secrets {
             // Upper, lower, digit and symbol, as the password rule wants.
             self.admin = format!("Aa7-{}", hex::encode(random::<12>()?));
         }
-        for service in services::ALL {
+        for service in catalogue::ALL {
             if let Some(database) = service.database
                 && !self.roles.contains_key(database.role)
             {
                 self.roles.insert(database.role.to_owned(), hex::encode(random::<24>()?));
             }
         }
-        for name in services::ALL.iter().map(|service| service.name).chain([AUTOMATION]) {
+        for name in catalogue::ALL.iter().map(|service| service.name).chain([AUTOMATION]) {
             if !self.service_keys.contains_key(name) {
                 let key = Ed25519KeyPair::generate().map_err(|_| anyhow!("no key was generated"))?;
                 let document = key.to_pkcs8().map_err(|_| anyhow!("no key was generated"))?;
@@ -202,7 +202,7 @@ mod tests {
         secrets.complete().unwrap();
         let keys = secrets.public_keys().unwrap();
         let entries: Vec<(&str, &str)> = keys.split(',').filter_map(|entry| entry.split_once('=')).collect();
-        assert_eq!(entries.len(), services::ALL.len() + 1, "scripts have one too");
+        assert_eq!(entries.len(), catalogue::ALL.len() + 1, "scripts have one too");
         assert!(entries.iter().all(|(_, key)| URL_SAFE_NO_PAD.decode(key).unwrap().len() == 32));
     }
 }

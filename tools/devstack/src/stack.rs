@@ -3,6 +3,7 @@
 
 mod addresses;
 mod operate;
+mod plan;
 mod start;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use self::addresses::{Addresses, choose_addresses, url};
+pub use self::plan::{Extent, Plan};
 use crate::cluster::ControlPlane;
-use crate::given::Given;
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::secrets::{Secrets, write_private};
@@ -33,38 +34,6 @@ const BASE_DOMAIN: &str = "localhost";
 const SERVER_DEADLINE: Duration = Duration::from_secs(90);
 /// Longest start of one of our programs.
 const PROGRAM_DEADLINE: Duration = Duration::from_mins(1);
-
-/// How much of a stack is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Extent {
-    /// PostgreSQL alone.
-    Postgres,
-    /// PostgreSQL, Redis, RabbitMQ and the mail sink.
-    Servers,
-    /// And the cluster with its node.
-    Deps,
-    /// And the services.
-    All,
-}
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Where.
-    pub layout: Layout,
-    /// Data survives a crash of the machine; tests do without.
-    pub durable: bool,
-    /// How much.
-    pub extent: Extent,
-    /// A service that does not get ready is reported, and the others are started all the same.
-    pub keep_going: bool,
-    /// What is there already.
-    pub given: Given,
-    /// Kill Bill is started, or the given one used, and billing-service has it for its provider.
-    pub killbill: bool,
-    /// More variables for single services (or `*`).
-    pub extra: BTreeMap<String, BTreeMap<String, String>>,
-}
 
 /// The cluster, ours or a given one.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use super::Plan;
+use super::plan::Plan;
 use crate::ports::Ports;
 use crate::services::{self, HostPort, ServicePorts};
 use crate::{postgres, rabbitmq};
