@@ -15,43 +15,58 @@ proof (position, what, currency, documents, journal) AS (
     SELECT 1, 'the whole journal sums to nothing', currency, 0, sum(amount) FROM lines GROUP BY currency
     UNION ALL
     SELECT 2, 'net of the invoices issued = revenue', c.currency,
-           coalesce((SELECT sum(subtotal_minor) FROM docs d WHERE d.currency = c.currency AND kind <> 'credit_note'), 0),
-           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency AND kind = 'invoice_issued' AND account = 'revenue'), 0)
+           coalesce((SELECT sum(subtotal_minor) FROM docs d WHERE d.currency = c.currency
+               AND kind <> 'credit_note'), 0),
+           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency
+               AND kind = 'invoice_issued' AND account = 'revenue'), 0)
     FROM (SELECT DISTINCT currency FROM lines) c
     UNION ALL
     SELECT 3, 'tax of the invoices issued = tax', c.currency,
-           coalesce((SELECT sum(tax_minor) FROM docs d WHERE d.currency = c.currency AND kind <> 'credit_note'), 0),
-           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency AND kind = 'invoice_issued' AND account = 'tax'), 0)
+           coalesce((SELECT sum(tax_minor) FROM docs d WHERE d.currency = c.currency
+               AND kind <> 'credit_note'), 0),
+           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency
+               AND kind = 'invoice_issued' AND account = 'tax'), 0)
     FROM (SELECT DISTINCT currency FROM lines) c
     UNION ALL
     SELECT 4, 'credit notes = revenue and tax taken back', c.currency,
-           coalesce((SELECT sum(subtotal_minor + tax_minor) FROM docs d WHERE d.currency = c.currency AND kind = 'credit_note'), 0),
-           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency AND kind = 'credit_note' AND account IN ('revenue', 'tax')), 0)
+           coalesce((SELECT sum(subtotal_minor + tax_minor) FROM docs d WHERE d.currency = c.currency
+               AND kind = 'credit_note'), 0),
+           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency
+               AND kind = 'credit_note' AND account IN ('revenue', 'tax')), 0)
     FROM (SELECT DISTINCT currency FROM lines) c
     UNION ALL
     SELECT 5, 'payments received through ' || gateway, currency, sum(documents), sum(journal)
     FROM (
-        SELECT p.gateway, p.currency, p.amount_minor AS documents, 0 AS journal FROM payments p JOIN invoices i ON i.id = p.invoice_id, span
-        WHERE i.provider = 'ledger' AND p.state IN ('paid', 'refunded') AND p.settled_at >= span.a AND p.settled_at < span.z
+        SELECT p.gateway, p.currency, p.amount_minor AS documents, 0 AS journal
+            FROM payments p JOIN invoices i ON i.id = p.invoice_id, span
+        WHERE i.provider = 'ledger' AND p.state IN ('paid', 'refunded') AND p.settled_at >= span.a
+            AND p.settled_at < span.z
         UNION ALL
-        SELECT substr(account, 10), currency, 0, amount FROM month WHERE kind = 'payment' AND account LIKE 'payments:%'
+        SELECT substr(account, 10), currency, 0, amount FROM month WHERE kind = 'payment'
+            AND account LIKE 'payments:%'
     ) both_sides
     GROUP BY gateway, currency
     UNION ALL
     SELECT 6, 'refunds paid out', c.currency,
-           coalesce((SELECT sum(r.amount_minor) FROM refunds r, span WHERE r.currency = c.currency AND r.created_at >= span.a AND r.created_at < span.z), 0),
-           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency AND kind = 'refund' AND account LIKE 'payments:%'), 0)
+           coalesce((SELECT sum(r.amount_minor) FROM refunds r, span WHERE r.currency = c.currency
+               AND r.created_at >= span.a AND r.created_at < span.z), 0),
+           coalesce((SELECT -sum(amount) FROM month m WHERE m.currency = c.currency
+               AND kind = 'refund' AND account LIKE 'payments:%'), 0)
     FROM (SELECT DISTINCT currency FROM lines) c
     UNION ALL
     -- As of now: balances have no history of their own, the journal does.
     SELECT 7, 'open balances of invoices = receivable (now)', c.currency,
-           coalesce((SELECT sum(balance_minor) FROM invoices i WHERE i.currency = c.currency AND status <> 'draft' AND provider = 'ledger'), 0),
-           coalesce((SELECT sum(amount_minor) FROM journal_lines l WHERE l.currency = c.currency AND account = 'receivable'), 0)
+           coalesce((SELECT sum(balance_minor) FROM invoices i WHERE i.currency = c.currency
+               AND status <> 'draft' AND provider = 'ledger'), 0),
+           coalesce((SELECT sum(amount_minor) FROM journal_lines l WHERE l.currency = c.currency
+               AND account = 'receivable'), 0)
     FROM (SELECT DISTINCT currency FROM lines) c
     UNION ALL
     SELECT 8, 'unused credit of customers = credit (now)', c.currency,
            coalesce((SELECT sum(remaining_minor) FROM credits r WHERE r.currency = c.currency), 0),
-           coalesce((SELECT -sum(amount_minor) FROM journal_lines l WHERE l.currency = c.currency AND account = 'credit'), 0)
+           coalesce((SELECT -sum(amount_minor) FROM journal_lines l WHERE l.currency = c.currency
+               AND account = 'credit'), 0)
     FROM (SELECT DISTINCT currency FROM lines) c
 )
-SELECT what, currency, documents, journal, documents - journal AS difference FROM proof ORDER BY position, what, currency;
+SELECT what, currency, documents, journal, documents - journal AS difference FROM proof
+    ORDER BY position, what, currency;
