@@ -1,9 +1,10 @@
 //! The HTTP/1 server of all our ports. Whoever connects and then says nothing, or says it a byte at a time,
 //! loses the connection; and there are never more connections than the process can hold.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -28,11 +29,83 @@ pub struct Limits {
     pub connections: usize,
     /// Time for the whole head of a request. An idle connection ends after it as well.
     pub head: Duration,
+    /// Open connections of one source at most; one more is closed at once. A source is an address, of IPv6 its
+    /// /64. [`Sources`] says who is no source of its own.
+    pub of_source: usize,
 }
 
 impl Limits {
     /// For ports that only the platform itself asks: health pages, metrics, operators' routes.
-    pub const INTERNAL: Self = Self { connections: 256, head: Duration::from_secs(30) };
+    pub const INTERNAL: Self =
+        Self { connections: 256, head: Duration::from_secs(30), of_source: usize::MAX };
+}
+
+/// How many are open, by source.
+type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Open connections by source.
+///
+/// Proxies of our own bring the connections of everybody, so that they are not counted: each request of theirs
+/// is, by the address that they forward.
+#[derive(Clone)]
+pub struct Sources {
+    open: Counts,
+    is_proxy: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+}
+
+impl Sources {
+    /// Nothing is open yet.
+    pub fn new(is_proxy: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { open: Arc::default(), is_proxy: Arc::new(is_proxy) }
+    }
+
+    /// A place for one more connection of this peer, unless its source has `most` already.
+    fn enter(&self, peer: IpAddr, most: usize) -> Option<Place> {
+        if most == usize::MAX || (self.is_proxy)(peer) {
+            return Some(Place(None));
+        }
+        let source = source_of(peer);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.entry(source).or_default();
+        if *own >= most {
+            return None;
+        }
+        *own += 1;
+        Some(Place(Some((Arc::clone(&self.open), source))))
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+/// The place of a connection; it is free again when this is dropped.
+struct Place(Option<(Counts, IpAddr)>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((open, source)) = &self.0 else { return };
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = open.get_mut(source) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(source);
+            }
+        }
+    }
+}
+
+/// The address; of IPv6 its /64, which is what one customer line has.
+fn source_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// Serves until `stop`; open requests are finished. The caller bounds how long.
@@ -40,6 +113,17 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    serve_sources(listener, router, limits, Sources::new(|_| false), stop).await
+}
+
+/// The same for a port that strangers reach, themselves or by our proxies.
+pub async fn serve_sources(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    sources: Sources,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let room = Arc::new(Semaphore::new(limits.connections));
@@ -55,8 +139,15 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let router = router.clone();
-                tokio::spawn(connection(stream, peer, router, limits, permit, graceful.watcher()));
+                let Some(place) = sources.enter(peer.ip(), limits.of_source) else {
+                    tracing::debug!(peer = %peer.ip(), "a source has all the connections that it may have");
+                    continue;
+                };
+                let (router, watcher) = (router.clone(), graceful.watcher());
+                tokio::spawn(async move {
+                    connection(stream, peer, router, limits, watcher).await;
+                    drop((place, permit));
+                });
             }
             Err(error) => {
                 // Out of file descriptors, or a client that is gone already: the next one may do.
@@ -70,14 +161,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    limits: Limits,
-    permit: OwnedSemaphorePermit,
-    watcher: Watcher,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, watcher: Watcher) {
     // Small answers must not wait for the acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "no nodelay");
@@ -90,7 +174,6 @@ async fn connection(
     if let Err(error) = watcher.watch(connection).await {
         tracing::trace!(error = %error, "connection ended");
     }
-    drop(permit);
 }
 
 async fn answer(

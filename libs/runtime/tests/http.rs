@@ -32,7 +32,7 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 /// GTW-11: silent clients, clients with half a head and idle ones all lose their connection.
 #[tokio::test]
 async fn who_does_not_finish_a_head_in_time_is_cut_off() {
-    let (address, _) = server(Limits { connections: 10, head: Duration::from_millis(200) }).await;
+    let (address, _) = server(Limits { head: Duration::from_millis(200), ..Limits::INTERNAL }).await;
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
@@ -48,7 +48,7 @@ async fn who_does_not_finish_a_head_in_time_is_cut_off() {
 /// GTW-11: more connections than allowed wait, and are served when there is room.
 #[tokio::test]
 async fn the_number_of_connections_is_bounded() {
-    let (address, _) = server(Limits { connections: 1, head: SOON }).await;
+    let (address, _) = server(Limits { connections: 1, head: SOON, ..Limits::INTERNAL }).await;
     let mut first = TcpStream::connect(address).await.unwrap();
     first.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     first.read_u8().await.unwrap();
@@ -65,7 +65,7 @@ async fn the_number_of_connections_is_bounded() {
 /// REL-16: an idle connection does not keep the process from stopping.
 #[tokio::test]
 async fn a_stop_ends_idle_connections() {
-    let (address, stop) = server(Limits { connections: 10, head: SOON }).await;
+    let (address, stop) = server(Limits { head: SOON, ..Limits::INTERNAL }).await;
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     idle.read_u8().await.unwrap();

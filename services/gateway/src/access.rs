@@ -10,11 +10,11 @@ use http::header::AUTHORIZATION;
 use runtime::grpc::SERVICE_TOKEN;
 use runtime::identity::Role;
 
-use crate::app::App;
 use crate::context::{CallingService, Ctx, SignedIn};
 use crate::inputs::Inputs;
 use crate::problem::Problem;
 use crate::rate_limit::Counted;
+use crate::state::App;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,11 @@ pub async fn enforce(
     guard.check(&mut context, &parts.headers).await?;
     guard.inputs.check(&mut parts).await?;
     parts.extensions.insert(context);
+    // After the limits, so that one address in excess takes nobody's place.
+    let _place = match guard.limit {
+        Limit::Auth => Some(guard.app.rooms.enter_auth()?),
+        _ => None,
+    };
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 

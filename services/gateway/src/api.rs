@@ -1,5 +1,5 @@
-//! The one way to add a route: with its access, its limit and its place in the OpenAPI document (GTW-04, GTW-05). What is not added here is
-//! not reachable.
+//! The one way to add a route: with its access, its limit and its place in the OpenAPI document. What is not
+//! added here cannot be reached (GTW-04, GTW-05).
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use utoipa::openapi::path::Paths;
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::access::{Access, Guard, Limit, enforce};
-use crate::app::{App, RouteInfo};
 use crate::inputs::{self, Inputs};
 use crate::openapi;
 use crate::problem::Problem;
+use crate::state::App;
 
 /// Short and long spelling of the instance routes (INS-02): the same handlers.
 const SHORT: &str = "/instance/instances";
@@ -22,6 +22,17 @@ const LONG: &str = "/instance/api/v1/instances";
 
 /// What `routes!` makes of a handler.
 type Documented = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<App>);
+
+/// One line of the route table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Upper-case method.
+    pub method: String,
+    /// Template, such as `/instance/instances/{id}`.
+    pub path: String,
+    /// public, customer, operator, admin, `super_admin`; with `/service` behind it where services may too.
+    pub access: &'static str,
+}
 
 /// Routes with their access, while they are collected.
 pub struct Api {

@@ -92,6 +92,15 @@ pub struct Config {
     /// Open connections of the public API at most; more wait
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
+    /// Open connections of one source address that is no trusted proxy; one more is closed at once
+    #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_address: u32,
+    /// Requests in work at once at most; one more is answered 503 at once
+    #[arg(long, env = "MAX_REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_requests: u32,
+    /// Requests at once at most to the routes that take a password or a token of a mail; one more is answered 503
+    #[arg(long, env = "MAX_AUTH_REQUESTS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_auth_requests: u32,
     /// Seconds that open requests have to end after SIGTERM, the grace included
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=25))]
     pub drain_seconds: u64,

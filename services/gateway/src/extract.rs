@@ -12,7 +12,6 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::dto::checks::{Checks, UNREADABLE};
-use crate::dto::paging::Page;
 use crate::problem::Problem;
 
 /// A JSON body.
@@ -228,6 +227,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
         let path = Path::<(Uuid, Uuid)>::from_request_parts(parts, state).await;
         path.map(|Path((first, second))| Self(first, second)).map_err(|_| Problem::not_found("object"))
     }
+}
+
+/// A checked page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// From 1.
+    pub number: u32,
+    /// From 1 to 100.
+    pub size: u32,
 }
 
 /// The query, with typed reads. Names that the route does not take are refused before ([`crate::inputs`]).

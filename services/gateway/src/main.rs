@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use clap::Parser as _;
 use contracts::services::GATEWAY;
-use gateway::app::{self, App};
 use gateway::automation;
 use gateway::config::{Cli, Command, Config};
+use gateway::server;
+use gateway::state::App;
 use runtime::admin::{self, Health};
 use runtime::process::Process;
 
@@ -31,7 +32,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let app = App::try_new(&config, process.metrics(), process.stopping())?;
     let health = Health::new(GATEWAY);
     let public = SocketAddr::new(config.common.bind_address, config.http_port);
-    process.spawn("public API", app::serve(public, app, process.stopping(), config.drain()));
+    process.spawn("public API", server::serve(public, app, process.stopping(), config.drain()));
     let pages = admin::router(&health, process.metrics());
     let address = SocketAddr::new(config.common.bind_address, config.admin_port);
     process.spawn("health and metrics", admin::serve(address, pages, process.stopping()));

@@ -1,5 +1,6 @@
-//! Open event streams: each one is work in another service for as long as it lives, so that there are only so many of an account and of this
-//! process, none outlives its session, and none lives for ever. A client comes back with the id of its last event.
+//! Open event streams: each one is work in another service for as long as it lives, so that there are only so
+//! many of an account and of this process, none outlives its session, and none lives for ever. A client comes
+//! back with the id of its last event.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +11,9 @@ use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::problem::Problem;
+use crate::session::Sessions;
 
 /// Streams of one account in this process.
 const OF_ACCOUNT: usize = 20;
@@ -66,20 +67,28 @@ impl Drop for Place {
     }
 }
 
+/// What ends a stream besides its source.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The process stops.
+    pub stop: CancellationToken,
+    /// Who knows whether the session of the request lives.
+    pub sessions: Sessions,
+    /// The request.
+    pub context: Ctx,
+}
+
 /// `events` until the process stops, the session of the request is over, or its life is.
 pub fn bounded<E: Send + 'static>(
-    app: &App,
-    context: &Ctx,
+    bounds: Bounds,
     place: Place,
     events: impl Stream<Item = E> + Send + 'static,
 ) -> impl Stream<Item = E> + Send + 'static {
-    let (app, context) = (app.clone(), context.clone());
-    let stop: CancellationToken = app.stop.clone();
     let end = async move {
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = bounds.stop.cancelled() => {}
             () = tokio::time::sleep(LIFE) => {}
-            () = session_over(&app, &context) => {}
+            () = session_over(&bounds.sessions, &bounds.context) => {}
         }
         drop(place);
     };
@@ -87,11 +96,11 @@ pub fn bounded<E: Send + 'static>(
 }
 
 /// Ends with the session. While nobody can say whether it lives, the stream goes on: it began with a good one and its life is bounded.
-async fn session_over(app: &App, context: &Ctx) {
+async fn session_over(sessions: &Sessions, context: &Ctx) {
     let Some(user) = &context.user else { return std::future::pending().await };
     loop {
         tokio::time::sleep(LOOK).await;
-        if matches!(app.sessions.live(context, user.session).await, Ok(None)) {
+        if matches!(sessions.live(context, user.session).await, Ok(None)) {
             return;
         }
     }

@@ -13,6 +13,9 @@ use super::scalars::{Time, time};
 pub struct Confirm {
     #[schema(max_length = 100, example = "test-instance")]
     pub confirm: Option<String>,
+    /// As with `terminate`.
+    #[schema(example = false)]
+    pub final_backup: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -23,7 +26,9 @@ pub struct Terminate {
     pub confirm: Option<String>,
     #[schema(max_length = 500, example = "moved elsewhere")]
     pub reason: Option<String>,
-    /// Whether a backup is made first. There are none yet: `true` is answered by 501.
+    /// Whether a backup is made first. There are none yet: `true` is answered by 501. `false` says that the data
+    /// may be removed after the retention without one; without that word it is kept until you or an
+    /// administrator say so, also later by the same call again.
     #[schema(example = false)]
     pub final_backup: Option<bool>,
 }

@@ -6,8 +6,6 @@ use utoipa::ToSchema;
 
 use super::scalars::{Time, text, time};
 
-pub use super::database_admin::*;
-
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Pool {
     #[schema(format = Uuid)]

@@ -99,7 +99,7 @@ pub struct Event {
     #[serde(rename = "type")]
     #[schema(example = "status_changed")]
     pub kind: String,
-    /// platform, tenant, customer, billing
+    /// platform, operator, tenant, customer, billing
     #[schema(example = "platform")]
     pub cause: String,
     #[schema(example = "running")]

@@ -323,6 +323,42 @@ impl Instance {
     }
 }
 
+/// A new instance; with what its host name should have been, when it has another one.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CreatedInstance {
+    #[serde(flatten)]
+    pub instance: Instance,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subdomain_notice: Option<SubdomainNotice>,
+}
+
+/// Nobody chose the host name, and the one of the display name could not be had. It stays as it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SubdomainNotice {
+    /// The one of the display name; empty when it gives none.
+    #[schema(example = "www")]
+    pub wanted: String,
+    /// reserved, taken, invalid
+    #[schema(example = "reserved")]
+    pub reason: String,
+    #[schema(example = "www is reserved, so the instance is reached at www-271i")]
+    pub message: String,
+}
+
+impl SubdomainNotice {
+    /// What the answer of a create says; `None`: the host name is the expected one.
+    pub fn of(wanted: String, reason: String, subdomain: &str) -> Option<Self> {
+        let why = match reason.as_str() {
+            "" => return None,
+            "invalid" => "the name gives no host name".to_owned(),
+            reason => format!("{wanted} is {reason}"),
+        };
+        let message =
+            format!("{why}, so the instance is reached at {subdomain}; this cannot be changed later");
+        Some(Self { wanted, reason, message })
+    }
+}
+
 /// An instance after a change; with the operation when a rollout follows.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UpdatedInstance {

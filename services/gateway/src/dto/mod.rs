@@ -8,7 +8,7 @@ pub mod billing;
 pub mod checks;
 pub mod customer;
 pub mod database;
-mod database_admin;
+pub mod database_admin;
 pub mod findings;
 pub mod insight;
 pub mod instance;

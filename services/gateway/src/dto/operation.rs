@@ -149,6 +149,8 @@ pub struct Purge {
 pub struct Purged {
     pub dry_run: bool,
     pub instance_ids: Vec<String>,
+    /// Those of a dry run that the platform keeps until somebody agrees: no backup of them was made.
+    pub awaiting_consent: Vec<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,16 +7,7 @@ use http::header::LINK;
 use serde::Serialize;
 use utoipa::IntoParams;
 
-use crate::extract::Query;
-
-/// A checked page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// From 1.
-    pub number: u32,
-    /// From 1 to 100.
-    pub size: u32,
-}
+use crate::extract::{Page, Query};
 
 /// The query of every list.
 #[derive(Debug, IntoParams)]

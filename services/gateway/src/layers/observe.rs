@@ -1,4 +1,5 @@
-//! The outermost layer: request id (GTW-12), client address, span, log line, metrics by route template (MON-07), and panics as problems.
+//! The outermost layer: request id (GTW-12), client address, span, log line, metrics by route template
+//! (MON-07), and panics as problems.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -9,62 +10,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use telemetry::metrics::Metrics;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::app::App;
 use crate::context::Ctx;
+use crate::metrics::{Answered, Route};
 use crate::network::client_address;
 use crate::problem::{Problem, REQUEST_ID};
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
-    route: String,
-    method: String,
-    status: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
-    route: String,
-    method: String,
-}
-
-/// Requests by route template, method and status, and their times.
-#[derive(Debug, Clone)]
-pub struct HttpMetrics {
-    requests: Family<Answered, Counter>,
-    seconds: Family<Route, Histogram, fn() -> Histogram>,
-}
-
-fn histogram() -> Histogram {
-    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0])
-}
-
-impl HttpMetrics {
-    /// Registers them.
-    pub fn new(metrics: &Metrics) -> Self {
-        let this = Self { requests: Family::default(), seconds: Family::new_with_constructor(histogram) };
-        metrics.register(|registry| {
-            registry.register(
-                "http_server_requests",
-                "HTTP requests by route, method and status",
-                this.requests.clone(),
-            );
-            registry.register(
-                "http_server_request_seconds",
-                "Time of HTTP requests until the head of the answer",
-                this.seconds.clone(),
-            );
-        });
-        this
-    }
-}
+use crate::state::App;
 
 /// The layer.
 pub async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {

@@ -20,7 +20,6 @@ use utoipa_axum::routes;
 
 use crate::access::Access::{Admin, Customer, OperatorPlus, Public};
 use crate::api::Api;
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::billing::{
     OnePlan, OneSubscription, Plan, PlanList, Subscription, SubscriptionList, TrialEligibility,
@@ -31,6 +30,7 @@ use crate::dto::wire;
 use crate::extract::{Id, Query};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 /// Adds the routes.
 pub fn add(api: Api) -> Api {

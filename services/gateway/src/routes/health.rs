@@ -1,6 +1,6 @@
 //! Health pages (GTW-02): the gateway's own, and one for each service by `grpc.health.v1` with 2 s.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,21 +10,18 @@ use contracts::billing::v1::GetProviderHealthRequest;
 use contracts::database::v1::GetClusterContactRequest;
 use contracts::services::GATEWAY;
 use http::StatusCode;
-use moka::future::Cache;
 use serde_json::{Value, json};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::access::Limit;
 use crate::api::Api;
-use crate::app::App;
 use crate::clients::Part;
 use crate::context::Ctx;
 use crate::dto::scalars;
 use crate::openapi::operation_id;
+use crate::state::App;
 
-/// How long a page's answer is told again.
-const FRESH: Duration = Duration::from_secs(2);
 /// The worker reports each 30 s or so; older than this, it is gone (DBS-14).
 const CONTACT_SECONDS: i64 = 120;
 
@@ -104,14 +101,6 @@ fn page(
         },
     });
     api.page(limit, path, &operation, handler)
-}
-
-/// What the pages said last. However often they are asked for, what is behind them is asked once in this time.
-pub type HealthCache = Cache<String, (StatusCode, Value)>;
-
-/// For [`HealthCache`].
-pub fn health_cache() -> HealthCache {
-    Cache::builder().max_capacity(64).time_to_live(FRESH).build()
 }
 
 /// The page from the cache, or else from what it is made of.

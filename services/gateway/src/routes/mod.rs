@@ -18,8 +18,8 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::api::{Api, Finished};
-use crate::app::App;
 use crate::problem::Problem;
+use crate::state::App;
 
 /// Every route of the gateway and the document of them.
 pub fn all(app: &App) -> Finished {

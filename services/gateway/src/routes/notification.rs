@@ -9,7 +9,6 @@ use utoipa_axum::routes;
 
 use crate::access::Access::{Admin, OperatorPlus};
 use crate::api::Api;
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
 use crate::dto::customer::Success;
@@ -23,6 +22,7 @@ use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Adds the routes.
 pub fn add(api: Api) -> Api {

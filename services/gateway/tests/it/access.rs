@@ -31,7 +31,7 @@ fn minimum(access: &str) -> Option<Role> {
 async fn every_route_lets_in_its_roles_and_nobody_else() {
     let world = World::start().await;
     let mut walked = 0;
-    for route in gateway::app::table(&world.app) {
+    for route in gateway::server::table(&world.app) {
         let path = filled(&route.path);
         let minimum = minimum(route.access);
         let bare = send(world.request(&route.method, &path)).await;
@@ -65,7 +65,7 @@ async fn a_service_opens_the_routes_of_services_and_no_other() {
         ("of nobody", world.keys.service_token("nobody", GATEWAY, 300)),
         ("forged", test_kit::identity::Keyring::new().service_token(BILLING, GATEWAY, 300)),
     ];
-    let table = gateway::app::table(&world.app);
+    let table = gateway::server::table(&world.app);
     let mut open = 0;
     for route in table.iter().filter(|route| route.access != "public") {
         let path = filled(&route.path);
@@ -123,7 +123,7 @@ async fn what_a_service_asks_goes_on_in_its_name() {
 #[tokio::test]
 async fn nothing_else_is_public() {
     let world = World::start().await;
-    let table = gateway::app::table(&world.app);
+    let table = gateway::server::table(&world.app);
     let mut public: Vec<_> = table.iter().filter(|route| route.access == "public").collect();
     public.sort_by(|one, other| (&one.path, &one.method).cmp(&(&other.path, &other.method)));
     let public: Vec<String> = public.iter().map(|route| format!("{} {}", route.method, route.path)).collect();

@@ -20,11 +20,11 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 #[tokio::test]
 async fn the_document_is_the_routes() {
     let world = World::start().await;
-    let document = gateway::app::document(&world.app);
+    let document = gateway::server::document(&world.app);
     let documented: BTreeSet<_> =
         operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
     let routed: BTreeSet<_> =
-        gateway::app::table(&world.app).into_iter().map(|route| (route.method, route.path)).collect();
+        gateway::server::table(&world.app).into_iter().map(|route| (route.method, route.path)).collect();
     assert_eq!(documented, routed);
 }
 
@@ -32,7 +32,7 @@ async fn the_document_is_the_routes() {
 #[tokio::test]
 async fn every_operation_is_whole() {
     let world = World::start().await;
-    let document = gateway::app::document(&world.app);
+    let document = gateway::server::document(&world.app);
     assert_eq!(document["openapi"], "3.1.0");
     let mut ids = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
@@ -88,7 +88,7 @@ fn references(value: &Value) -> Vec<String> {
 #[tokio::test]
 async fn the_document_changes_only_on_purpose() {
     let world = World::start().await;
-    let document = gateway::app::document(&world.app);
+    let document = gateway::server::document(&world.app);
     insta::with_settings!({sort_maps => true}, { insta::assert_json_snapshot!("openapi", document) });
 }
 
@@ -169,7 +169,7 @@ async fn every_method_for_users_is_called_by_a_route() {
 async fn the_documents_are_served_whole_and_by_prefix() {
     let world = World::start().await;
     let whole = send(world.request("GET", "/openapi.json")).await;
-    assert_eq!(whole.json(), gateway::app::document(&world.app));
+    assert_eq!(whole.json(), gateway::server::document(&world.app));
     assert!(whole.header("cache-control").contains("public"));
     for prefix in ["user", "billing", "instance", "database", "notification"] {
         let part = send(world.request("GET", &format!("/{prefix}/openapi.json"))).await.json();

@@ -74,7 +74,7 @@ async fn no_route_takes_a_text_that_cannot_be_stored_or_read() {
     let id = "0196f0c0-5a1e-7c3a-9f58-2b1f6f1f0a11";
     let (mut bodies, mut queries, mut paths) = (0, 0, 0);
     for (at, (method, path, operation)) in
-        operations(&gateway::app::document(&world.app)).into_iter().enumerate()
+        operations(&gateway::server::document(&world.app)).into_iter().enumerate()
     {
         let name = format!("{method} {path}");
         let bad = BAD[at % BAD.len()];

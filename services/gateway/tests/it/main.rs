@@ -8,6 +8,7 @@ mod databases;
 mod documents;
 mod edge;
 mod fake;
+mod flood;
 mod health;
 mod inputs;
 mod instances;

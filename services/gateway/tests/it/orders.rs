@@ -59,7 +59,7 @@ async fn an_order_answers_with_its_subscription_and_invoice() {
     let made = instance(&id, "creating");
     world.fake.on(&instances("CreateInstance"), move |asked: pb::CreateInstanceRequest| {
         assert_eq!((asked.plan.as_deref(), asked.coupon.as_str()), (Some("basic-monthly"), "WELCOME10"));
-        Ok(pb::CreateInstanceResponse { instance: Some(made.clone()), operation: None })
+        Ok(pb::CreateInstanceResponse { instance: Some(made.clone()), ..Default::default() })
     });
     papers(&world);
     let body = json!({"name": "shop", "plan_name": "basic-monthly", "coupon": "WELCOME10"});

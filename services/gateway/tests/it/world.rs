@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use gateway::app::{self, App};
 use gateway::config::{Config, Edge, Limits, Services};
+use gateway::server;
+use gateway::state::App;
 use redis::IntoConnectionInfo as _;
 use reqwest::{Client, Method, RequestBuilder};
 use runtime::config::Redis;
@@ -116,6 +117,9 @@ pub fn config(keys: &Keyring, services: &str) -> Config {
         http_port: 0,
         admin_port: 0,
         max_connections: 1000,
+        max_connections_per_address: 100_000,
+        max_requests: 10_000,
+        max_auth_requests: 10_000,
         drain_seconds: 20,
         drain_grace_seconds: 0,
     }
@@ -142,7 +146,7 @@ impl World {
         let app = App::with_redis(&config, redis, &metrics, stop.clone()).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = tokio::spawn(app::serve_on(listener, app.clone(), stop.clone(), config.drain()));
+        let server = tokio::spawn(server::serve_on(listener, app.clone(), stop.clone(), config.drain()));
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

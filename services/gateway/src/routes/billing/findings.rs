@@ -6,7 +6,6 @@ use axum::response::{IntoResponse as _, Response};
 use contracts::billing::v1 as pb;
 use http::StatusCode;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::findings::{AuditRun, AuditRunList, Finding, FindingList, OneFinding};
 use crate::dto::money::TaskStarted;
@@ -15,6 +14,7 @@ use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, Query};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 /// Findings: each from the run that found it first to the one that did not find it any more.
 #[utoipa::path(get, path = "/billing/api/billing/admin/findings",

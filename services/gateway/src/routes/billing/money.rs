@@ -8,7 +8,6 @@ use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
 use super::other;
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::billing::{OneSubscription, Subscription, SubscriptionList};
 use crate::dto::checks::Checks;
@@ -17,12 +16,13 @@ use crate::dto::money::{
     DowngradeAnswer, ExtendTrial, Invoice, InvoiceList, OneInvoice, Overview, OverviewAnswer, Reconcile,
     TaskStarted, UpgradeAnswer,
 };
-use crate::dto::paging::{Page, PageParams, listed};
+use crate::dto::paging::{PageParams, listed};
 use crate::dto::scalars::time;
 use crate::dto::wire;
-use crate::extract::{Body, Id, OptionalBody, Query};
+use crate::extract::{Body, Id, OptionalBody, Page, Query};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 /// All about an account's money.
 #[utoipa::path(get, path = "/billing/api/billing/accounts/overview/{customer_id}", responses((status = 200, body = OverviewAnswer)))]

@@ -8,7 +8,6 @@ use contracts::instance::v1 as pb;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::billing::Subscription;
 use crate::dto::checks::Checks;
@@ -19,6 +18,7 @@ use crate::dto::wire;
 use crate::extract::{Body, Id, idempotency_key};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 /// Subscription and first invoice of a new order. The order stands whether they can be read now or not.
 async fn bought(

@@ -7,18 +7,18 @@ use contracts::billing::v1 as pb;
 use http::{HeaderMap, StatusCode};
 use time::OffsetDateTime;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
 use crate::dto::money::{
     CreditAnswer, GiveCredit, Invoice, OneInvoice, OnePayment, Payment, PaymentList, RecordPayment,
 };
-use crate::dto::paging::{Page, PageParams, listed};
+use crate::dto::paging::{PageParams, listed};
 use crate::dto::scalars::{Money, text};
 use crate::dto::{Reason, wire};
-use crate::extract::{Body, Id, Query, idempotency_key};
+use crate::extract::{Body, Id, Page, Query, idempotency_key};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 fn page_of(found: pb::ListPaymentsResponse, query: &Query, page: Page) -> Response {
     let body = PaymentList {

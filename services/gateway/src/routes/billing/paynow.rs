@@ -7,7 +7,6 @@ use contracts::billing::v1 as pb;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
 use crate::dto::money::Payment;
@@ -16,6 +15,7 @@ use crate::dto::wire;
 use crate::extract::{Body, Id, Raw, idempotency_key, too_large};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Largest result that is passed on; a real one has half a kilobyte.
 const LARGEST: usize = 16 * 1024;

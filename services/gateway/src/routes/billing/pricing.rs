@@ -7,7 +7,6 @@ use contracts::billing::v1 as pb;
 use contracts::scalars::timestamp;
 use http::StatusCode;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
 use crate::dto::paging::{PageParams, listed};
@@ -18,6 +17,7 @@ use crate::dto::pricing::{
 use crate::extract::{Body, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 fn reasoned(reason: &str) -> Checks {
     Checks::default().text("reason", reason, 5..=500)

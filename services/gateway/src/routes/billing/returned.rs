@@ -9,11 +9,11 @@ use http::{HeaderValue, StatusCode};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::wire;
 use crate::extract::Query;
 use crate::routes::pages::hash_of;
+use crate::state::App;
 
 /// Seconds until a pending payment is looked at again.
 const AGAIN: u32 = 5;

@@ -7,7 +7,6 @@ use contracts::billing::v1 as pb;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::paging::{PageParams, listed};
 use crate::dto::webhooks::{KillbillHook, OneWebhook, Received, Webhook, WebhookList};
@@ -15,6 +14,7 @@ use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, Query, Raw};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 /// Stores a hook as it came, and no more: what it is about is looked at later.
 pub(super) async fn store(

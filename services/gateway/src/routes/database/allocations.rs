@@ -7,14 +7,16 @@ use contracts::database::v1 as pb;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
-use crate::dto::database::{Allocate, Allocation, AllocationPending, ProvisionDedicated, Release, Released};
+use crate::dto::database_admin::{
+    Allocate, Allocation, AllocationPending, ProvisionDedicated, Release, Released,
+};
 use crate::dto::scalars::time;
 use crate::extract::Body;
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Give an instance a database. Repeating it gives the same one.
 #[utoipa::path(post, path = "/database/api/database/allocate", request_body = Allocate, responses(

@@ -7,7 +7,6 @@ use contracts::database::v1 as pb;
 use contracts::instance::v1 as instances;
 use http::StatusCode;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
 use crate::dto::moves::{Drain, Draining, Move, MoveEstimate, MoveStarted};
@@ -15,6 +14,7 @@ use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Move the database of an instance to another server. The answer says how long the instance will be off; with `dry_run` nothing else happens.
 #[utoipa::path(post, path = "/database/api/database/admin/allocations/{instance_id}/move", request_body = Move,

@@ -8,18 +8,19 @@ use http::{HeaderMap, StatusCode};
 use runtime::grpc::Refusal;
 use serde_json::json;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::Reason;
 use crate::dto::checks::Checks;
-use crate::dto::database::{
-    ChangePool, DatabaseStats, Pool, PoolChecked, PoolDetail, PoolInMaking, PoolList, PoolOrdered,
-    PoolRemoval, PoolTenant, PoolTenants, ProvisionPool,
+use crate::dto::database::{Pool, PoolDetail, PoolList};
+use crate::dto::database_admin::{
+    ChangePool, DatabaseStats, PoolChecked, PoolInMaking, PoolOrdered, PoolRemoval, PoolTenant, PoolTenants,
+    ProvisionPool,
 };
 use crate::dto::paging::{PageParams, listed};
 use crate::extract::{Body, OptionalBody, Query, idempotency_key};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// All pools.
 #[utoipa::path(get, path = "/database/api/database/admin/pools",

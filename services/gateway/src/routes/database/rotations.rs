@@ -8,13 +8,13 @@ use contracts::instance::v1 as instances;
 use http::StatusCode;
 use tonic::Code;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
 use crate::dto::rotations::{Rotate, RotationStarted};
 use crate::extract::Body;
 use crate::problem::Problem;
 use crate::routes::answer;
+use crate::state::App;
 
 /// Change the password of an instance's database. The instance is restarted when it runs; both passwords are valid until it has the new one.
 #[utoipa::path(post, path = "/database/api/database/admin/allocations/{instance_id}/rotate", request_body = Rotate,

@@ -6,15 +6,15 @@ use axum::response::Response;
 use contracts::database::v1 as pb;
 use http::StatusCode;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::checks::Checks;
-use crate::dto::database::{CleanupPlan, DatabaseTask, DatabaseTaskList, StartCleanup, StartTask};
+use crate::dto::database_admin::{CleanupPlan, DatabaseTask, DatabaseTaskList, StartCleanup, StartTask};
 use crate::dto::operation::Task;
 use crate::dto::paging::{PageParams, listed};
 use crate::extract::{OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Check all pools.
 #[utoipa::path(post, path = "/database/api/database/admin/tasks/health-check", request_body = Option<StartTask>, responses((status = 202, body = Task)))]

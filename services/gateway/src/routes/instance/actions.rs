@@ -1,13 +1,13 @@
 //! Actions on an instance, each by its own route and all by `…/actions` (INS-18).
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use axum::response::Response;
 use contracts::instance::v1 as pb;
 use http::StatusCode;
-use runtime::identity::Role;
 use uuid::Uuid;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::action::{ActionAnswer, NamedAction, Terminate, Unsuspend};
 use crate::dto::checks::Checks;
@@ -15,11 +15,18 @@ use crate::dto::{Nothing, OptionalReason, Reason, wire};
 use crate::extract::{Body, Id, OptionalBody};
 use crate::problem::Problem;
 use crate::routes::answer;
+use crate::state::App;
+
+/// Actions whose own routes answer that their work comes later.
+const LATER: [&str; 4] = ["upgrade", "update", "backup", "restore"];
+/// Actions whose own routes take services: by name a service gets no more. What people may do, and which words
+/// there are, instance-service decides.
+const OF_SERVICES: [&str; 5] = ["suspend", "unsuspend", "unpause", "terminate", "apply_resources"];
 
 /// An action with what it takes.
 #[derive(Debug, Default)]
 pub struct Action {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub reason: Option<String>,
     pub confirm: Option<String>,
     pub final_backup: Option<bool>,
@@ -29,7 +36,7 @@ pub struct Action {
 impl Action {
     /// Without parameters.
     pub fn named(name: &'static str) -> Self {
-        Self { name, ..Self::default() }
+        Self { name: name.into(), ..Self::default() }
     }
 }
 
@@ -41,7 +48,7 @@ pub async fn act(app: &App, context: &Ctx, id: Uuid, action: Action) -> Result<R
         .done()?;
     let request = context.request(pb::ActOnInstanceRequest {
         instance_id: wire(id),
-        action: action.name.to_owned(),
+        action: action.name.into_owned(),
         reason: action.reason,
         confirm: action.confirm,
         final_backup: action.final_backup,
@@ -143,7 +150,8 @@ pub async fn unpause_instance(
     unsuspend_instance(state, context, id, body).await
 }
 
-/// Terminate an instance. Its data is kept until `purge_after`.
+/// Terminate an instance. Its data is kept until `purge_after`, and after it until somebody agreed to its
+/// removal (`final_backup: false`).
 #[utoipa::path(post, path = "/instance/instances/{id}/terminate", request_body = Option<Terminate>, responses(
     (status = 202, body = ActionAnswer), (status = 200, description = "terminated already", body = ActionAnswer),
     (status = 409, description = "invalid_state"), (status = 422, description = "confirm_mismatch"),
@@ -190,7 +198,7 @@ pub async fn apply_resources(
     act(&app, &context, id, Action::named("apply_resources")).await
 }
 
-/// Any action by its name; who may is as with the action's own route.
+/// Any action by its name, with the parameters of its own route; who may use that one may ask here as well.
 #[utoipa::path(post, path = "/instance/instances/{id}/actions", request_body = NamedAction, responses(
     (status = 202, body = ActionAnswer), (status = 200, description = "reached already", body = ActionAnswer),
     (status = 402, description = "payment_required"), (status = 409, description = "invalid_state, operation_in_progress"),
@@ -202,26 +210,12 @@ pub async fn act_on_instance(
     Id(id): Id,
     Body(body): Body<NamedAction>,
 ) -> Result<Response, Problem> {
-    let (name, minimum) = match body.action.as_str() {
-        "start" => ("start", Role::Customer),
-        "stop" => ("stop", Role::Customer),
-        "restart" => ("restart", Role::Customer),
-        "terminate" => ("terminate", Role::Customer),
-        "suspend" => ("suspend", Role::Admin),
-        "unsuspend" | "unpause" => ("unsuspend", Role::Admin),
-        "upgrade" | "update" | "backup" | "restore" => return Err(Problem::not_implemented()),
-        _ => {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "unknown_action",
-                "action must be start, stop, restart, suspend, unsuspend, unpause, terminate, upgrade, backup or restore",
-            ));
-        }
-    };
-    // As the actions' own routes: what services may has none of its own here.
-    let by_service = context.service.is_some() && matches!(name, "terminate" | "suspend" | "unsuspend");
-    if !by_service {
-        context.require(minimum)?;
+    let name = body.action;
+    if LATER.contains(&name.as_str()) {
+        return Err(Problem::not_implemented());
+    }
+    if context.service.is_some() && !OF_SERVICES.contains(&name.as_str()) {
+        return Err(Problem::forbidden("this action is not for services"));
     }
     let given = body.parameters;
     Checks::default()
@@ -229,12 +223,12 @@ pub async fn act_on_instance(
         .that(given.name.is_none(), "parameters.name", "is not a parameter of this action")
         .that(given.backup_id.is_none(), "parameters.backup_id", "is not a parameter of this action")
         .done()?;
-    let reason = if name == "suspend" {
-        Some(Reason { reason: given.reason.unwrap_or_default() }.checked()?)
-    } else {
-        given.reason
+    let action = Action {
+        name: name.into(),
+        reason: given.reason,
+        confirm: given.confirm,
+        final_backup: given.final_backup,
+        force: given.force,
     };
-    let action =
-        Action { name, reason, confirm: given.confirm, final_backup: given.final_backup, force: given.force };
     act(&app, &context, id, action).await
 }

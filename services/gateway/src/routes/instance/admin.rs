@@ -8,7 +8,6 @@ use http::StatusCode;
 
 use super::actions::answered;
 use super::{crud, operations};
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::action::ActionAnswer;
 use crate::dto::checks::Checks;
@@ -19,6 +18,7 @@ use crate::dto::{OptionalReason, wire};
 use crate::extract::{Body, Id, OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Instances of all customers.
 #[utoipa::path(get, path = "/instance/admin/all-instances",
@@ -108,6 +108,9 @@ pub async fn list_orphans(State(app): State<App>, context: Ctx) -> Result<Json<O
 }
 
 /// Remove instances whose retention is over; without `dry_run: false` only list them.
+///
+/// No backup is made: the reason is the administrator's word that the data may go. By itself the platform removes
+/// only what its owner agreed to (`final_backup: false` at the end, or a closed account).
 #[utoipa::path(post, path = "/instance/admin/purge", request_body = Purge, responses(
     (status = 200, description = "what would be purged", body = Purged), (status = 202, body = Purged),
 ))]
@@ -121,5 +124,7 @@ pub async fn purge_expired(
     let request = context.request(pb::PurgeExpiredRequest { dry_run, reason: body.reason });
     let purged = app.clients.instance_admin.clone().purge_expired(request).await?.into_inner();
     let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(answer(status, Purged { dry_run, instance_ids: purged.instance_ids }, None, None))
+    let purged =
+        Purged { dry_run, instance_ids: purged.instance_ids, awaiting_consent: purged.awaiting_consent };
+    Ok(answer(status, purged, None, None))
 }

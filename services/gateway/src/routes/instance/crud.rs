@@ -7,12 +7,12 @@ use contracts::instance::v1 as pb;
 use http::{HeaderMap, StatusCode};
 
 use super::actions::{Action, act};
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::action::{ActionAnswer, Confirm};
 use crate::dto::checks::Checks;
 use crate::dto::instance::{
-    CreateInstance, Instance, InstanceList, SubdomainCheck, UpdateInstance, UpdatedInstance,
+    CreateInstance, CreatedInstance, Instance, InstanceList, SubdomainCheck, SubdomainNotice, UpdateInstance,
+    UpdatedInstance,
 };
 use crate::dto::paging::{PageParams, listed};
 use crate::dto::scalars::text;
@@ -20,12 +20,13 @@ use crate::dto::wire;
 use crate::extract::{Body, Id, OptionalBody, Query, expected_version, idempotency_key};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// Order an instance. With `Idempotency-Key` a repetition gives the first answer.
 #[utoipa::path(post, path = "/instance/instances", request_body = CreateInstance,
     params(("Idempotency-Key" = Option<String>, Header, description = "at most 200 characters, kept 24 h")),
     responses(
-        (status = 201, body = Instance),
+        (status = 201, body = CreatedInstance),
         (status = 402, description = "payment_required"),
         (status = 409, description = "subdomain_taken, quota_exceeded, idempotency_mismatch"),
         (status = 422, description = "validation_failed, exceeds_plan, subdomain_reserved, plan_unavailable"),
@@ -40,12 +41,15 @@ pub async fn create_instance(
     let created = app.clients.instances.clone().create_instance(request).await?.into_inner();
     let instance = Instance::shown(present(created.instance, "instance")?, context.is_operator());
     let (location, version) = (format!("/instance/instances/{}", instance.id), instance.version);
-    Ok(answer(StatusCode::CREATED, instance, Some(&location), Some(version)))
+    let subdomain_notice =
+        SubdomainNotice::of(created.wanted_subdomain, created.subdomain_reason, &instance.subdomain);
+    let body = CreatedInstance { instance, subdomain_notice };
+    Ok(answer(StatusCode::CREATED, body, Some(&location), Some(version)))
 }
 
 /// The own instances; operators may name a customer.
 #[utoipa::path(get, path = "/instance/instances",
-    params(PageParams, ("status" = Option<Vec<String>>, Query, description = "may be repeated"), ("q" = Option<String>, Query, description = "part of the name or subdomain"),
+    params(PageParams, ("status" = Option<Vec<String>>, Query, description = "may be repeated; live: all that have not ended"), ("q" = Option<String>, Query, description = "part of the name or subdomain"),
         ("sort" = Option<String>, Query, description = "created_at, -created_at, name"), ("customer_id" = Option<String>, Query, description = "operators; else only the own id")),
     responses((status = 200, body = InstanceList)))]
 pub async fn list_instances(State(app): State<App>, context: Ctx, query: Query) -> Result<Response, Problem> {
@@ -152,7 +156,8 @@ pub async fn delete_instance(
     OptionalBody(body): OptionalBody<Confirm>,
 ) -> Result<Response, Problem> {
     let confirm = body.confirm.or_else(|| query.text("confirm"));
-    act(&app, &context, id, Action { confirm, ..Action::named("terminate") }).await
+    let final_backup = body.final_backup;
+    act(&app, &context, id, Action { confirm, final_backup, ..Action::named("terminate") }).await
 }
 
 /// The instance of a subscription.

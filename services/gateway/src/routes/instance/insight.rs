@@ -5,13 +5,13 @@ use axum::extract::State;
 use axum::response::Response;
 use contracts::instance::v1 as pb;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::insight::{Event, EventList, InstanceStatus, LogLine, Logs};
 use crate::dto::paging::{PageParams, listed};
 use crate::dto::wire;
 use crate::extract::{Id, Query};
 use crate::problem::Problem;
+use crate::state::App;
 
 /// What is wanted and what is seen.
 #[utoipa::path(get, path = "/instance/instances/{id}/status", responses((status = 200, body = InstanceStatus)))]

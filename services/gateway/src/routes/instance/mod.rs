@@ -63,6 +63,12 @@ fn later(api: Api) -> Api {
     api.later(Customer, "post", &format!("{one}/upgrade"), "Use a newer Odoo image.")
         .later(Customer, "post", &format!("{one}/backup"), "Make a backup.")
         .later(Customer, "post", &format!("{one}/restore"), "Go back to a backup.")
+        .later(
+            Customer,
+            "post",
+            &format!("{one}/credentials/reset"),
+            "Set the password of Odoo's administrator anew. Until then: Odoo's own reset by mail, or support.",
+        )
         .later(Customer, "get", &format!("{one}/usage"), "Use of processor, memory and storage.")
         .later(Customer, "get", &format!("{one}/backups"), "Backups of an instance.")
         .later(Customer, "get", &format!("{one}/backups/{{backup_id}}"), "One backup.")

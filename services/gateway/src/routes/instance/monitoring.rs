@@ -6,7 +6,6 @@ use axum::response::Response;
 use contracts::instance::v1 as pb;
 use http::StatusCode;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::operation::{Difference, Differences, Monitoring, MonitoringChange, Reconcile, Task};
 use crate::dto::scalars::text;
@@ -14,6 +13,7 @@ use crate::dto::{Nothing, Reason, wire};
 use crate::extract::{Body, OptionalBody};
 use crate::problem::Problem;
 use crate::routes::answer;
+use crate::state::App;
 
 /// Does the platform follow the cluster?
 #[utoipa::path(get, path = "/instance/api/v1/monitoring/status", responses((status = 200, body = Monitoring)))]

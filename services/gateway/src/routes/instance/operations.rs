@@ -13,7 +13,6 @@ use http::{HeaderMap, StatusCode};
 use runtime::grpc::NoDeadline;
 use tonic::Status;
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::insight::Credentials;
 use crate::dto::operation::{Operation, OperationList};
@@ -22,7 +21,8 @@ use crate::dto::{Nothing, wire};
 use crate::extract::{Id, Ids, OptionalBody, Query};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
-use crate::streams::bounded;
+use crate::state::App;
+use crate::streams::{Bounds, bounded};
 
 /// A comment line goes out so often, so that no proxy takes the silence for an end (GTW-11).
 const COMMENT: Duration = Duration::from_secs(15);
@@ -116,7 +116,8 @@ pub async fn watch_operation(
     if let Ok(Some(Err(status))) = first {
         return Err(Problem::from(status.clone()));
     }
-    let events = bounded(&app, &context, place, events(changes));
+    let bounds = Bounds { stop: app.stop.clone(), sessions: app.sessions.clone(), context };
+    let events = bounded(bounds, place, events(changes));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT)).into_response())
 }
 

@@ -6,7 +6,6 @@ use axum::response::Response;
 use contracts::user::v1 as pb;
 use http::{HeaderMap, StatusCode};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::audit::{CloseAccount, Closed, OwnAudit, OwnAuditEntry, Session, SessionList};
 use crate::dto::checks::Checks;
@@ -18,6 +17,7 @@ use crate::dto::{Done, Nothing, wire};
 use crate::extract::{Body, Id, OptionalBody, Query, expected_version};
 use crate::problem::Problem;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 /// End this session.
 #[utoipa::path(post, path = "/user/auth/logout", responses((status = 200, body = Done)))]

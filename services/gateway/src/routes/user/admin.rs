@@ -7,7 +7,6 @@ use contracts::user::v1 as pb;
 use http::HeaderValue;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::audit::{AuditEntry, AuditList};
 use crate::dto::checks::Checks;
@@ -18,6 +17,7 @@ use crate::dto::{Reason, wire};
 use crate::extract::{Body, Id, Query};
 use crate::problem::Problem;
 use crate::routes::present;
+use crate::state::App;
 
 /// Search customers.
 #[utoipa::path(get, path = "/user/admin/customers",

@@ -7,7 +7,6 @@ use contracts::user::v1 as pb;
 use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode};
 
-use crate::app::App;
 use crate::context::Ctx;
 use crate::dto::Done;
 use crate::dto::checks::Checks;
@@ -19,6 +18,7 @@ use crate::extract::Body;
 use crate::problem::Problem;
 use crate::rate_limit::Counted;
 use crate::routes::{answer, present};
+use crate::state::App;
 
 async fn count_account(app: &App, context: &Ctx, email: &str) -> Result<(), Problem> {
     app.limiter.take(&Counted::AuthAccount(email.to_owned(), context.client_ip)).await?;
