@@ -164,11 +164,7 @@ fn tables(scripts: &[String]) -> BTreeSet<String> {
 }
 
 /// Packages without a list of retention. The list only gets shorter.
-const WITHOUT_RETENTION: &[&str] = &[
-    "libs/instance",
-    "services/billing-service",
-    "services/database-service",
-];
+const WITHOUT_RETENTION: &[&str] = &["services/billing-service", "services/database-service"];
 
 #[test]
 fn every_table_says_how_long_its_rows_are_kept() {
@@ -180,7 +176,12 @@ fn every_table_says_how_long_its_rows_are_kept() {
         if !package.join("migrations").is_dir() || name == "libs/messaging" {
             continue;
         }
-        let Ok(text) = fs::read_to_string(package.join("src/store/retention.rs")) else {
+        // Two services share the database of `instance`; the one that sweeps it has the list.
+        let list = match name.as_str() {
+            "libs/instance" => sources::root().join("services/instance-service/src/retention.rs"),
+            _ => package.join("src/store/retention.rs"),
+        };
+        let Ok(text) = fs::read_to_string(list) else {
             without.push(name);
             continue;
         };
