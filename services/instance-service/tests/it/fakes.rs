@@ -77,6 +77,8 @@ pub struct State {
     pub billing_away: bool,
     /// Plan of the entitlement; basic-monthly else.
     pub entitled_plan: Option<&'static str>,
+    /// Pages of entitlements that were asked for.
+    pub pages: usize,
     /// Persons whom user-service has erased.
     pub erased: Vec<Uuid>,
     /// The worker refuses to give the password.
@@ -228,6 +230,7 @@ impl OrderService for Fake {
         &self,
         request: Request<GetEntitlementsRequest>,
     ) -> Result<Response<GetEntitlementsResponse>, Status> {
+        self.state().pages += 1;
         let mut answer = GetEntitlementsResponse::default();
         for subscription_id in request.into_inner().subscription_ids {
             let asked = GetEntitlementRequest { subscription_id: subscription_id.clone() };

@@ -21,5 +21,6 @@ mod reactivate;
 mod rows;
 mod support;
 mod tenancy;
+mod told;
 mod update;
 mod wishes;
