@@ -118,11 +118,9 @@ const LACKING: &[&str] = &[
     "services/database-service: use cases as free functions `verb(app, …)`",
     "services/gateway: `Caller`, who acts",
     "services/gateway: serve.rs, the wiring",
-    "services/instance-service: `Caller`, who acts",
     "services/instance-worker: `App`, what its use cases share",
     "services/instance-worker: clients, the calls of other services",
     "services/notification-service: `App`, what its use cases share",
-    "services/user-service: `Caller`, who acts",
     "services/user-service: use cases as free functions `verb(app, …)`",
 ];
 
