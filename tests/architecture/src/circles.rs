@@ -77,8 +77,6 @@ const KNOWN: &[&str] = &[
     "services/instance-worker: operations/steps/pods operations/steps/workload",
     "services/instance-worker: reconcile reconcile/compare reconcile/instance reconcile/wanted \
      reconcile/whole watch watch/lead watch/leader watch/observer",
-    "services/user-service: domain domain/password domain/people",
-    "services/user-service: store/users store/users/changes",
     "tools/bench: billing billing/hooks",
     "tools/devnode: ingress ingress/table",
 ];

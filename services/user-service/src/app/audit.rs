@@ -2,15 +2,15 @@
 
 use runtime::page::Page;
 
-use super::{Actor, App};
+use super::{App, Caller};
 use crate::domain::audit::{Filter, Stored};
 use crate::error::Error;
 use crate::store::audit;
 
 impl App {
     /// Entries about the own account.
-    pub async fn own_audit(&self, actor: &Actor, page: Page) -> Result<(Vec<Stored>, u64), Error> {
-        self.all_audit(&Filter { customer: Some(actor.id), ..Filter::default() }, page).await
+    pub async fn own_audit(&self, caller: &Caller, page: Page) -> Result<(Vec<Stored>, u64), Error> {
+        self.all_audit(&Filter { customer: Some(caller.id), ..Filter::default() }, page).await
     }
 
     /// Entries of the platform.

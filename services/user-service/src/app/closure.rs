@@ -6,7 +6,7 @@ use runtime::identity::Role;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Actor, App, announce, audit_own};
+use super::{App, Caller, announce, audit_own};
 use crate::domain::sessions::retry_delay;
 use crate::error::Error;
 use crate::store::sessions::{self, End};
@@ -19,12 +19,12 @@ impl App {
     /// Closes the own account; when it will be erased.
     pub async fn close_account(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         password: &str,
         force_terminate: bool,
     ) -> Result<OffsetDateTime, Error> {
-        let user = self.own_account(actor).await?;
-        self.prove_password(&user, password, &actor.client).await?;
+        let user = self.own_account(caller).await?;
+        self.prove_password(&user, password, &caller.client).await?;
         if !force_terminate {
             self.nothing_left(user.id).await?;
         }
@@ -40,7 +40,7 @@ impl App {
         sessions::end_all(&mut tx, user.id, None, End::Closed, now).await?;
         closures::insert(&mut tx, user.id, erase_after, now).await?;
         announce(&mut tx, CUSTOMER_CLOSED, user.id, None, now).await?;
-        audit_own(&mut tx, user.id, "account.closed", &actor.client, now).await?;
+        audit_own(&mut tx, user.id, "account.closed", &caller.client, now).await?;
         tx.commit().await?;
         self.wake.closures.notify_one();
         Ok(erase_after)

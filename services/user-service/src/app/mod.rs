@@ -84,7 +84,7 @@ impl Client {
 
 /// A user whose session is live now, with the role of now.
 #[derive(Debug, Clone)]
-pub struct Actor {
+pub struct Caller {
     /// Account.
     pub id: Uuid,
     /// Session.
@@ -97,13 +97,13 @@ pub struct Actor {
 
 impl App {
     /// Proves that the session of a verified access token is live, and reads the role of now.
-    pub async fn signed_in(&self, user: &TokenUser, client: Client) -> Result<Actor, Error> {
+    pub async fn signed_in(&self, user: &TokenUser, client: Client) -> Result<Caller, Error> {
         let mut connection = self.pool.acquire().await?;
         let found = store::sessions::find(&mut connection, user.session).await?.ok_or(Error::SessionEnded)?;
         if found.user_id != user.id || !found.state.is_live(runtime::clock::now(), self.rules.idle_limit()) {
             return Err(Error::SessionEnded);
         }
-        Ok(Actor { id: user.id, session: user.session, role: found.role, client })
+        Ok(Caller { id: user.id, session: user.session, role: found.role, client })
     }
 
     /// The same, for a user who must have at least this role now (USR-22).
@@ -112,12 +112,12 @@ impl App {
         user: &TokenUser,
         minimum: Role,
         client: Client,
-    ) -> Result<Actor, Error> {
-        let actor = self.signed_in(user, client).await?;
-        if actor.role < minimum {
+    ) -> Result<Caller, Error> {
+        let caller = self.signed_in(user, client).await?;
+        if caller.role < minimum {
             return Err(Error::Forbidden("the role does not suffice any more"));
         }
-        Ok(actor)
+        Ok(caller)
     }
 }
 

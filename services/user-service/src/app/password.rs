@@ -5,7 +5,7 @@ use contracts::events::topics::{CUSTOMER_PASSWORD_CHANGED, CUSTOMER_VERIFIED};
 use runtime::grpc::FieldViolation;
 
 use super::verify::token_owner;
-use super::{Actor, App, Client, announce, audit_own};
+use super::{App, Caller, Client, announce, audit_own};
 use crate::domain::users::User;
 use crate::domain::{EmailAddress, NewPassword, Violations};
 use crate::error::Error;
@@ -49,13 +49,13 @@ impl App {
     /// Replaces the password of a signed-in user and ends all other sessions.
     pub async fn change_password(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         current: &str,
         wanted: &Wanted<'_>,
     ) -> Result<(), Error> {
-        let user = self.own_account(actor).await?;
+        let user = self.own_account(caller).await?;
         let password = wanted.check(EmailAddress::try_new(&user.email).ok().as_ref())?;
-        self.prove_password(&user, current, &actor.client).await?;
+        self.prove_password(&user, current, &caller.client).await?;
         let hash = self.passwords.hash(password.expose()).await?;
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
@@ -64,10 +64,10 @@ impl App {
             return Err(Error::WrongPassword);
         }
         users::set_password(&mut tx, user.id, &hash, now).await?;
-        sessions::end_all(&mut tx, user.id, Some(actor.session), End::Password, now).await?;
+        sessions::end_all(&mut tx, user.id, Some(caller.session), End::Password, now).await?;
         mails::use_up(&mut tx, user.id, Kind::PasswordReset, now).await?;
         announce(&mut tx, CUSTOMER_PASSWORD_CHANGED, user.id, None, now).await?;
-        audit_own(&mut tx, user.id, "password.changed", &actor.client, now).await?;
+        audit_own(&mut tx, user.id, "password.changed", &caller.client, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -108,9 +108,9 @@ impl App {
     }
 
     /// The row of a signed-in user.
-    pub(super) async fn own_account(&self, actor: &Actor) -> Result<User, Error> {
+    pub(super) async fn own_account(&self, caller: &Caller) -> Result<User, Error> {
         let mut connection = self.pool.acquire().await?;
-        users::find(&mut connection, actor.id).await?.ok_or(Error::NotFound("account"))
+        users::find(&mut connection, caller.id).await?.ok_or(Error::NotFound("account"))
     }
 
     /// Asks for the present password once more. Guessing is slowed down as at log-in; while Redis is away

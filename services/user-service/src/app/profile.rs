@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::{Actor, App, audit_own};
+use super::{App, Caller, audit_own};
 use crate::domain::ProfileChange;
 use crate::domain::users::User;
 use crate::error::Error;
@@ -24,28 +24,28 @@ pub struct Profile {
 
 impl App {
     /// The own profile.
-    pub async fn profile(&self, actor: &Actor) -> Result<Profile, Error> {
-        let user = self.own_account(actor).await?;
+    pub async fn profile(&self, caller: &Caller) -> Result<Profile, Error> {
+        let user = self.own_account(caller).await?;
         self.with_standing(user).await
     }
 
     /// Changes the own profile.
     pub async fn update_profile(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         change: &ProfileChange,
         expected_version: Option<i64>,
     ) -> Result<Profile, Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
-        if !users::change_profile(&mut tx, actor.id, change, expected_version, now).await? {
-            return Err(match users::find(&mut tx, actor.id).await? {
+        if !users::change_profile(&mut tx, caller.id, change, expected_version, now).await? {
+            return Err(match users::find(&mut tx, caller.id).await? {
                 Some(user) if user.closed_at.is_none() => Error::VersionMismatch,
                 _ => Error::NotFound("account"),
             });
         }
-        audit_own(&mut tx, actor.id, "profile.changed", &actor.client, now).await?;
-        let user = users::find(&mut tx, actor.id).await?.ok_or(Error::NotFound("account"))?;
+        audit_own(&mut tx, caller.id, "profile.changed", &caller.client, now).await?;
+        let user = users::find(&mut tx, caller.id).await?.ok_or(Error::NotFound("account"))?;
         tx.commit().await?;
         self.with_standing(user).await
     }

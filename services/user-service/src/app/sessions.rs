@@ -4,7 +4,7 @@ use runtime::identity::Role;
 use time::Duration;
 use uuid::Uuid;
 
-use super::{Actor, App, audit_own};
+use super::{App, Caller, audit_own};
 use crate::error::Error;
 use crate::store::sessions::{self, End, Listed};
 
@@ -28,39 +28,39 @@ impl App {
     }
 
     /// Ends the present session.
-    pub async fn logout(&self, actor: &Actor) -> Result<(), Error> {
+    pub async fn logout(&self, caller: &Caller) -> Result<(), Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
-        sessions::end(&mut tx, actor.id, actor.session, End::Logout, now).await?;
-        audit_own(&mut tx, actor.id, "session.ended", &actor.client, now).await?;
+        sessions::end(&mut tx, caller.id, caller.session, End::Logout, now).await?;
+        audit_own(&mut tx, caller.id, "session.ended", &caller.client, now).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Own live sessions.
-    pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Listed>, Error> {
+    pub async fn list_sessions(&self, caller: &Caller) -> Result<Vec<Listed>, Error> {
         let mut connection = self.pool.acquire().await?;
-        Ok(sessions::list(&mut connection, actor.id, runtime::clock::now(), self.rules.idle_limit()).await?)
+        Ok(sessions::list(&mut connection, caller.id, runtime::clock::now(), self.rules.idle_limit()).await?)
     }
 
     /// Ends one own session.
-    pub async fn revoke_session(&self, actor: &Actor, id: Uuid) -> Result<(), Error> {
+    pub async fn revoke_session(&self, caller: &Caller, id: Uuid) -> Result<(), Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
-        if !sessions::end(&mut tx, actor.id, id, End::Revoked, now).await? {
+        if !sessions::end(&mut tx, caller.id, id, End::Revoked, now).await? {
             return Err(Error::NotFound("session"));
         }
-        audit_own(&mut tx, actor.id, "session.revoked", &actor.client, now).await?;
+        audit_own(&mut tx, caller.id, "session.revoked", &caller.client, now).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Ends all own sessions but the present one.
-    pub async fn revoke_other_sessions(&self, actor: &Actor) -> Result<(), Error> {
+    pub async fn revoke_other_sessions(&self, caller: &Caller) -> Result<(), Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
-        sessions::end_all(&mut tx, actor.id, Some(actor.session), End::Revoked, now).await?;
-        audit_own(&mut tx, actor.id, "session.others_revoked", &actor.client, now).await?;
+        sessions::end_all(&mut tx, caller.id, Some(caller.session), End::Revoked, now).await?;
+        audit_own(&mut tx, caller.id, "session.others_revoked", &caller.client, now).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -20,8 +20,8 @@ use crate::error::Error;
 #[tonic::async_trait]
 impl AccountService for Api {
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        let actor = self.actor(&request).await?;
-        self.app.logout(&actor).await?;
+        let caller = self.caller(&request).await?;
+        self.app.logout(&caller).await?;
         Ok(Response::new(LogoutResponse {}))
     }
 
@@ -29,10 +29,10 @@ impl AccountService for Api {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let actor = self.actor(&request).await?;
+        let caller = self.caller(&request).await?;
         let body = request.get_ref();
         let wanted = Wanted { new: &body.new_password, confirm: &body.confirm_password };
-        self.app.change_password(&actor, &body.current_password, &wanted).await?;
+        self.app.change_password(&caller, &body.current_password, &wanted).await?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
@@ -40,8 +40,8 @@ impl AccountService for Api {
         &self,
         request: Request<GetProfileRequest>,
     ) -> Result<Response<GetProfileResponse>, Status> {
-        let actor = self.actor(&request).await?;
-        let profile = self.app.profile(&actor).await?;
+        let caller = self.caller(&request).await?;
+        let profile = self.app.profile(&caller).await?;
         Ok(Response::new(GetProfileResponse { profile: Some(convert::profile(profile)) }))
     }
 
@@ -49,7 +49,7 @@ impl AccountService for Api {
         &self,
         request: Request<UpdateProfileRequest>,
     ) -> Result<Response<UpdateProfileResponse>, Status> {
-        let actor = self.actor(&request).await?;
+        let caller = self.caller(&request).await?;
         let body = request.into_inner();
         let change = ProfileChange {
             first_name: body.first_name,
@@ -62,7 +62,7 @@ impl AccountService for Api {
             avatar_url: body.avatar_url,
         };
         let change = ProfileChange::try_new(change).map_err(Error::from)?;
-        let profile = self.app.update_profile(&actor, &change, body.expected_version).await?;
+        let profile = self.app.update_profile(&caller, &change, body.expected_version).await?;
         Ok(Response::new(UpdateProfileResponse { profile: Some(convert::profile(profile)) }))
     }
 
@@ -70,8 +70,8 @@ impl AccountService for Api {
         &self,
         request: Request<GetPreferencesRequest>,
     ) -> Result<Response<GetPreferencesResponse>, Status> {
-        let actor = self.actor(&request).await?;
-        let user = self.app.preferences(&actor).await?;
+        let caller = self.caller(&request).await?;
+        let user = self.app.preferences(&caller).await?;
         Ok(Response::new(GetPreferencesResponse { preferences: Some(convert::preferences(&user)) }))
     }
 
@@ -79,12 +79,12 @@ impl AccountService for Api {
         &self,
         request: Request<UpdatePreferencesRequest>,
     ) -> Result<Response<UpdatePreferencesResponse>, Status> {
-        let actor = self.actor(&request).await?;
+        let caller = self.caller(&request).await?;
         let body = request.into_inner().preferences.unwrap_or_default();
         let switches =
             body.notifications.map(|switches| [switches.instance, switches.backup, switches.product]);
         let wanted = Preferences::try_new(&body.language, &body.theme, switches).map_err(Error::from)?;
-        let user = self.app.update_preferences(&actor, &wanted).await?;
+        let user = self.app.update_preferences(&caller, &wanted).await?;
         Ok(Response::new(UpdatePreferencesResponse { preferences: Some(convert::preferences(&user)) }))
     }
 
@@ -92,10 +92,10 @@ impl AccountService for Api {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        let actor = self.actor(&request).await?;
-        let sessions = self.app.list_sessions(&actor).await?;
+        let caller = self.caller(&request).await?;
+        let sessions = self.app.list_sessions(&caller).await?;
         let sessions = sessions.into_iter().map(|session| Session {
-            current: session.id == actor.session,
+            current: session.id == caller.session,
             id: session.id.to_string(),
             created_at: Some(timestamp(session.created_at)),
             last_used_at: Some(timestamp(session.last_used_at)),
@@ -109,10 +109,10 @@ impl AccountService for Api {
         &self,
         request: Request<RevokeSessionsRequest>,
     ) -> Result<Response<RevokeSessionsResponse>, Status> {
-        let actor = self.actor(&request).await?;
+        let caller = self.caller(&request).await?;
         match &request.get_ref().session_id {
-            Some(id) => self.app.revoke_session(&actor, convert::id(id, "session")?).await?,
-            None => self.app.revoke_other_sessions(&actor).await?,
+            Some(id) => self.app.revoke_session(&caller, convert::id(id, "session")?).await?,
+            None => self.app.revoke_other_sessions(&caller).await?,
         }
         Ok(Response::new(RevokeSessionsResponse {}))
     }
@@ -121,9 +121,9 @@ impl AccountService for Api {
         &self,
         request: Request<ListOwnAuditRequest>,
     ) -> Result<Response<ListOwnAuditResponse>, Status> {
-        let actor = self.actor(&request).await?;
+        let caller = self.caller(&request).await?;
         let page = Page::try_new(request.get_ref().page, request.get_ref().page_size)?;
-        let (entries, total) = self.app.own_audit(&actor, page).await?;
+        let (entries, total) = self.app.own_audit(&caller, page).await?;
         let entries = entries.into_iter().map(convert::audit_entry).collect();
         Ok(Response::new(ListOwnAuditResponse { entries, total }))
     }
@@ -132,9 +132,9 @@ impl AccountService for Api {
         &self,
         request: Request<CloseAccountRequest>,
     ) -> Result<Response<CloseAccountResponse>, Status> {
-        let actor = self.actor(&request).await?;
+        let caller = self.caller(&request).await?;
         let body = request.get_ref();
-        let erase_after = self.app.close_account(&actor, &body.password, body.force_terminate).await?;
+        let erase_after = self.app.close_account(&caller, &body.password, body.force_terminate).await?;
         Ok(Response::new(CloseAccountResponse { erase_after: Some(timestamp(erase_after)) }))
     }
 }

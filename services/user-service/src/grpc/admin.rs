@@ -27,7 +27,7 @@ impl UserAdminService for Api {
         &self,
         request: Request<ListCustomersRequest>,
     ) -> Result<Response<ListCustomersResponse>, Status> {
-        self.actor_with(&request, Role::Operator).await?;
+        self.caller_with(&request, Role::Operator).await?;
         let body = request.get_ref();
         let filter =
             users::Filter::parse(&body.status).map_err(|message| Error::invalid("status", message))?;
@@ -44,7 +44,7 @@ impl UserAdminService for Api {
         &self,
         request: Request<GetCustomerDetailRequest>,
     ) -> Result<Response<GetCustomerDetailResponse>, Status> {
-        self.actor_with(&request, Role::Operator).await?;
+        self.caller_with(&request, Role::Operator).await?;
         let id = convert::id(&request.get_ref().customer_id, "customer")?;
         let (profile, sessions) = self.app.customer_detail(id).await?;
         Ok(Response::new(GetCustomerDetailResponse {
@@ -57,10 +57,10 @@ impl UserAdminService for Api {
         &self,
         request: Request<SetCustomerActiveRequest>,
     ) -> Result<Response<SetCustomerActiveResponse>, Status> {
-        let actor = self.actor_with(&request, Role::Admin).await?;
+        let caller = self.caller_with(&request, Role::Admin).await?;
         let body = request.get_ref();
         let (id, reason) = (convert::id(&body.customer_id, "customer")?, reason(&body.reason)?);
-        self.app.set_active(&actor, id, body.active, &reason).await?;
+        self.app.set_active(&caller, id, body.active, &reason).await?;
         Ok(Response::new(SetCustomerActiveResponse {}))
     }
 
@@ -68,10 +68,10 @@ impl UserAdminService for Api {
         &self,
         request: Request<ForcePasswordResetRequest>,
     ) -> Result<Response<ForcePasswordResetResponse>, Status> {
-        let actor = self.actor_with(&request, Role::Admin).await?;
+        let caller = self.caller_with(&request, Role::Admin).await?;
         let body = request.get_ref();
         let (id, reason) = (convert::id(&body.customer_id, "customer")?, reason(&body.reason)?);
-        self.app.force_password_reset(&actor, id, &reason).await?;
+        self.app.force_password_reset(&caller, id, &reason).await?;
         Ok(Response::new(ForcePasswordResetResponse {}))
     }
 
@@ -79,22 +79,22 @@ impl UserAdminService for Api {
         &self,
         request: Request<EndSessionsRequest>,
     ) -> Result<Response<EndSessionsResponse>, Status> {
-        let actor = self.actor_with(&request, Role::Admin).await?;
+        let caller = self.caller_with(&request, Role::Admin).await?;
         let body = request.get_ref();
         let (id, reason) = (convert::id(&body.customer_id, "customer")?, reason(&body.reason)?);
-        self.app.end_sessions(&actor, id, &reason).await?;
+        self.app.end_sessions(&caller, id, &reason).await?;
         Ok(Response::new(EndSessionsResponse {}))
     }
 
     async fn set_role(&self, request: Request<SetRoleRequest>) -> Result<Response<SetRoleResponse>, Status> {
-        let actor = self.actor_with(&request, Role::SuperAdmin).await?;
+        let caller = self.caller_with(&request, Role::SuperAdmin).await?;
         let body = request.get_ref();
         let (id, reason) = (convert::id(&body.customer_id, "customer")?, reason(&body.reason)?);
         let role: Role = body
             .role
             .parse()
             .map_err(|_| Error::invalid("role", "must be customer, operator, admin or super_admin"))?;
-        self.app.set_role(&actor, id, role, &reason).await?;
+        self.app.set_role(&caller, id, role, &reason).await?;
         Ok(Response::new(SetRoleResponse {}))
     }
 
@@ -102,10 +102,10 @@ impl UserAdminService for Api {
         &self,
         request: Request<SetQuotaRequest>,
     ) -> Result<Response<SetQuotaResponse>, Status> {
-        let actor = self.actor_with(&request, Role::Admin).await?;
+        let caller = self.caller_with(&request, Role::Admin).await?;
         let body = request.get_ref();
         let (id, reason) = (convert::id(&body.customer_id, "customer")?, reason(&body.reason)?);
-        self.app.set_quota(&actor, id, body.max_instances, &reason).await?;
+        self.app.set_quota(&caller, id, body.max_instances, &reason).await?;
         Ok(Response::new(SetQuotaResponse {}))
     }
 
@@ -113,7 +113,7 @@ impl UserAdminService for Api {
         &self,
         request: Request<ListAuditRequest>,
     ) -> Result<Response<ListAuditResponse>, Status> {
-        self.actor_with(&request, Role::Admin).await?;
+        self.caller_with(&request, Role::Admin).await?;
         let body = request.into_inner();
         let page = Page::try_new(body.page, body.page_size)?;
         let filter = audit::Filter {

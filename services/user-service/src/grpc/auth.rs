@@ -7,7 +7,7 @@ use contracts::user::v1::{
     RegisterResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, ResendVerificationRequest,
     ResendVerificationResponse, VerifyEmailRequest, VerifyEmailResponse,
 };
-use runtime::identity::Caller;
+use runtime::identity;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ impl AuthService for Api {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        let client = client_of(Caller::of(&request)?);
+        let client = client_of(identity::Caller::of(&request)?);
         let body = request.into_inner();
         let raw = RawRegistration {
             email: &body.email,
@@ -50,7 +50,7 @@ impl AuthService for Api {
     }
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
-        let client = client_of(Caller::of(&request)?);
+        let client = client_of(identity::Caller::of(&request)?);
         let body = request.into_inner();
         let credentials = Credentials {
             email: &body.email,
@@ -69,7 +69,7 @@ impl AuthService for Api {
         &self,
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
-        let client = client_of(Caller::of(&request)?);
+        let client = client_of(identity::Caller::of(&request)?);
         let tokens = self.app.refresh(&request.get_ref().refresh_token, &client).await?;
         Ok(Response::new(RefreshTokenResponse { tokens: Some(convert::tokens(tokens)) }))
     }
@@ -78,7 +78,7 @@ impl AuthService for Api {
         &self,
         request: Request<VerifyEmailRequest>,
     ) -> Result<Response<VerifyEmailResponse>, Status> {
-        let client = client_of(Caller::of(&request)?);
+        let client = client_of(identity::Caller::of(&request)?);
         let user = self.app.verify_email(&request.get_ref().token, &client).await?;
         Ok(Response::new(VerifyEmailResponse { customer: Some(convert::customer(&user)) }))
     }
@@ -103,7 +103,7 @@ impl AuthService for Api {
         &self,
         request: Request<CompletePasswordResetRequest>,
     ) -> Result<Response<CompletePasswordResetResponse>, Status> {
-        let client = client_of(Caller::of(&request)?);
+        let client = client_of(identity::Caller::of(&request)?);
         let body = request.into_inner();
         let wanted = Wanted { new: &body.new_password, confirm: &body.confirm_password };
         self.app.complete_password_reset(&body.token, &wanted, &client).await?;

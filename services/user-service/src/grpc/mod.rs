@@ -12,11 +12,11 @@ use contracts::user::v1::auth_service_server::AuthServiceServer;
 use contracts::user::v1::customer_directory_service_server::CustomerDirectoryServiceServer;
 use contracts::user::v1::user_admin_service_server::UserAdminServiceServer;
 use runtime::grpc::{Allow, MethodPolicy, Needs};
-use runtime::identity::{Caller, Role};
+use runtime::identity::{self, Role};
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
-use crate::app::{Actor, App, Client};
+use crate::app::{App, Caller, Client};
 
 /// The gateway, for itself.
 const PUBLIC: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::Nothing }];
@@ -74,18 +74,18 @@ struct Api {
 
 impl Api {
     /// The user of a request, whose session must be live.
-    async fn actor<T>(&self, request: &Request<T>) -> Result<Actor, Status> {
-        self.actor_with(request, Role::Customer).await
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        self.caller_with(request, Role::Customer).await
     }
 
     /// The same, with at least this role now. The policy looked at the token; this looks at the account.
-    async fn actor_with<T>(&self, request: &Request<T>, minimum: Role) -> Result<Actor, Status> {
-        let caller = Caller::of(request)?;
+    async fn caller_with<T>(&self, request: &Request<T>, minimum: Role) -> Result<Caller, Status> {
+        let caller = identity::Caller::of(request)?;
         Ok(self.app.signed_in_as(caller.require_user()?, minimum, client_of(caller)).await?)
     }
 }
 
-fn client_of(caller: &Caller) -> Client {
+fn client_of(caller: &identity::Caller) -> Client {
     Client { request_id: caller.request_id.clone(), ip: caller.client_ip }
 }
 
