@@ -34,7 +34,8 @@ pub enum Error {
     QuotaExceeded(u32),
     /// What ended is kept for its retention, and is not endless.
     #[error(
-        "the data of {0} terminated instances is kept, which is the most; agree to the removal of one (end it again with final_backup false) and wait for the end of its retention, or ask us to purge it"
+        "the data of {0} terminated instances is kept, which is the most; agree to the removal of one (end it \
+         again with final_backup false) and wait for the end of its retention, or ask us to purge it"
     )]
     TooMuchKept(u32),
     /// INS-12.

@@ -8,8 +8,8 @@ const HISTORY: u16 = 180;
 /// Who did what, and what became of an instance that is no more (INS-26, SEC-17).
 const ACCOUNTS: u16 = 730;
 
-/// All tables. The timeline of an instance that never rests is bounded besides: of each kind of line it has the
-/// newest ones only (`store::events`).
+/// All tables. The timeline of an instance that never rests is bounded besides: of each kind of line it has
+/// the newest ones only (`store::events`).
 pub const RETENTION: &[Retention] = &[
     Retention {
         table: "instances",

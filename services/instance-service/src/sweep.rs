@@ -154,7 +154,8 @@ async fn due(app: &App) -> Result<(), Error> {
     let mut after = Uuid::nil();
     loop {
         let mut connection = app.pool.acquire().await?;
-        // By the database's clock: a replica whose own is ahead must not purge what may still be brought back.
+        // By the database's clock: a replica whose own is ahead must not purge what may still be brought
+        // back.
         let now = store::now(&mut connection).await?;
         let page = instances::due(&mut connection, now, after, BATCH).await?;
         drop(connection);

@@ -69,7 +69,7 @@ impl Wakeups {
                 () = self.stop.cancelled() => return Ok(()),
                 outcome = self.listen(&pool) => {
                     let Err(error) = outcome;
-                    tracing::warn!(error = %error, "lost the connection that listens for operations, trying again");
+                    tracing::warn!(error = %error, "lost the connection that listens, trying again");
                 }
             }
             tokio::select! {

@@ -85,8 +85,8 @@ pub async fn insert(connection: &mut PgConnection, claim: &Claim) -> sqlx::Resul
     if done.rows_affected() != 1 {
         return Ok(false);
     }
-    // Whoever held the name may have stored its instance while we waited for its claim: the statement above saw
-    // the instances as they were when it began.
+    // Whoever held the name may have stored its instance while we waited for its claim: the statement above
+    // saw the instances as they were when it began.
     let taken = sqlx::query!(
         "DELETE FROM create_claims WHERE instance_id = $1 AND token = $2
              AND EXISTS (SELECT FROM instances WHERE subdomain = $3 AND status <> 'purged')",

@@ -47,8 +47,8 @@ impl Scope {
     }
 }
 
-/// The moment of the transaction, by the clock that all replicas share: what a row says of time is written and
-/// compared by no process's own clock.
+/// The moment of the transaction, by the clock that all replicas share: what a row says of time is written
+/// and compared by no process's own clock.
 pub async fn now(connection: &mut PgConnection) -> sqlx::Result<OffsetDateTime> {
     sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(connection).await
 }
@@ -61,8 +61,8 @@ pub fn unreadable() -> u64 {
     UNREADABLE.load(Ordering::Relaxed)
 }
 
-/// The rows of a list that this release understands. Another release may have written what it does not: such a
-/// row is named in the log and left out, so that it hinders no other one.
+/// The rows of a list that this release understands. Another release may have written what it does not: such
+/// a row is named in the log and left out, so that it hinders no other one.
 fn readable<R, T: TryFrom<R, Error = sqlx::Error>>(rows: Vec<R>) -> Vec<T> {
     let read = |row| match T::try_from(row) {
         Ok(value) => Some(value),

@@ -219,8 +219,8 @@ impl Accepting<'_> {
         Ok(Some(acted))
     }
 
-    /// The word that the data may go without a backup: who ends the instance leaves the backup out, who closes
-    /// an account ends all that it has, and an administrator purges. True: it was given now.
+    /// The word that the data may go without a backup: who ends the instance leaves the backup out, who
+    /// closes an account ends all that it has, and an administrator purges. True: it was given now.
     async fn keep_consent(self, connection: &mut PgConnection) -> Result<bool, Error> {
         let Self { caller, before, action, request, .. } = self;
         let given = match action {
@@ -266,8 +266,8 @@ impl Accepting<'_> {
         let rest = if may_go {
             "no backup is made: the data itself is kept until purge_after, and then removed"
         } else {
-            "no backup is made: the data itself is kept, at least until purge_after; it is removed when you say so \
-             with final_backup false, or when an administrator does"
+            "no backup is made: the data itself is kept, at least until purge_after; it is removed when you \
+             say so with final_backup false, or when an administrator does"
         };
         acted.message = format!("{}; {rest}", acted.message);
         Ok(())
@@ -296,8 +296,9 @@ impl Accepting<'_> {
             suspended_reason: request.reason.clone().filter(|_| action == Action::Suspend),
             purge_after,
             restarted_at: matches!(action, Action::Restart | Action::Retry).then_some(now),
-            // Who brings an ended one back by hand knows that its subscription ended, or will when billing hears
-            // of the end: that word comes later, and must not end it again. Billing says how it goes on.
+            // Who brings an ended one back by hand knows that its subscription ended, or will when billing
+            // hears of the end: that word comes later, and must not end it again. Billing says how it goes
+            // on.
             billing_status: request
                 .billing_status
                 .or_else(|| (action == Action::Undelete).then_some(BillingStatus::Closed)),

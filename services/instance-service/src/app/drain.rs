@@ -89,7 +89,8 @@ pub async fn round(app: &App) -> Result<bool, Error> {
     for id in &open {
         // One that fails holds up no other.
         if let Err(error) = one(app, *id).await {
-            tracing::warn!(drain.id = %id, reason = error.reason(), error = format!("{error:#}"), "a drain failed");
+            let (reason, text) = (error.reason(), format!("{error:#}"));
+            tracing::warn!(drain.id = %id, reason, error = text, "a drain failed");
         }
     }
     Ok(!open.is_empty())

@@ -18,7 +18,8 @@ pub async fn round(app: &App) -> Result<u64, Error> {
             match one(app, customer).await {
                 Ok(rows) => changed += rows,
                 Err(error) => {
-                    tracing::error!(customer.id = %customer, error = format!("{error:#}"), "a person was not erased");
+                    let text = format!("{error:#}");
+                    tracing::error!(customer.id = %customer, error = text, "a person was not erased");
                     failure.get_or_insert(error);
                 }
             }

@@ -1,8 +1,8 @@
-//! Following an operation (see "One request" in ARCHITECTURE): its present state, then each change by revision, until it has
-//! ended.
+//! Following an operation (see "One request" in ARCHITECTURE): its present state, then each change by
+//! revision, until it has ended.
 //!
-//! An operation has one reader, however many follow it: it is woken by notifications ([`crate::wakeups`]), and
-//! also polls, so that a lost one costs two seconds. No stream lives for ever.
+//! An operation has one reader, however many follow it: it is woken by notifications ([`crate::wakeups`]),
+//! and also polls, so that a lost one costs two seconds. No stream lives for ever.
 
 use std::sync::Arc;
 use std::time::Duration;

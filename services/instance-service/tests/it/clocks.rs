@@ -1,4 +1,5 @@
-//! All moments of rows are those of the database: a replica whose own clock is wrong decides and writes the same.
+//! All moments of rows are those of the database: a replica whose own clock is wrong decides and writes the
+//! same.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Whoever user-service has erased is erased here: by its fact, and by the round when the fact was lost (USR-20).
+//! Whoever user-service has erased is erased here: by its fact, and by the round when the fact was lost
+//! (USR-20).
 
 use contracts::events::{CustomerFact, topics};
 use contracts::instance::v1 as wire;
@@ -44,7 +45,8 @@ async fn plant(world: &World, owner: &Person) -> [String; 2] {
         world.finish(&instance.id).await;
         ids.push(instance.id);
     }
-    let purged = "UPDATE instances SET status = 'purged', error_message = 'zuse', suspended_reason = 'zuse' WHERE id = $1";
+    let purged = "UPDATE instances SET status = 'purged', error_message = 'zuse', suspended_reason = 'zuse'
+                  WHERE id = $1";
     world.sql(purged, &ids[0]).await;
     for id in &ids {
         for sql in [

@@ -1,5 +1,5 @@
-//! Locks are taken in one order, the operation before its instance: whoever acts and whoever sees the cluster at
-//! the same moment never wait for each other.
+//! Locks are taken in one order, the operation before its instance: whoever acts and whoever sees the cluster
+//! at the same moment never wait for each other.
 
 use contracts::instance::v1 as wire;
 use instance::store::observe::{Sight, sighting};

@@ -77,7 +77,8 @@ async fn old_rows_go_and_what_is_needed_stays(pool: PgPool) {
     world.finish(&kept.id).await;
     world.act(&owner, &kept.id, "start").await;
     let gone = world.running(&owner, "gone").await;
-    let purged = "UPDATE instances SET status = 'purged', purge_after = now(), updated_at = now() - interval '731 days'
+    let purged = "UPDATE instances SET status = 'purged', purge_after = now(),
+                      updated_at = now() - interval '731 days'
                   WHERE id = $1";
     world.sql(purged, &gone.id).await;
     for old in [
@@ -91,7 +92,8 @@ async fn old_rows_go_and_what_is_needed_stays(pool: PgPool) {
         "INSERT INTO idempotency_keys (customer_id, key, request_hash, instance_id, expires_at)
          VALUES (gen_random_uuid(), 'old', '', gen_random_uuid(), now() - interval '25 h'),
                 (gen_random_uuid(), 'young', '', gen_random_uuid(), now() + interval '1 h')",
-        "INSERT INTO inbox VALUES ('c', gen_random_uuid(), now() - interval '29 days'), ('c', gen_random_uuid(), now())",
+        "INSERT INTO inbox VALUES ('c', gen_random_uuid(), now() - interval '29 days'),
+             ('c', gen_random_uuid(), now())",
     ] {
         sqlx::query(old).execute(&world.pool).await.unwrap();
     }
