@@ -150,8 +150,7 @@ pub struct Invoicing {
     /// Foot of invoices (bank, register, how to pay), lines separated by semicolons
     #[arg(long, env = "INVOICE_FOOTER", default_value = "")]
     pub invoice_footer: String,
-    /// TrueType or OpenType file with the characters that the built-in font lacks, such as Chinese, Japanese
-    /// or Korean ones
+    /// TrueType or OpenType file with characters that the built-in fonts lack, or draw in another style
     #[arg(long, env = "INVOICE_FONT_FILE")]
     pub invoice_font_file: Option<std::path::PathBuf>,
 }

@@ -1,6 +1,6 @@
 //! Where each text of a document stands: A4, as many sheets as it takes.
 
-use super::fonts::{Fonts, Run, Weight};
+use super::fonts::{Base, Fonts, Run, Weight};
 use crate::domain::document::{Document, Item, Row};
 
 /// A4 in points.
@@ -96,6 +96,13 @@ const STRONG: Style = Style { weight: Weight::Bold, ..PLAIN };
 const QUIET: Style = Style { ink: Ink::Grey, ..PLAIN };
 const SMALL: Style = Style { size: 8.0, weight: Weight::Book, ink: Ink::Grey };
 
+/// A line of a paragraph: where the paragraph reads from right to left, all of its lines do.
+#[derive(Debug, Clone)]
+struct Line {
+    text: String,
+    base: Base,
+}
+
 struct Pen<'a> {
     fonts: &'a Fonts,
     document: &'a Document,
@@ -138,7 +145,11 @@ impl Pen<'_> {
     }
 
     fn text(&mut self, x: f32, y: f32, text: &str, style: Style) {
-        let (runs, lacking) = self.fonts.runs(text, style.weight);
+        self.line(x, y, &Line { text: text.to_owned(), base: Base::of(text) }, style);
+    }
+
+    fn line(&mut self, x: f32, y: f32, line: &Line, style: Style) {
+        let (runs, lacking) = self.fonts.runs(&line.text, line.base, style.weight);
         self.out.unprintable |= lacking;
         self.mark(Mark::Text { x, y, size: style.size, ink: style.ink, runs });
     }
@@ -153,15 +164,16 @@ impl Pen<'_> {
         self.mark(Mark::Bar { x, y, width: until - x, height: 0.7, ink });
     }
 
-    fn wrap(&self, text: &str, style: Style, width: f32) -> Vec<String> {
-        wrapped(self.fonts, text, style, width)
+    fn wrap(&self, text: &str, style: Style, width: f32) -> Vec<Line> {
+        let base = Base::of(text);
+        wrapped(self.fonts, text, style, width).into_iter().map(|text| Line { text, base }).collect()
     }
 
     /// Lines below each other; the base line below the last one.
     fn block(&mut self, x: f32, mut y: f32, lines: &[String], style: Style, width: f32) -> f32 {
         for line in lines {
             for part in self.wrap(line, style, width) {
-                self.text(x, y, &part, style);
+                self.line(x, y, &part, style);
                 y += LEAD;
             }
         }
@@ -180,7 +192,7 @@ impl Pen<'_> {
         let mut y = TOP;
         let name = Style { size: 14.0, weight: Weight::Bold, ink: Ink::Dark };
         for part in self.wrap(&document.seller.0, name, DESCRIPTION - LEFT) {
-            self.text(LEFT, y, &part, name);
+            self.line(LEFT, y, &part, name);
             y += 18.0;
         }
         y = self.block(LEFT, y, &document.seller.1, QUIET, DESCRIPTION - LEFT);
@@ -244,19 +256,19 @@ impl Pen<'_> {
             self.fit(&line, PLAIN);
         }
         if let Some(period) = &item.period {
-            self.fit(period, SMALL);
+            self.fit(&Line { text: period.clone(), base: Base::LeftToRight }, SMALL);
         }
         self.rule(LEFT, self.y - LEAD + 6.0, RIGHT, Ink::Pale);
         self.y += 7.0;
     }
 
     /// One line at the left edge, on the next sheet when there is no room.
-    fn fit(&mut self, text: &str, style: Style) {
+    fn fit(&mut self, text: &Line, style: Style) {
         if self.y > self.bottom {
             self.turn();
             self.columns();
         }
-        self.text(LEFT, self.y, text, style);
+        self.line(LEFT, self.y, text, style);
         self.y += LEAD;
     }
 
@@ -269,7 +281,7 @@ impl Pen<'_> {
         }
         self.text_to(RIGHT, self.y, &row.amount, amount);
         for line in lines {
-            self.text(LABEL, self.y, &line, label);
+            self.line(LABEL, self.y, &line, label);
             self.y += LEAD;
         }
         self.y += 2.0;
@@ -311,7 +323,7 @@ impl Pen<'_> {
                 if self.y > self.bottom {
                     self.turn();
                 }
-                self.text(LEFT, self.y, &part, PLAIN);
+                self.line(LEFT, self.y, &part, PLAIN);
                 self.y += LEAD;
             }
             self.y += 4.0;
@@ -331,7 +343,7 @@ impl Pen<'_> {
             self.text_to(RIGHT, HEIGHT - 28.0, &said, SMALL);
             for line in &document.footer {
                 for part in self.wrap(line, SMALL, RIGHT - LEFT) {
-                    self.text(LEFT, y, &part, SMALL);
+                    self.line(LEFT, y, &part, SMALL);
                     y += 11.0;
                 }
             }
@@ -355,19 +367,28 @@ fn wrapped(fonts: &Fonts, text: &str, style: Style, width: f32) -> Vec<String> {
         if !line.is_empty() {
             lines.push(std::mem::take(&mut line));
         }
-        for character in word.chars() {
-            line.push(character);
-            if !fits(&line) && line.chars().count() > 1 {
-                line.pop();
+        for letter in letters(word) {
+            if !line.is_empty() && !fits(&format!("{line}{letter}")) {
                 lines.push(std::mem::take(&mut line));
-                line.push(character);
             }
+            line.push_str(letter);
         }
     }
     if !line.is_empty() || lines.is_empty() {
         lines.push(line);
     }
     lines
+}
+
+/// The letters of a word, each with the marks that stand on it.
+fn letters(word: &str) -> Vec<&str> {
+    let mut starts: Vec<usize> = word
+        .char_indices()
+        .filter(|(at, letter)| *at == 0 || !Fonts::is_mark(*letter))
+        .map(|(at, _)| at)
+        .collect();
+    starts.push(word.len());
+    starts.windows(2).filter_map(|pair| word.get(*pair.first()?..*pair.last()?)).collect()
 }
 
 #[cfg(test)]
@@ -388,5 +409,9 @@ mod tests {
         let kept: String = lines.concat().split_whitespace().collect();
         assert_eq!(kept, text.split_whitespace().collect::<String>());
         assert_eq!(wrapped(&fonts, "", PLAIN, 200.0), [""]);
+        let marks = "กำลั้ง".repeat(40);
+        let lines = wrapped(&fonts, &marks, PLAIN, 200.0);
+        assert!(lines.len() > 1 && lines.iter().all(|line| !line.starts_with(Fonts::is_mark)));
+        assert_eq!(lines.concat(), marks);
     }
 }

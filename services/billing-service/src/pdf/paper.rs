@@ -59,7 +59,12 @@ fn draw(surface: &mut Surface<'_>, mark: &Mark, fonts: &Fonts) {
             for run in runs {
                 if let Some(font) = fonts.font(run) {
                     let from = Point::from_xy(x, *y);
-                    surface.draw_text(from, font, *size, &run.text, false, TextDirection::Auto);
+                    let direction = if run.right_to_left {
+                        TextDirection::RightToLeft
+                    } else {
+                        TextDirection::LeftToRight
+                    };
+                    surface.draw_text(from, font, *size, &run.text, false, direction);
                 }
                 x += run.width * size;
             }

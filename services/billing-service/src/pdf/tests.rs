@@ -117,8 +117,8 @@ fn a_line_longer_than_a_page_goes_on() {
 /// Letters with marks of their own are no such thing.
 #[test]
 fn characters_without_a_glyph_are_said_to_be_missing() {
-    let [page] = pages(&printed(&sample("한국 주식회사", vec![item("x")]))).try_into().unwrap();
-    assert!(page.contains("?? ????") && page.contains("Characters that the fonts"), "{page}");
+    let [page] = pages(&printed(&sample("\u{13080}\u{13081} 🦀", vec![item("x")]))).try_into().unwrap();
+    assert!(page.contains("?? ?") && page.contains("Characters that the fonts"), "{page}");
     for name in
         ["Zoe\u{308} Mu\u{308}ller", "Ζωή Παπαδοπούλου", "Юлия Щербакова", "Łukasz Ţepeş", "Nguyễn Thị Ánh"]
     {
@@ -138,4 +138,63 @@ fn controls_in_names_are_not_printed() {
 #[test]
 fn a_font_that_is_none_is_refused() {
     assert!(matches!(Fonts::try_new(Some(("f", b"no font".to_vec()))), Err(PdfError::Font(_))));
+}
+
+/// Names in scripts of the whole world, with the digits and the brackets that they stand beside.
+const NAMES: [(&str, &str); 18] = [
+    ("Arabic", "شركة النور للتجارة (مصر) 11564"),
+    ("Urdu", "اُردو بازار، لاہور کے 54000"),
+    ("Persian", "خانه‌های تهران ۱۲۳"),
+    ("Hebrew", "חברת אור בע\"מ, רחוב 12"),
+    ("Bengali", "শ্রী কৃষ্ণ ট্রেডার্স ১২"),
+    ("Devanagari", "श्री लक्ष्मी क्षत्रिय प्राइवेट लि॰"),
+    ("Tamil", "கோவை தொழில் நிறுவனம்"),
+    ("Telugu", "శ్రీ వెంకటేశ్వర స్టోర్స్"),
+    ("Sinhala", "ශ්‍රී ලංකා වෙළඳ"),
+    ("Thai", "บริษัท น้ำใจไทย จำกัด"),
+    ("Khmer", "ក្រុមហ៊ុន ខ្មែរ"),
+    ("Burmese", "မြန်မာ ကုမ္ပဏီ"),
+    ("Amharic", "አዲስ አበባ ንግድ"),
+    ("Chinese", "北京時代科技有限公司（汉语）"),
+    ("Japanese", "株式会社さくらシステム"),
+    ("Korean", "한국 주식회사 뷁"),
+    ("Georgian", "შპს მზე"),
+    ("Vietnamese", "Nguyễn Thị Ánh"),
+];
+
+/// BIL-19: each of them is printed whole.
+#[test]
+fn names_of_the_whole_world_are_printed() {
+    let fonts = Fonts::try_new(None).unwrap();
+    for (script, name) in NAMES {
+        for weight in [fonts::Weight::Book, fonts::Weight::Bold] {
+            let (runs, lacking) = fonts.runs(name, fonts::Base::of(name), weight);
+            assert!(!lacking && runs.iter().all(|run| run.width > 0.0), "{script}: {runs:?}");
+        }
+    }
+    let items = NAMES.iter().map(|(script, name)| item(&format!("{script}: shop {name} 12"))).collect();
+    let mut document = sample(NAMES[0].1, items);
+    document.buyer.1 = NAMES.iter().map(|(_, name)| (*name).to_owned()).collect();
+    let pdf = printed(&document);
+    assert!(!pages(&pdf).concat().contains("Characters that the fonts"));
+    // Only the glyphs that are used are part of it.
+    assert!(pdf.len() < 300_000, "{} bytes", pdf.len());
+    if let Some(path) = option_env!("INVOICE_SAMPLE") {
+        std::fs::write(path, pdf).unwrap();
+    }
+}
+
+/// BIL-19: digits keep their order beside letters that are written from right to left, where they stand to the
+/// left of what comes before them.
+#[test]
+fn digits_in_arabic_and_hebrew_lines_keep_their_order() {
+    let fonts = Fonts::try_new(None).unwrap();
+    for line in ["شارع 11564", "רחוב 12"] {
+        let (runs, _) = fonts.runs(line, fonts::Base::of(line), fonts::Weight::Book);
+        let (word, digits) = line.split_once(' ').unwrap();
+        let shown: Vec<_> = runs.iter().map(|run| (run.text.trim(), run.right_to_left)).collect();
+        assert_eq!(shown, [(digits, false), (word, true)]);
+        let [page] = pages(&printed(&sample(line, vec![item("x")]))).try_into().unwrap();
+        assert!(page.contains(digits), "{page}");
+    }
 }
