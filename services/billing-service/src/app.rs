@@ -13,6 +13,7 @@ pub mod payments;
 pub mod provider;
 pub mod settings;
 pub mod subscriptions;
+pub mod upkeep;
 pub mod wakeup;
 pub mod webhooks;
 
@@ -80,6 +81,16 @@ impl App {
     /// Billing time now.
     pub async fn now(&self) -> OffsetDateTime {
         self.clock.now(&self.pool).await
+    }
+
+    /// Real time now, by the database's clock: for deadlines that no moved clock of billing moves.
+    pub async fn real_now(&self) -> OffsetDateTime {
+        self.clock.real_by(&self.pool).await
+    }
+
+    /// The same inside a transaction.
+    pub async fn real_now_within(&self, connection: &mut PgConnection) -> OffsetDateTime {
+        self.clock.real_by(connection).await
     }
 
     /// Billing time now, inside a transaction: it takes no second connection.

@@ -6,8 +6,8 @@ use contracts::instance::v1::instance_directory_service_client::InstanceDirector
 use contracts::instance::v1::{FindBySubscriptionRequest, GetStorageUsageRequest, ListLiveRequest};
 use contracts::scalars::datetime;
 use contracts::services::{INSTANCE, USER};
-use contracts::user::v1::GetCustomerRequest;
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
+use contracts::user::v1::{ErasedCustomer, GetCustomerRequest, ListErasedCustomersRequest};
 use runtime::grpc::{Authenticated, Dialer, Refusal};
 use tonic::Status;
 use uuid::Uuid;
@@ -76,6 +76,17 @@ impl Clients {
             person: person(&customer.first_name, &customer.last_name),
             country: country(&customer.country),
         })
+    }
+
+    /// Persons who were erased, after this id: a page of them.
+    pub async fn erased_customers(&self, after: Option<Uuid>, limit: u16) -> Result<Vec<Uuid>, Status> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let request = ListErasedCustomersRequest { after, limit: limit.into() };
+        let answer = in_time(self.customers.clone().list_erased_customers(request)).await?.into_inner();
+        let id = |erased: &ErasedCustomer| {
+            Uuid::parse_str(&erased.customer_id).map_err(|_| Status::internal("an id that is none"))
+        };
+        answer.customers.iter().map(id).collect()
     }
 
     /// What the volume of an instance holds (BIL-22).

@@ -9,12 +9,14 @@ use crate::app::accounts::change::{close_account, open_account};
 use crate::app::orders::complete::confirm;
 use crate::app::subscriptions::instances::request_check;
 use crate::app::subscriptions::revive::goes_on;
+use crate::app::upkeep::erase;
 use crate::error::Error;
 
 /// Facts that billing acts on.
 pub const TOPICS: &[&str] = &[
     topics::CUSTOMER_REGISTERED,
     topics::CUSTOMER_CLOSED,
+    topics::CUSTOMER_ERASED,
     topics::INSTANCE_CREATED,
     topics::INSTANCE_PROVISIONING_FAILED,
     topics::INSTANCE_TERMINATED,
@@ -42,6 +44,10 @@ impl Handler for Facts {
             topics::CUSTOMER_CLOSED => {
                 let fact: CustomerFact = message.payload()?;
                 close_account(connection, fact.customer_id, fact.occurred_at).await.map_err(failure)?;
+            }
+            topics::CUSTOMER_ERASED => {
+                let fact: CustomerFact = message.payload()?;
+                erase(connection, fact.customer_id).await.map_err(failure)?;
             }
             topics::INSTANCE_CREATED => {
                 let fact: InstanceFact = message.payload()?;

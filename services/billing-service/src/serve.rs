@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::MIGRATIONS;
 use crate::app::App;
 use crate::app::catalogue::{apply_catalogue, check_catalogue};
-use crate::app::clock::BillingClock;
+use crate::app::clock::{BillingClock, check_clock};
 use crate::app::wakeup::Wakeup;
-use crate::app::{audit, payments, subscriptions, webhooks};
+use crate::app::{audit, payments, subscriptions, upkeep, webhooks};
 use crate::clients::Clients;
 use crate::config::{Config, Migrate, OWNED};
 use crate::consumer::{CONSUMER, Facts};
@@ -56,6 +56,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let process = Process::try_new(BILLING, &config.common)?;
     let pool = database::pool(&config.postgres, OWNED, BILLING);
     prepare(&pool, &catalogue).await?;
+    check_clock(&pool, config.common.is_production()).await?;
     let health = Health::new(BILLING).with_database(&pool);
     let metrics = process.metrics().clone();
     let stop = process.stopping();
@@ -71,6 +72,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     process.spawn("payments", payments::poll::run(app.clone(), look, stop.clone()));
     process.spawn("audit", audit::run::run(app.clone(), config.audit_hour, stop.clone()));
     process.spawn("instances", subscriptions::instances::run(app.clone(), stop.clone()));
+    process.spawn("upkeep", upkeep::run(app.clone(), stop.clone()));
     process.spawn("sweep", sweep::run(app.clone(), pause, stop.clone()));
     process.spawn("inbox", webhooks::webhook_inbox::run(app.clone(), stop.clone()));
 

@@ -33,8 +33,20 @@ impl BillingClock {
     /// The same for who holds a connection already: waiting for a second one while all others do the same
     /// would end in the pool's deadline.
     pub async fn now_by(&self, db: impl PgExecutor<'_>) -> OffsetDateTime {
-        if let Some(ahead) = self.fresh() {
-            return runtime::clock::now() + ahead;
+        self.look(db).await;
+        let known = self.known();
+        runtime::clock::now() + known.0 + known.1
+    }
+
+    /// Real time now, which is the database's: what waits, expires or is kept goes by it on every replica.
+    pub async fn real_by(&self, db: impl PgExecutor<'_>) -> OffsetDateTime {
+        self.look(db).await;
+        runtime::clock::now() + self.known().1
+    }
+
+    async fn look(&self, db: impl PgExecutor<'_>) {
+        if self.is_fresh() {
+            return;
         }
         let before = runtime::clock::now();
         match store::clock::offset(db).await {
@@ -44,7 +56,6 @@ impl BillingClock {
             }
             Err(error) => tracing::warn!(error = %error, "the billing clock cannot be read"),
         }
-        runtime::clock::now() + self.last()
     }
 
     /// The offset that was just read or written.
@@ -62,14 +73,27 @@ impl BillingClock {
         }
     }
 
-    fn fresh(&self) -> Option<Duration> {
-        let known = self.0.lock().ok()?;
-        known.read_at.filter(|at| at.elapsed() < KEPT).map(|_| known.offset + known.apart)
+    fn is_fresh(&self) -> bool {
+        self.0.lock().is_ok_and(|known| known.read_at.is_some_and(|at| at.elapsed() < KEPT))
     }
 
-    fn last(&self) -> Duration {
-        self.0.lock().map(|known| known.offset + known.apart).unwrap_or_default()
+    /// How far billing time is ahead of real time, and the database's clock of ours.
+    fn known(&self) -> (Duration, Duration) {
+        self.0.lock().map(|known| (known.offset, known.apart)).unwrap_or_default()
     }
+}
+
+/// In production nobody can move the clock: a database in which it was moved is that of a test, and whoever
+/// billed by it would charge for time that nobody had (SEC-18).
+pub async fn check_clock(pool: &PgPool, is_production: bool) -> anyhow::Result<()> {
+    let (offset, _) = store::clock::offset(pool).await?;
+    anyhow::ensure!(
+        !is_production || offset.is_zero(),
+        "the billing clock of this database was moved by {} s, which only tests do: \
+         ENVIRONMENT=production needs a database of its own",
+        offset.whole_seconds(),
+    );
+    Ok(())
 }
 
 /// How far the database's clock is from ours, by our looks before and after it told its time. Zero where it

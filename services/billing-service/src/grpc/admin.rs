@@ -227,7 +227,7 @@ impl BillingAdminService for Api {
     ) -> Result<Response<proto::ReplayWebhookResponse>, Status> {
         let by = by(&request, &request.get_ref().reason)?;
         let id = Uuid::parse_str(&request.get_ref().webhook_id).map_err(|_| Error::NotFound("webhook"))?;
-        let hook = webhook_inbox::replay(&self.app, &by, id, runtime::clock::now()).await?;
+        let hook = webhook_inbox::replay(&self.app, &by, id, self.app.real_now().await).await?;
         let hook = hook.ok_or(Error::NotFound("webhook"))?;
         Ok(Response::new(proto::ReplayWebhookResponse { webhook: Some(convert::webhook(hook)) }))
     }

@@ -94,7 +94,7 @@ impl AuditAdminService for Api {
     ) -> Result<Response<proto::GetFindingResponse>, Status> {
         let by = by(&request, &request.get_ref().reason)?;
         let id = named(&request.get_ref().finding_id)?;
-        let kept = findings::acknowledge(&self.app, &by, id, runtime::clock::now()).await?;
+        let kept = findings::acknowledge(&self.app, &by, id, self.app.real_now().await).await?;
         Ok(Response::new(proto::GetFindingResponse { finding: Some(finding(kept)) }))
     }
 

@@ -79,12 +79,9 @@ pub async fn finish(
         counts,
         now
     )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!("DELETE FROM audit_runs WHERE started_at < $1", now - time::Duration::days(92))
-        .execute(connection)
-        .await
-        .map(drop)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// When the last run that was not given up ended: every replica tells the same.

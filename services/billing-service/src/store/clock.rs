@@ -12,6 +12,11 @@ pub async fn offset(db: impl PgExecutor<'_>) -> sqlx::Result<(Duration, OffsetDa
     Ok((Duration::seconds(row.offset_seconds), row.now))
 }
 
+/// Real time, as the database tells it.
+pub async fn real(db: impl PgExecutor<'_>) -> sqlx::Result<OffsetDateTime> {
+    sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(db).await
+}
+
 /// Moves it forward; the new offset.
 pub async fn advance(connection: &mut PgConnection, by: Duration) -> sqlx::Result<Duration> {
     sqlx::query_scalar!(

@@ -37,7 +37,7 @@ pub async fn is_known(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<b
 /// Keeps who the customer is, as the account says it now.
 pub async fn know(db: impl PgExecutor<'_>, customer: Uuid, profile: &Profile) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE customers SET person = $2, registered_country = $3 WHERE id = $1",
+        "UPDATE customers SET person = $2, registered_country = $3 WHERE id = $1 AND erased_at IS NULL",
         customer,
         profile.person,
         profile.country,
@@ -180,7 +180,7 @@ pub async fn update_account(
     sqlx::query!(
         "UPDATE customers SET company = coalesce($2, company), tax_id = coalesce($3, tax_id),
              billing_email = coalesce($4, billing_email), address = coalesce($5, address), country = coalesce($6, country)
-         WHERE id = $1",
+         WHERE id = $1 AND erased_at IS NULL",
         customer,
         details.company,
         details.tax_id,

@@ -132,10 +132,10 @@ pub async fn queue(
     key: &str,
     details: &Value,
 ) -> sqlx::Result<Option<Uuid>> {
-    queue_for(connection, kind, customer, subject, key, details, runtime::clock::now()).await
+    queue_for(connection, kind, customer, subject, key, details, None).await
 }
 
-/// The same, told at `at` unless somebody tells it before.
+/// The same, told at `at`, in real time, unless somebody tells it before; `None`: at once.
 pub async fn queue_for(
     connection: &mut PgConnection,
     kind: CallKind,
@@ -143,10 +143,11 @@ pub async fn queue_for(
     subject: Option<Uuid>,
     key: &str,
     details: &Value,
-    at: OffsetDateTime,
+    at: Option<OffsetDateTime>,
 ) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
-        "INSERT INTO provider_calls (id, customer_id, kind, subject_id, key, details, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO provider_calls (id, customer_id, kind, subject_id, key, details, next_at)
+         VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, now()))
          ON CONFLICT (key) DO NOTHING RETURNING id",
         Uuid::now_v7(),
         customer,

@@ -191,16 +191,3 @@ pub async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
         .fetch_one(db)
         .await
 }
-
-/// Removes old ones that are done: they may hold what people sent.
-pub async fn purge(db: impl PgExecutor<'_>, before: OffsetDateTime, limit: i64) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
-        "DELETE FROM webhook_inbox WHERE id IN
-             (SELECT id FROM webhook_inbox WHERE received_at < $1 AND state <> 'new' ORDER BY received_at LIMIT $2)",
-        before,
-        limit,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
-}

@@ -21,7 +21,8 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-const SOON: Duration = Duration::from_secs(10);
+/// Longest wait for a fact: through the broker, and through a look of each second on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
 
 /// A consumer with a queue of its own on the shared broker.
 struct Bus {

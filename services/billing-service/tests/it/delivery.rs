@@ -74,6 +74,27 @@ async fn lost_facts_are_found_by_comparing(pool: PgPool) {
     assert_eq!(row(&world, &id).await.status, Status::Trialing);
 }
 
+/// BIL-24, BIL-25: an order that was taken back, and whose instance came back all the same, is as alive as its
+/// subscription: the next end is seen.
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
+async fn who_came_back_can_end_again(pool: PgPool) {
+    let world = World::ledger(&pool, ProvisionPolicy::OnInvoice).await;
+    let (ada, instance) = (world.directory.add("ada@example.com"), Uuid::now_v7());
+    let id = world.order(ada, instance).await.unwrap().subscription.unwrap().id;
+    app::orders::reverse::cancel_order(&world.app, instance, "terminated", clock::now()).await.unwrap();
+    assert_eq!(row(&world, &id).await.status, Status::Ended);
+    world.instances.set(&id, "running");
+    tell(&world, topics::INSTANCE_UNDELETED, ada, instance, &id).await;
+    assert_eq!(row(&world, &id).await.status, Status::Trialing);
+    assert_eq!(world.count("orders WHERE state = 'cancelled'").await, 1);
+
+    world.instances.set(&id, "terminated");
+    tell(&world, topics::INSTANCE_TERMINATED, ada, instance, &id).await;
+    let ended = row(&world, &id).await;
+    assert_eq!((ended.status, ended.end_reason.as_deref()), (Status::Ended, Some("terminated")));
+    proof(&pool).await;
+}
+
 /// BIL-13: an instance that is terminated within a day leaves no bill; what was paid stays paid, and a later
 /// end owes what it used.
 #[sqlx::test(migrator = "billing_service::MIGRATIONS")]

@@ -14,7 +14,7 @@ use crate::world::{Fault, World};
 async fn newer(pool: &PgPool, table: &str, column: &str, id: &str) {
     let constraint = format!("{table}_{column}_check");
     let statements = format!(
-        "ALTER TABLE {table} DROP CONSTRAINT {constraint};
+        "ALTER TABLE {table} DROP CONSTRAINT {constraint}, DROP CONSTRAINT IF EXISTS {table}_check;
          UPDATE {table} SET {column} = 'of_a_newer_version' WHERE id = '{id}'"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(pool).await.unwrap();

@@ -1,7 +1,7 @@
 //! Everything around billing: a directory of customers, a directory of instances, a provider with faults, the
 //! gRPC API.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -53,10 +53,15 @@ use uuid::Uuid;
 pub(crate) struct Directory {
     addresses: Arc<Mutex<HashMap<String, String>>>,
     countries: Arc<Mutex<HashMap<String, String>>>,
+    erased: Arc<Mutex<BTreeSet<Uuid>>>,
     away: Arc<AtomicBool>,
 }
 
 impl Directory {
+    pub(crate) fn erase(&self, id: Uuid) {
+        self.erased.lock().unwrap().insert(id);
+    }
+
     pub(crate) fn add(&self, email: &str) -> Uuid {
         let id = Uuid::now_v7();
         self.addresses.lock().unwrap().insert(id.to_string(), email.to_owned());
@@ -102,9 +107,19 @@ impl CustomerDirectoryService for Directory {
 
     async fn list_erased_customers(
         &self,
-        _: Request<user::ListErasedCustomersRequest>,
+        request: Request<user::ListErasedCustomersRequest>,
     ) -> Result<Response<user::ListErasedCustomersResponse>, Status> {
-        Ok(Response::new(user::ListErasedCustomersResponse::default()))
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("away"));
+        }
+        let asked = request.into_inner();
+        let erased = self.erased.lock().unwrap();
+        let ids = erased.iter().map(Uuid::to_string).filter(|id| *id > asked.after);
+        let customers = ids
+            .take(usize::try_from(asked.limit).unwrap())
+            .map(|customer_id| user::ErasedCustomer { customer_id, erased_at: None })
+            .collect();
+        Ok(Response::new(user::ListErasedCustomersResponse { customers }))
     }
 }
 
@@ -227,10 +242,16 @@ impl InstanceDirectoryService for Instances {
     }
 }
 
-const USER_POLICIES: &[MethodPolicy] = &[MethodPolicy {
-    method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer",
-    allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
-}];
+const USER_POLICIES: &[MethodPolicy] = &[
+    MethodPolicy {
+        method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer",
+        allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
+        method: "/saasodoo.user.v1.CustomerDirectoryService/ListErasedCustomers",
+        allow: &[Allow { caller: BILLING, needs: Needs::Nothing }],
+    },
+];
 const INSTANCE_POLICIES: &[MethodPolicy] = &[
     MethodPolicy {
         method: "/saasodoo.instance.v1.InstanceDirectoryService/FindBySubscription",

@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// found.
 pub async fn run(app: App, hour: u8, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        if let Err(error) = look(&app, hour, runtime::clock::now()).await {
+        if let Err(error) = look(&app, hour, app.real_now().await).await {
             tracing::warn!(error = format!("{error:#}"), "the audit could not be done, trying again");
         }
         tokio::select! {
@@ -70,8 +70,8 @@ pub async fn audit(app: &App, cause: &str, now: OffsetDateTime) -> Result<Vec<Fi
     let outcome = find(app).await;
     match outcome {
         Ok(found) => {
+            let (counts, now) = (counts(&found), app.real_now().await);
             let mut tx = app.pool.begin().await?;
-            let (counts, now) = (counts(&found), runtime::clock::now());
             // Of more than can be listed nobody knows which ones are gone.
             let looked: Vec<_> =
                 counts.iter().filter(|(_, count)| **count < audits::MOST).map(|(kind, _)| *kind).collect();
@@ -85,7 +85,7 @@ pub async fn audit(app: &App, cause: &str, now: OffsetDateTime) -> Result<Vec<Fi
             Ok(found)
         }
         Err(error) => {
-            audits::fail(&app.pool, run, error.reason(), runtime::clock::now()).await?;
+            audits::fail(&app.pool, run, error.reason(), app.real_now().await).await?;
             Err(error)
         }
     }

@@ -89,7 +89,7 @@ pub async fn complete(
         .ok_or(Failed::Error(Error::NotFound("subscription")))?;
     let subscription = if first {
         // Also when no fact ever tells: a create that fails for good must not be billed.
-        let by_then = runtime::clock::now() + app.give_up_after;
+        let by_then = app.real_now_within(&mut tx).await + app.give_up_after;
         checks::request(&mut *tx, subscription.id, by_then).await?;
         announce_subscription(&mut tx, topics::SUBSCRIPTION_CREATED, &subscription, None, now).await?;
         let subscription = if app.provider.is_books_local() && !order.trial {

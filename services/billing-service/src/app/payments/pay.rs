@@ -47,7 +47,7 @@ pub async fn pay(app: &App, wish: &Wish, now: OffsetDateTime) -> Result<Payment,
         Written::New(payment, about) => (payment, about),
         // It may be over, and nobody has told us: then the next one may begin.
         Written::Waits(other) => {
-            poll::ask(app, other, runtime::clock::now()).await?;
+            poll::ask(app, other, app.real_now().await).await?;
             match write(app, wish, gateway.as_ref(), now).await? {
                 Written::New(payment, about) => (payment, about),
                 Written::Waits(_) => return Err(Error::Refused("payment_pending", WAITS)),
@@ -132,7 +132,8 @@ async fn write(
     if !payments::insert(&mut tx, &new).await? {
         return Err(Error::Conflict);
     }
-    polls::begin(&mut tx, id, runtime::clock::now(), gateway.patience(), FIRST_LOOK).await?;
+    let begun = app.real_now_within(&mut tx).await;
+    polls::begin(&mut tx, id, begun, gateway.patience(), FIRST_LOOK).await?;
     let payment = payments::find(&mut *tx, id).await?.ok_or(Error::Conflict)?;
     app.fail.at("pay.before_commit");
     tx.commit().await?;

@@ -32,7 +32,7 @@ const NO_ANSWER: Duration = Duration::hours(24);
 /// Polls each `pause` until `stop`. Every replica may: a claimed payment is left alone by the others.
 pub async fn run(app: App, pause: Wait, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        if let Err(error) = poll(&app, runtime::clock::now()).await {
+        if let Err(error) = poll(&app, app.real_now().await).await {
             tracing::warn!(error = format!("{error:#}"), "payments cannot be polled, trying again");
         }
         tokio::select! {

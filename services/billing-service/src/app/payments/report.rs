@@ -20,7 +20,7 @@ use crate::domain::report::{Known, Report, Verdict, judge};
 use crate::error::Error;
 use crate::store::audit::{self, Audit};
 use crate::store::payments::{self};
-use crate::store::{mirror, polls};
+use crate::store::{self, mirror, polls};
 
 /// A payment that ended without money is looked at again, so often and so long: money may come late.
 pub(super) const AFTERWARDS: Duration = Duration::hours(6);
@@ -92,7 +92,8 @@ async fn end(
         return Ok(());
     }
     // Money may come all the same.
-    polls::schedule(&mut *connection, payment.id, Some(runtime::clock::now() + AFTERWARDS)).await?;
+    let real = store::clock::real(&mut *connection).await?;
+    polls::schedule(&mut *connection, payment.id, Some(real + AFTERWARDS)).await?;
     let mut fact = money_fact(payment.customer_id, now);
     fact.subscription_id = invoice.subscription_id;
     fact.invoice_id = Some(invoice.id);
@@ -122,7 +123,7 @@ async fn given_back(
     };
     let key = format!("gateway-refund:{}", payment.id);
     let given = if invoice.provider == mirror::EXTERNAL_PROVIDER {
-        let at = runtime::clock::now();
+        let at = app.real_now_within(&mut *connection).await;
         refund_via_provider::queue(connection, &by, payment, left, &key, at).await
     } else {
         give_back(connection, app, &by, payment, invoice, left, &key, now).await.map(drop)

@@ -20,7 +20,7 @@ use crate::store::audit;
 use crate::store::provider_calls::{self, Call, CallKind, CallState};
 use crate::store::refunds::NewRefund as RefundRow;
 use crate::store::subscriptions::{self};
-use crate::store::{invoices, mirror, payments, refunds};
+use crate::store::{clock, invoices, mirror, payments, refunds};
 
 /// After this time nobody waits for the answer to a wish any more; longer than a call to the provider may
 /// take.
@@ -106,7 +106,7 @@ pub async fn carry_out(
     row: &Subscription,
     wish: Wish<'_>,
 ) -> Result<Subscription, Error> {
-    let check_at = runtime::clock::now() + WISH;
+    let check_at = app.real_now_within(&mut tx).await + WISH;
     let (kind, details) = (wish.kind(), wish.details());
     let id = provider_calls::wish(&mut tx, kind, row.customer_id, row.id, &details, check_at)
         .await?
@@ -133,7 +133,7 @@ pub async fn carry_out(
 /// Tells what waits. How many calls were settled.
 pub async fn work(app: &App) -> Result<usize, Error> {
     let mut settled = 0;
-    let now = runtime::clock::now();
+    let now = app.real_now().await;
     for call in provider_calls::claim(&app.pool, now, HOLD, BATCH).await? {
         let outcome =
             if call.kind.is_lasting() { tell(app, &call).await.map(drop) } else { look(app, &call).await };
@@ -288,7 +288,8 @@ async fn note_refund(connection: &mut PgConnection, call: &Call) -> Result<(), E
     let (reason, actor) = (call.text("reason").unwrap_or_default(), call.text("actor").unwrap_or_default());
     let key = format!("provider-call:{}", call.id);
     let new = RefundRow { id: call.id, payment, amount, reason, actor, key: &key };
-    refunds::note(connection, &new, runtime::clock::now()).await?;
+    let real = clock::real(&mut *connection).await?;
+    refunds::note(connection, &new, real).await?;
     Ok(())
 }
 

@@ -60,14 +60,14 @@ pub async fn audit_of(app: &App, customer: Uuid) -> Result<Findings, Error> {
 /// Tasks that operators asked for.
 pub async fn run_tasks(app: &App, now: OffsetDateTime) -> Result<(), Error> {
     loop {
-        let started = runtime::clock::now();
+        let started = app.real_now().await;
         let Some(task) = tasks::claim(&app.pool, started, started + HOLD).await? else { return Ok(()) };
         if !app.provider.is_books_local() {
             // Compared with the provider by the rounds that follow.
             mirror::make_due(&app.pool, task.customer_id).await?;
         }
         let outcome = match task.customer_id {
-            None => audit(app, &format!("task:{}", task.id), runtime::clock::now())
+            None => audit(app, &format!("task:{}", task.id), app.real_now().await)
                 .await
                 .map(|found| words(&counts(&found))),
             Some(customer) => audit_of(app, customer).await.map(|found| {

@@ -51,7 +51,7 @@ pub async fn refund(
     if payment.state != PaymentState::Paid {
         return Err(Error::Refused("not_refundable", "the payment has not so much to give back"));
     }
-    let at = runtime::clock::now() + OURS;
+    let at = app.real_now_within(&mut tx).await + OURS;
     queue(&mut tx, by, payment, amount, key, at).await?;
     let call = provider_calls::find_by_key(&mut *tx, key).await?.ok_or(Error::Conflict)?;
     tx.commit().await?;
@@ -90,7 +90,8 @@ pub async fn queue(
         object.extend([("reason".into(), json!(by.reason)), ("actor".into(), json!(by.actor))]);
     }
     let (kind, whose) = (CallKind::Refund, payment.customer_id);
-    let id = provider_calls::queue_for(connection, kind, whose, Some(payment.id), key, &details, at).await?;
+    let id =
+        provider_calls::queue_for(connection, kind, whose, Some(payment.id), key, &details, Some(at)).await?;
     let id = id.ok_or(Error::Conflict)?;
     let details = json!({ "payment_id": payment.id, "amount_minor": amount.minor() });
     audit::write(connection, &by.audit("payment_refunded", whose, id, details)).await?;

@@ -20,7 +20,7 @@ use crate::domain::subscription::Status;
 use crate::error::Error;
 use crate::store::checks::{self, Check};
 use crate::store::orders::{self, OrderState};
-use crate::store::{audits, subscriptions};
+use crate::store::{audits, clock, subscriptions};
 
 /// Looks in one round.
 const BATCH: i64 = 50;
@@ -35,8 +35,7 @@ const SWEEP: (&str, Duration) = ("instances", Duration::minutes(5));
 pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
         // Looks are scheduled by the database's clock: a replica whose own is ahead must not put them off.
-        let ahead = runtime::database::clock_offset(&app.pool).await;
-        let now = runtime::clock::now() + ahead.unwrap_or(Duration::ZERO);
+        let now = app.real_now().await;
         if let Err(error) = work(&app, now).await {
             tracing::warn!(error = format!("{error:#}"), "instances cannot be looked at now, trying again");
         }
@@ -147,7 +146,7 @@ pub async fn request_check(
     instance: Uuid,
     subscription: Option<Uuid>,
 ) -> Result<(), Error> {
-    let now = runtime::clock::now();
+    let now = clock::real(&mut *connection).await?;
     match subscription {
         Some(subscription) => checks::request(connection, subscription, now).await?,
         None => checks::request_of_instance(connection, instance, now).await?,

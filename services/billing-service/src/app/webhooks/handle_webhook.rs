@@ -26,7 +26,7 @@ pub async fn handle_webhook(app: &App, gateway: &str, body: &[u8]) -> Result<Out
     let Some(payment) = payments::find_by_reference(&app.pool, gateway, &reference).await? else {
         return Ok(Outcome::Ignored("about no payment of ours"));
     };
-    match poll::ask(app, payment.id, runtime::clock::now()).await? {
+    match poll::ask(app, payment.id, app.real_now().await).await? {
         Heard::State(state) => Ok(Outcome::Asked(payment.customer_id, state.as_str())),
         Heard::Unknown => Ok(Outcome::Ignored("the gateway does not know the payment")),
         Heard::NoAnswer => Err(Error::GatewayAway),

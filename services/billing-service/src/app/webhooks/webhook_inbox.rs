@@ -31,8 +31,6 @@ const LONGEST_PAUSE: Duration = Duration::minutes(10);
 const MOST_LOOKS: i32 = 160;
 /// Rounds without a bell.
 const IDLE: Pause = Pause::from_secs(5);
-/// How long hooks are kept.
-const KEPT: Duration = Duration::days(90);
 
 /// What a hook comes to.
 #[derive(Debug)]
@@ -88,10 +86,9 @@ pub async fn work(app: &App) -> Result<usize, Error> {
     let mut looked = 0;
     loop {
         // Retries and retention are real time: a moved clock of billing makes no hook older.
-        let now = runtime::clock::now();
+        let now = app.real_now().await;
         let hooks = webhooks::claim(&app.pool, now, HOLD, BATCH).await?;
         if hooks.is_empty() {
-            webhooks::purge(&app.pool, now - KEPT, BATCH).await?;
             return Ok(looked);
         }
         looked += hooks.len();
@@ -105,7 +102,7 @@ async fn round(app: &App, hooks: &[Webhook]) -> Result<(), Error> {
         match take(app, hook).await {
             Ok(Taken::Pull(customer)) => pulls.entry(customer).or_default().push(hook),
             Ok(Taken::Over(state, customer, text)) => {
-                webhooks::finish(&app.pool, hook, state, customer, text, runtime::clock::now()).await?;
+                webhooks::finish(&app.pool, hook, state, customer, text, app.real_now().await).await?;
             }
             Err(error) => later(app, hook, &error).await?,
         }
@@ -125,13 +122,13 @@ async fn round(app: &App, hooks: &[Webhook]) -> Result<(), Error> {
             match &outcome {
                 // The account's key is an id, but none of ours: we write our row before we make an account.
                 Err(Error::NotFound(_)) => {
-                    let (state, at) = (WebhookState::Ignored, runtime::clock::now());
+                    let (state, at) = (WebhookState::Ignored, app.real_now().await);
                     webhooks::finish(&app.pool, hook, state, None, "about no account of ours", at).await?;
                 }
                 // The hook was faster than our own row.
                 Ok(synced) if !synced.whole => later(app, hook, &Error::Conflict).await?,
                 Ok(_) => {
-                    let (state, at) = (WebhookState::Done, runtime::clock::now());
+                    let (state, at) = (WebhookState::Done, app.real_now().await);
                     webhooks::finish(&app.pool, hook, state, Some(customer), "pulled", at).await?;
                 }
                 Err(error) => later(app, hook, error).await?,
@@ -151,7 +148,7 @@ async fn unseen(app: &App, customer: Uuid, hooks: &mut Vec<&Webhook>) -> Result<
     // One that came again may hint at something newer.
     let is_seen = |hook: &&Webhook| hook.attempts > 1 && hook.deliveries == 1 && hook.received_at < pulled_at;
     for hook in hooks.extract_if(.., |hook| is_seen(hook)) {
-        let (state, at) = (WebhookState::Done, runtime::clock::now());
+        let (state, at) = (WebhookState::Done, app.real_now().await);
         webhooks::finish(&app.pool, hook, state, Some(customer), "pulled since", at).await?;
     }
     Ok(())
@@ -159,7 +156,7 @@ async fn unseen(app: &App, customer: Uuid, hooks: &mut Vec<&Webhook>) -> Result<
 
 /// Another look later, with growing pauses.
 async fn later(app: &App, hook: &Webhook, error: &Error) -> Result<(), Error> {
-    let now = runtime::clock::now();
+    let now = app.real_now().await;
     if hook.attempts >= MOST_LOOKS {
         tracing::error!(hook.id = %hook.id, "a hook was given up");
         return Ok(webhooks::finish(&app.pool, hook, WebhookState::Failed, None, error.reason(), now).await?);

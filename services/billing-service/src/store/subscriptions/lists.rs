@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::row::Row;
 use crate::domain::catalogue::Tier;
 use crate::domain::subscription::{Status, Subscription, SubscriptionFilter};
+use crate::store::read_or_none;
 use crate::store::{corrupt, readable};
 
 /// Of one customer, newest first, and the number of all.
@@ -70,7 +71,11 @@ pub async fn live_of_customer(
     .fetch_all(db)
     .await?;
     rows.into_iter()
-        .map(|row| Ok((row.status.parse().map_err(corrupt)?, row.tier.parse().map_err(corrupt)?, row.name)))
+        .filter_map(|row| {
+            let read =
+                || Ok((row.status.parse().map_err(corrupt)?, row.tier.parse().map_err(corrupt)?, row.name));
+            read_or_none("subscriptions", read()).transpose()
+        })
         .collect()
 }
 
