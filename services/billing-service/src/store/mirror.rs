@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::invoices;
-use crate::domain::invoice::{Invoice, InvoiceKind, Line};
+use crate::domain::invoice::{Claim, Invoice, InvoiceKind, Line};
 use crate::domain::money::Money;
 
 /// Keeper of mirrored rows, as they say it.
@@ -230,6 +230,8 @@ pub struct NewMirror<'a> {
     pub corrects_id: Option<Uuid>,
     /// Why.
     pub kind: InvoiceKind,
+    /// Is it owed, or offered?
+    pub claim: Claim,
     /// Its lines.
     pub lines: &'a [Line],
     /// Without tax.
@@ -255,8 +257,8 @@ pub async fn insert_invoice(
     let id = Uuid::now_v7();
     sqlx::query!(
         "INSERT INTO invoices (id, issuer, number, customer_id, subscription_id, kind, key, currency, subtotal_minor, tax_minor, total_minor, balance_minor,
-             buyer, corrects_id, provider, provider_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $15, $2, $13, $14)",
+             buyer, corrects_id, provider, provider_id, created_at, claim)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint, $10::bigint, $11::bigint, $11::bigint, $12, $15, $2, $13, $14, $16)",
         id,
         EXTERNAL_PROVIDER,
         new.number,
@@ -272,6 +274,7 @@ pub async fn insert_invoice(
         new.provider_id,
         new.created_at,
         new.corrects_id,
+        new.claim.as_str(),
     )
     .execute(&mut *connection)
     .await?;
@@ -285,6 +288,18 @@ pub async fn insert_invoice(
     .execute(connection)
     .await?;
     Ok(id)
+}
+
+/// Open invoices of a subscription that nobody owes.
+pub async fn offers(db: impl PgExecutor<'_>, subscription: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT id FROM invoices
+         WHERE subscription_id = $1 AND provider = $2 AND status = 'open' AND claim = 'offer' ORDER BY id",
+        subscription,
+        EXTERNAL_PROVIDER,
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// How many credit notes correct an invoice.

@@ -5,10 +5,10 @@ use billing_service::app::caller::Caller;
 use billing_service::app::payments::record_manual;
 use billing_service::app::subscriptions::change;
 use billing_service::domain::dunning::DunningState;
-use billing_service::domain::invoice::Invoice;
+use billing_service::domain::invoice::{Invoice, InvoiceStatus};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
-use billing_service::store::{credits, invoices};
+use billing_service::store::{credits, invoices, subscriptions};
 use contracts::billing::v1 as proto;
 use contracts::billing::v1::billing_directory_service_client::BillingDirectoryServiceClient;
 use contracts::events::topics;
@@ -304,6 +304,22 @@ async fn a_payment_has_a_date_that_can_be(pool: PgPool) {
     record_manual::record_payment(&case.world.app, &by(), invoice.id, usd(900), "bank", early, now)
         .await
         .unwrap();
+}
+
+/// BIL-21: an offer that an operator takes back is no change that waits any more: the customer may ask again.
+#[sqlx::test(migrator = "billing_service::MIGRATIONS")]
+async fn an_offer_that_was_taken_back_blocks_no_change(pool: PgPool) {
+    let (case, _) = Case::first_paid(&pool, ProvisionPolicy::OnPayment).await;
+    for status in [InvoiceStatus::Void, InvoiceStatus::WrittenOff] {
+        let quote = case.upgrade("standard-monthly", 1).await.unwrap();
+        assert_eq!(quote.status, "awaiting_payment");
+        let offer = quote.invoice.unwrap();
+        record_manual::close_invoice(&case.world.app, &by(), offer.id, status, case.day(1)).await.unwrap();
+        let row = subscriptions::find(&pool, case.subscription).await.unwrap().unwrap();
+        assert_eq!(row.pending, None, "{status:?}");
+    }
+    let quote = case.upgrade("premium-monthly", 2).await.unwrap();
+    assert_eq!((quote.status, quote.subscription.status), ("awaiting_payment", Status::Active));
 }
 
 /// BIL-11: reminders follow the end of the trial.

@@ -2,6 +2,7 @@
 //! lost answers. The same life of a customer is lived with the ledger and with both lines of Kill Bill.
 
 pub(crate) mod corrections;
+mod offers;
 mod outages;
 
 use std::collections::BTreeMap;

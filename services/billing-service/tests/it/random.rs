@@ -14,14 +14,14 @@ use billing_service::app::subscriptions::downgrade;
 use billing_service::app::subscriptions::engine;
 use billing_service::domain::dunning::DunningState;
 use billing_service::domain::invoice::Invoice;
-use billing_service::domain::invoice::InvoiceStatus;
+use billing_service::domain::invoice::{InvoiceKind, InvoiceStatus};
 use billing_service::domain::money::{Currency, Money};
 use billing_service::domain::subscription::Subscription;
 use billing_service::domain::subscription::{ProvisionPolicy, Status};
 use billing_service::store::invoices::{self};
 use billing_service::store::payments::{self, NewPayment};
 use billing_service::store::subscriptions::{self};
-use billing_service::store::{audits, credits};
+use billing_service::store::{audits, credits, plans};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -82,6 +82,9 @@ struct Life<'a> {
     /// Something was forgiven, given back, skipped or ended: what was charged is not the time any more.
     uneven: bool,
     steps: u32,
+    /// Prices of the plans that were asked for, and how many upgrades were.
+    asked: Vec<i64>,
+    upgrades: usize,
 }
 
 impl Life<'_> {
@@ -156,9 +159,16 @@ impl Life<'_> {
         self.steps += 1;
         let (id, now) = (self.id, self.now);
         match act {
-            Act::Upgrade(plan) => drop(change::upgrade(&self.app, None, id, PLANS[*plan], false, now).await),
+            Act::Upgrade(plan) => {
+                if let Ok(quote) = change::upgrade(&self.app, None, id, PLANS[*plan], false, now).await {
+                    self.upgrades += 1;
+                    self.asked.push(quote.target.price.minor());
+                }
+            }
             Act::Downgrade(plan) => {
-                drop(downgrade::downgrade(&self.app, None, id, PLANS[*plan], false, now).await);
+                if downgrade::downgrade(&self.app, None, id, PLANS[*plan], false, now).await.is_ok() {
+                    self.asked.push(price_of(self.pool, PLANS[*plan]).await);
+                }
             }
             Act::UndoDowngrade => drop(downgrade::undo_downgrade(&self.app, None, id, now).await),
             Act::Cancel(at_once) => {
@@ -218,6 +228,7 @@ impl Life<'_> {
         let row = self.row().await;
         self.check_ladder(&row).await;
         self.check_offers(&row).await;
+        self.check_wishes().await;
         let came = self
             .sum(
                 "SELECT coalesce(sum(amount_minor - refunded_minor), 0)::bigint FROM payments
@@ -274,6 +285,23 @@ impl Life<'_> {
         assert!(waits.is_none() || row.status != Status::Ended, "what has ended is offered nothing");
     }
 
+    /// Nobody is charged for what they did not ask for: a period costs what a plan costs that was asked for,
+    /// and there is an upgrade's invoice for each upgrade at most.
+    async fn check_wishes(&self) {
+        let mut upgrades = 0;
+        for invoice in self.invoices().await {
+            match invoice.kind {
+                InvoiceKind::First | InvoiceKind::Recurring => {
+                    let minor = invoice.subtotal.minor();
+                    assert!(self.asked.contains(&minor), "{minor} is no price of {:?}", self.asked);
+                }
+                InvoiceKind::Upgrade => upgrades += 1,
+                InvoiceKind::Manual | InvoiceKind::CreditNote => {}
+            }
+        }
+        assert!(upgrades <= self.upgrades, "{upgrades} invoices of {} upgrades", self.upgrades);
+    }
+
     /// What was charged is the time that was given and what is left of the period.
     async fn check_time(&self, row: &Subscription) {
         let charged = self
@@ -294,6 +322,10 @@ impl Life<'_> {
         let most = 2.0 + f64::from(self.steps);
         assert!(differs <= most, "charged {charged}, given {:.1}, left {left:.1}", self.given);
     }
+}
+
+async fn price_of(pool: &PgPool, plan: &str) -> i64 {
+    plans::find(pool, plan, None).await.unwrap().unwrap().price.minor()
 }
 
 fn price(row: &Subscription) -> f64 {
@@ -323,8 +355,9 @@ async fn any_life_leaves_the_money_right(pool: PgPool) {
             coupon: None,
         };
         let id = app::orders::place::place_order(&app, wish, now).await.unwrap().subscription.id;
-        let (given, uneven, steps) = (0.0, false, 0);
-        let mut life = Life { pool: &pool, app, customer, id, now, given, uneven, steps };
+        let (given, uneven, steps, upgrades) = (0.0, false, 0, 0);
+        let asked = vec![price_of(&pool, PLANS[plan]).await];
+        let mut life = Life { pool: &pool, app, customer, id, now, given, uneven, steps, asked, upgrades };
         for (at, act) in acts.iter().enumerate() {
             life.take(act).await;
             let story =

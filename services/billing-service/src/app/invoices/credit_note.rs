@@ -11,7 +11,8 @@ use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, NewInvoice, cred
 use crate::domain::journal::{CREDIT, Entry, RECEIVABLE, REVENUE, TAX};
 use crate::domain::money::Money;
 use crate::error::Error;
-use crate::store::{credits, invoices, journal};
+use crate::store::provider_calls::{self, CallKind};
+use crate::store::{credits, invoices, journal, mirror};
 
 /// A document that takes back `amount` of a locked invoice, its tax in its share.
 pub async fn credit_note(
@@ -48,6 +49,23 @@ pub async fn credit_note(
     Ok(id)
 }
 
+/// The same where the provider keeps the books: it takes back what nothing was paid of, until it has heard.
+/// What else became of the invoice it says itself.
+async fn reverse_there(
+    connection: &mut PgConnection,
+    invoice: &Invoice,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    if invoice.status != InvoiceStatus::Open || invoice.balance != invoice.total {
+        return Ok(());
+    }
+    close(connection, invoice, InvoiceStatus::Void, reason, now).await?;
+    let (key, nothing, whose) = (format!("void:{}", invoice.id), serde_json::json!({}), invoice.customer_id);
+    provider_calls::queue(connection, CallKind::Void, whose, Some(invoice.id), &key, &nothing).await?;
+    Ok(())
+}
+
 /// Nobody pays for what never was: an open invoice is void, what was paid becomes the customer's credit by a
 /// credit note.
 pub async fn reverse_invoice(
@@ -58,6 +76,9 @@ pub async fn reverse_invoice(
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     let Some(invoice) = invoices::lock(connection, invoice).await? else { return Ok(()) };
+    if invoice.provider == mirror::EXTERNAL_PROVIDER {
+        return reverse_there(connection, &invoice, reason, now).await;
+    }
     if invoice.status != InvoiceStatus::Paid {
         // What was paid of an open one becomes credit with it.
         close(connection, &invoice, InvoiceStatus::Void, reason, now).await?;

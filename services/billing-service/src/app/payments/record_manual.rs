@@ -182,7 +182,12 @@ pub async fn close_invoice(
     if !close(&mut tx, &invoice, status, &by.reason, now).await? {
         return Err(Error::Refused("invoice_not_open", "the invoice is not open"));
     }
-    if let Some(subscription) = subscription {
+    if let Some(mut subscription) = subscription {
+        let waits = subscription.pending.as_ref().and_then(|pending| pending.invoice_id);
+        if waits == Some(invoice.id) && invoice.provider != mirror::EXTERNAL_PROVIDER {
+            // Nobody can take the offer any more.
+            subscription.pending = None;
+        }
         cleared(&mut tx, subscription, now).await?;
     }
     let action = if status == InvoiceStatus::Void { "invoice_voided" } else { "invoice_written_off" };

@@ -32,8 +32,8 @@ pub async fn end(
         let mut fact = subscription_fact(row, now);
         fact.ends_at = Some(now);
         // Retention is real time.
-        fact.retained_until =
-            Some(runtime::clock::now() + Duration::days(app.settings.retention_days.into()));
+        let real = app.real_now_within(&mut *connection).await;
+        fact.retained_until = Some(real + Duration::days(app.settings.retention_days.into()));
         fact.reason = Some(reason.to_owned());
         outbox::enqueue(connection, topics::SERVICE_TERMINATED, row.customer_id, &fact).await?;
     }
@@ -56,6 +56,7 @@ pub async fn end_subscription(
     if row.status == Status::Pending {
         let first = invoices::find_by_key(&mut *connection, &first_key(row.id)).await?;
         offers.extend(first.map(|first| first.id));
+        offers.extend(mirror::offers(&mut *connection, row.id).await?);
     }
     if reason == "terminated" && row.created_at + app.cooling_off > now {
         offers.extend(hardly_used(connection, &row).await?);
@@ -95,6 +96,10 @@ pub async fn withdraw_offer(
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     let Some(offer) = row.pending.as_ref().and_then(|pending| pending.invoice_id) else { return Ok(()) };
+    if row.provider == mirror::EXTERNAL_PROVIDER {
+        // The change is made there and its invoice is owed there; it waits here until that is paid or void.
+        return Ok(());
+    }
     row.pending = None;
     if let Some(offer) = invoices::lock(connection, offer).await? {
         close(connection, &offer, InvoiceStatus::Void, reason, now).await?;

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::Look;
 use crate::domain::invoice::Invoice;
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, credit_lines, totals};
+use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, credit_lines, totals};
 use crate::domain::money::Money;
 use crate::error::Error;
 use crate::provider::{SnapshotAdjustment, SnapshotInvoice};
@@ -53,6 +53,7 @@ impl Look<'_> {
             subscription_id: ours.subscription_id,
             corrects_id: Some(ours.id),
             kind: InvoiceKind::CreditNote,
+            claim: Claim::Debt,
             lines: &lines,
             subtotal: sums.subtotal,
             tax: sums.tax,

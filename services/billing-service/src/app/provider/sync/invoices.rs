@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::Look;
 use crate::app::facts::announce_invoice;
 use crate::app::payments::settle::{cleared, paid};
-use crate::domain::invoice::{InvoiceKind, InvoiceStatus, Line, LineKind};
+use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::money::{Money, MoneyError};
 use crate::domain::payment::Payment;
 use crate::domain::payment::PaymentState;
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{Status, Subscription};
 use crate::error::Error;
 use crate::provider::{SnapshotInvoice, SnapshotPayment};
 use crate::store::mirror::{self, NewMirror};
@@ -55,6 +55,12 @@ fn kind_of(invoice: &SnapshotInvoice, row: Option<&Subscription>, is_first: bool
     } else {
         InvoiceKind::Recurring
     }
+}
+
+/// What waits for its first payment was given nothing yet: nobody owes it. Whatever else Kill Bill charges was
+/// given there, a change that waits here for its payment too, and is a debt until it is void there.
+fn claim_of(row: Option<&Subscription>) -> Claim {
+    if row.is_some_and(|row| row.status == Status::Pending) { Claim::Offer } else { Claim::Debt }
 }
 
 impl Look<'_> {
@@ -101,6 +107,7 @@ impl Look<'_> {
             subscription_id: row.as_ref().map(|row| row.id),
             corrects_id: None,
             kind,
+            claim: claim_of(row.as_ref()),
             lines: &lines,
             subtotal: found.total.checked_add(tax.checked_neg()?)?,
             tax,
