@@ -86,7 +86,7 @@ async fn a_list_leaves_out_what_it_cannot_read(pool: PgPool) {
     assert_eq!(overview.active_subscriptions.len(), 1);
 }
 
-/// BIL-08: the sweep finishes an order beside one that it cannot read.
+/// BIL-08, BIL-33: the sweep goes on beside an order that it cannot read, and what it mends is counted.
 #[sqlx::test(migrator = "billing_service::MIGRATIONS")]
 async fn the_sweep_goes_on_beside_an_order_that_it_cannot_read(pool: PgPool) {
     let world = World::start(&pool).await;
@@ -107,6 +107,8 @@ async fn the_sweep_goes_on_beside_an_order_that_it_cannot_read(pool: PgPool) {
 
     let later = runtime::clock::now() + time::Duration::minutes(5);
     billing_service::sweep::sweep(&world.app, later).await.unwrap();
-    assert_eq!(world.count("orders WHERE state = 'subscribed'").await, 1);
-    assert_eq!(world.metric(r#"billing_sweep_differences_total{kind="resumed"}"#).as_deref(), Some("1"));
+    let settled = "orders WHERE state = 'cancelled' AND NOT provider_cancel_due";
+    assert_eq!(world.count(settled).await, 1);
+    let told = r#"billing_sweep_differences_total{kind="told_provider"}"#;
+    assert_eq!(world.metric(told).as_deref(), Some("1"));
 }
