@@ -11,7 +11,7 @@ use runtime::identity::Role;
 use sqlx::PgPool;
 use tonic::service::Routes;
 
-use crate::app::Post;
+use crate::app::MailQueue;
 use crate::smtp::Mailer;
 
 const OPERATOR: &[Allow] = &[Allow { caller: GATEWAY, needs: Needs::User(Role::Operator) }];
@@ -58,8 +58,8 @@ pub const POLICIES: &[MethodPolicy] = &[
 pub struct Api {
     /// Own database.
     pub pool: PgPool,
-    /// Writes orders.
-    pub post: Post,
+    /// Takes orders.
+    pub queue: MailQueue,
     /// For connection tests.
     pub mailer: Mailer,
 }

@@ -5,9 +5,9 @@
 
 pub mod app;
 pub mod breaker;
+pub mod clients;
 pub mod config;
 pub mod consumer;
-pub mod customers;
 pub mod domain;
 pub mod grpc;
 pub mod metrics;
@@ -15,7 +15,8 @@ pub mod sender;
 pub mod serve;
 pub mod smtp;
 pub mod store;
+pub mod sweep;
 pub mod templates;
 
 /// Migrations of the database `communication`.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

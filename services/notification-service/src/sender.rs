@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, Permit};
-use crate::customers::{Account, Customers, Lookup};
+use crate::clients::{Account, Customers, Lookup};
 use crate::domain::{Failure, Next, after_failure};
 use crate::metrics::{Attempt, MailMetrics};
 use crate::smtp::{Mailer, Outgoing};
@@ -22,12 +22,10 @@ use crate::templates::{self, Page, Recipient, Rendered};
 
 /// Looks for due mails at least this often.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Between two clean-ups.
-const CLEAN: Duration = Duration::from_mins(5);
 
-/// Pace of the senders.
+/// How fast the senders go.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct Throttle {
     /// Global limits.
     pub rate: Rate,
     /// Mails in work at once.
@@ -40,7 +38,7 @@ pub struct Pace {
 
 /// What one attempt needs.
 #[derive(Debug)]
-struct Desk {
+struct Attempts {
     pool: PgPool,
     customers: Customers,
     mailer: Mailer,
@@ -55,8 +53,8 @@ struct Desk {
 /// The senders of this process.
 #[derive(Debug)]
 pub struct Sender {
-    desk: Arc<Desk>,
-    pace: Pace,
+    context: Arc<Attempts>,
+    throttle: Throttle,
 }
 
 impl Sender {
@@ -66,27 +64,27 @@ impl Sender {
         customers: Customers,
         mailer: Mailer,
         page: Page,
-        pace: Pace,
+        throttle: Throttle,
         metrics: MailMetrics,
     ) -> Self {
-        let first_pause = Duration::try_from(pace.retry_base).unwrap_or_default().min(Duration::from_secs(5));
-        let desk = Desk {
+        let first_pause =
+            Duration::try_from(throttle.retry_base).unwrap_or_default().min(Duration::from_secs(5));
+        let context = Attempts {
             pool: pool.clone(),
             customers,
             mailer,
             page,
-            breaker: Breaker::new(first_pause, pace.lease),
+            breaker: Breaker::new(first_pause, throttle.lease),
             lookups_from: Mutex::new(None),
             metrics,
-            retry_base: pace.retry_base,
+            retry_base: throttle.retry_base,
         };
-        Self { desk: Arc::new(desk), pace }
+        Self { context: Arc::new(context), throttle }
     }
 
     /// Runs until `stop`; mails in work are finished.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut work = JoinSet::new();
-        let mut cleaned = Instant::now();
         let mut listener = None;
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,12 +94,6 @@ impl Sender {
             }
             if let Err(error) = self.start_due(&mut work).await {
                 tracing::warn!(error = format!("{error:#}"), "the mail queue cannot be read, trying again");
-            }
-            if cleaned.elapsed() > CLEAN {
-                if let Err(error) = store::clean(&self.desk.pool).await {
-                    tracing::warn!(error = format!("{error:#}"), "clean-up of the mail queue failed");
-                }
-                cleaned = Instant::now();
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -118,7 +110,7 @@ impl Sender {
 
     async fn listen(&self) -> Option<PgListener> {
         let connect = async {
-            let mut listener = PgListener::connect_with(&self.desk.pool).await?;
+            let mut listener = PgListener::connect_with(&self.context.pool).await?;
             listener.listen("emails").await?;
             Ok::<_, sqlx::Error>(listener)
         };
@@ -134,26 +126,27 @@ impl Sender {
     /// Claims as much as free hands, rate and circuit allow, and starts it.
     async fn start_due(&self, work: &mut JoinSet<()>) -> anyhow::Result<()> {
         loop {
-            let free = self.pace.at_once.saturating_sub(work.len());
-            if free == 0 || self.desk.waits_for_lookups() {
+            let free = self.throttle.at_once.saturating_sub(work.len());
+            if free == 0 || self.context.waits_for_lookups() {
                 return Ok(());
             }
-            let permit = self.desk.breaker.permit(Instant::now());
+            let permit = self.context.breaker.permit(Instant::now());
             let wanted = match permit {
                 Permit::All => free,
                 Permit::One => 1,
                 Permit::Nothing(_) => return Ok(()),
             };
             let wanted = i64::try_from(wanted).unwrap_or(1);
-            let claimed = store::claim(&self.desk.pool, wanted, self.pace.rate, self.pace.lease).await;
+            let claimed =
+                store::claim(&self.context.pool, wanted, self.throttle.rate, self.throttle.lease).await;
             if permit == Permit::One && !matches!(&claimed, Ok(claimed) if !claimed.is_empty()) {
-                self.desk.breaker.unused(Instant::now());
+                self.context.breaker.unused(Instant::now());
             }
             let claimed = claimed.context("cannot claim")?;
             let all = i64::try_from(claimed.len()).unwrap_or(0) < wanted;
             for mail in claimed {
-                let desk = Arc::clone(&self.desk);
-                work.spawn(async move { desk.attempt(mail).await });
+                let context = Arc::clone(&self.context);
+                work.spawn(async move { context.attempt(mail).await });
             }
             if all {
                 return Ok(());
@@ -162,12 +155,12 @@ impl Sender {
     }
 
     async fn measure(&self) {
-        let metrics = &self.desk.metrics;
-        metrics.circuit_open.set(i64::from(self.desk.breaker.is_open()));
-        if let Ok(depth) = store::depth(&self.desk.pool).await {
+        let metrics = &self.context.metrics;
+        metrics.circuit_open.set(i64::from(self.context.breaker.is_open()));
+        if let Ok(depth) = store::depth(&self.context.pool).await {
             metrics.depth.set(depth);
         }
-        if let Ok(age) = store::oldest_waiting_seconds(&self.desk.pool).await {
+        if let Ok(age) = store::oldest_waiting_seconds(&self.context.pool).await {
             metrics.oldest_seconds.set(age);
         }
     }
@@ -181,7 +174,7 @@ async fn woken(listener: &mut Option<PgListener>) -> bool {
     }
 }
 
-impl Desk {
+impl Attempts {
     /// One attempt, from the look-up to the row.
     async fn attempt(&self, mail: Claimed) {
         let (outcome, served) = self.deliver(&mail).await;

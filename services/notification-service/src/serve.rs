@@ -13,22 +13,23 @@ use runtime::grpc::{Dialer, Server};
 use runtime::identity::{ServiceKeys, ServiceSigner, UserVerifier};
 use runtime::process::Process;
 
-use crate::MIGRATOR;
-use crate::app::Post;
+use crate::MIGRATIONS;
+use crate::app::MailQueue;
+use crate::clients::Customers;
 use crate::config::{Config, Migrate, OWNED};
 use crate::consumer::{CONSUMER, Mails};
-use crate::customers::Customers;
 use crate::grpc::{Api, POLICIES, routes};
 use crate::metrics::MailMetrics;
-use crate::sender::{Pace, Sender};
+use crate::sender::{Sender, Throttle};
 use crate::smtp::Mailer;
 use crate::store::Rate;
+use crate::sweep;
 use crate::templates::Page;
 
 /// `notification-service migrate`.
 pub async fn migrate(config: Migrate) -> anyhow::Result<()> {
     let process = Process::try_new(NOTIFICATION, &config.common)?;
-    database::migrate(&config.postgres, OWNED, process.name(), &MIGRATOR).await
+    database::migrate(&config.postgres, OWNED, process.name(), &MIGRATIONS).await
 }
 
 /// `notification-service redrive`.
@@ -47,20 +48,22 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let dialer =
         Dialer::try_new(ServiceSigner::try_new(NOTIFICATION, &config.identity)?, &config.common.grpc_tls)?;
-    let post = post(&config)?;
-    let mailer = mailer(&config, &post.page)?;
+    let queue = queue(&config)?;
+    let mailer = mailer(&config, &queue.page)?;
+    let customers = Customers::try_new(&dialer, &config.user_service_url)?;
     let sender = Sender::new(
         &pool,
-        Customers::try_new(&dialer, &config.user_service_url)?,
+        customers.clone(),
         mailer.clone(),
-        post.page.clone(),
-        pace(&config),
+        queue.page.clone(),
+        throttle(&config),
         MailMetrics::new(&metrics),
     );
     process.spawn("sender", sender.run(stop.clone()));
+    process.spawn("sweep", sweep::run(pool.clone(), customers, stop.clone()));
 
     let broker = Broker::new(&config.rabbit, NOTIFICATION);
-    let mails = Mails { post: post.clone() };
+    let mails = Mails { queue: queue.clone() };
     process.spawn("consumer", CONSUMER.run(broker, pool.clone(), mails, metrics.clone(), stop.clone()));
 
     let server = Server::try_new(
@@ -71,7 +74,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         &health,
         &metrics,
     )?;
-    let api = Api { pool, post, mailer };
+    let api = Api { pool, queue, mailer };
     process.spawn("grpc", server.serve(config.common.grpc_address(), routes(&api), stop.clone()));
     let address = SocketAddr::new(config.common.bind_address, config.http_port);
     process.spawn("http", admin::serve(address, admin::router(&health, &metrics), stop));
@@ -79,10 +82,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// What orders need.
-pub fn post(config: &Config) -> anyhow::Result<Post> {
+pub fn queue(config: &Config) -> anyhow::Result<MailQueue> {
     let from = config.from_email();
     let (_, mail_domain) = from.rsplit_once('@').context("DEFAULT_FROM_EMAIL is no mail address")?;
-    Ok(Post {
+    Ok(MailQueue {
         page: Page {
             brand: config.sending.default_from_name.clone(),
             frontend_url: config.frontend_url.trim_end_matches('/').to_owned(),
@@ -99,8 +102,8 @@ pub fn mailer(config: &Config, page: &Page) -> anyhow::Result<Mailer> {
 }
 
 /// Limits and pauses.
-pub fn pace(config: &Config) -> Pace {
-    Pace {
+pub fn throttle(config: &Config) -> Throttle {
+    Throttle {
         rate: Rate {
             per_minute: i64::from(config.sending.max_emails_per_minute),
             per_hour: i64::from(config.sending.max_emails_per_hour),

@@ -1,15 +1,22 @@
 //! All SQL of the queue.
 
+mod erasure;
 mod history;
+mod retention;
+mod story;
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use story::note;
+
+pub use erasure::erase;
 pub use history::{
     Detail, Event, Filter, Summary, depth, detail, last_sent, list, oldest_waiting_seconds, requeue,
 };
+pub use retention::RETENTION;
 
 /// A mail to be queued.
 #[derive(Debug, Clone)]
@@ -274,12 +281,8 @@ pub async fn remember_recipient(pool: &PgPool, mail: &Claimed, recipient: &str) 
     Ok(())
 }
 
-/// Removes what nobody needs: old rows of the rate limit, and secrets of mails that failed a day ago
-/// (NTF-10).
-pub async fn clean(pool: &PgPool) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM send_log WHERE at < clock_timestamp() - interval '1 hour'")
-        .execute(pool)
-        .await?;
+/// Clears the secrets of mails that failed a day ago (NTF-10).
+pub async fn clear_secrets(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE emails SET secret_variables = NULL
          WHERE status = 'failed' AND secret_variables IS NOT NULL AND next_attempt_at < clock_timestamp() - interval '1 day'"
@@ -289,15 +292,15 @@ pub async fn clean(pool: &PgPool) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Adds to the mail's story.
-async fn note(connection: &mut PgConnection, id: Uuid, kind: &str, detail: &str) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO email_events (email_id, at, kind, detail) VALUES ($1, clock_timestamp(), $2, $3)",
-        id,
-        kind,
-        detail,
+/// Was a mail with this key ordered within a day?
+pub async fn was_told(connection: &mut PgConnection, customer: Uuid, key: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM emails
+               WHERE dedupe_key = $1 AND customer_id = $2 AND created_at > now() - interval '1 day') AS "told!""#,
+        key,
+        customer,
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_one(connection)
+    .await
 }

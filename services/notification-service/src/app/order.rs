@@ -4,20 +4,20 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Error;
+use super::error::Error;
 use crate::store::{self, NewEmail};
 use crate::templates::{self, Page};
 
-/// What every order needs.
+/// Takes orders of mails.
 #[derive(Debug, Clone)]
-pub struct Post {
+pub struct MailQueue {
     /// Brand and links.
     pub page: Page,
     /// Right side of `Message-ID`.
     pub mail_domain: String,
 }
 
-/// A wish for one mail.
+/// One mail that somebody orders.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// Event id, or the caller's key: the same order twice is one mail (NTF-09).
@@ -28,18 +28,26 @@ pub struct Order {
     pub template_name: String,
     /// JSON object.
     pub variables: Value,
+    /// No mail, if one with this key was ordered within a day.
+    pub unless: Option<String>,
     /// A sample for an operator.
     pub test: bool,
 }
 
-impl Post {
+impl MailQueue {
     /// Writes the row in the caller's transaction; the id of the mail, also when it was ordered before.
-    pub async fn order(&self, connection: &mut PgConnection, order: Order) -> Result<Uuid, Error> {
+    /// `None`: another mail tells the same.
+    pub async fn order(&self, connection: &mut PgConnection, order: Order) -> Result<Option<Uuid>, Error> {
         let entry = templates::find(&order.template_name)
             .ok_or_else(|| Error::UnknownTemplate(order.template_name.clone()))?;
         let (subject, variables) =
             entry.check(order.variables, &self.page).map_err(|bad| Error::Variables(bad.0))?;
         let (variables, secret_variables) = entry.split(variables);
+        if let Some(key) = &order.unless
+            && store::was_told(connection, order.customer_id, key).await?
+        {
+            return Ok(None);
+        }
         let id = Uuid::now_v7();
         let mail = NewEmail {
             id,
@@ -54,6 +62,6 @@ impl Post {
             priority: entry.category.priority(),
             message_id: format!("<{id}@{}>", self.mail_domain),
         };
-        Ok(store::enqueue(connection, &mail).await?)
+        Ok(Some(store::enqueue(connection, &mail).await?))
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::Error;
+use super::error::Error;
 use crate::{store, templates};
 
 /// Queues it again; sent, waiting and cancelled mails are refused, and those whose token is gone.

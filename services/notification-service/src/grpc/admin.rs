@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use super::Api;
 use super::send::object;
-use crate::app::{self, Error, Order};
+use crate::app::{self, Error, Filter, Order, Summary};
 use crate::domain::{REDACTED, redact};
-use crate::store::{self, Filter, Summary};
 use crate::templates::{self, Entry, Recipient};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -31,7 +30,7 @@ impl NotificationAdminService for Api {
         let request = request.into_inner();
         let page = Page::try_new(request.page, request.page_size)?;
         let filter = filter(&request)?;
-        let (rows, total) = store::list(&self.pool, &filter, page).await.map_err(Error::from)?;
+        let (rows, total) = app::list(&self.pool, &filter, page).await?;
         Ok(Response::new(proto::ListEmailsResponse {
             emails: rows.into_iter().map(summary).collect(),
             total: u64::try_from(total).unwrap_or(0),
@@ -40,7 +39,7 @@ impl NotificationAdminService for Api {
 
     async fn get_email(&self, request: Request<proto::GetEmailRequest>) -> Answer<proto::GetEmailResponse> {
         let id = email_id(&request.into_inner().email_id)?;
-        let mail = store::detail(&self.pool, id).await.map_err(Error::from)?.ok_or(Error::NotFound)?;
+        let mail = app::detail(&self.pool, id).await?;
         let events = mail.events.into_iter().map(|event| proto::EmailEvent {
             at: Some(timestamp(event.at)),
             kind: event.kind,
@@ -90,10 +89,11 @@ impl NotificationAdminService for Api {
             customer_id,
             template_name: entry.name.to_owned(),
             variables: entry.sample(),
+            unless: None,
             test: true,
         };
         let mut tx = self.pool.begin().await.map_err(Error::from)?;
-        let id = self.post.order(&mut tx, order).await?;
+        let id = self.queue.order(&mut tx, order).await?.ok_or(Error::NotFound)?;
         tx.commit().await.map_err(Error::from)?;
         Ok(Response::new(proto::SendTestEmailResponse { email_id: id.to_string() }))
     }
@@ -123,7 +123,7 @@ impl NotificationAdminService for Api {
         let Value::Object(given) = object(&request.variables_json)? else {
             return Err(Refusal::internal().into());
         };
-        let page = &self.post.page;
+        let page = &self.queue.page;
         let variables = entry.sample_with(given, page).map_err(|bad| Error::Variables(bad.0))?;
         let to = Recipient { first_name: "Ada".into() };
         let shown = entry.render(variables, &to, page).map_err(Error::from)?;
@@ -138,15 +138,15 @@ impl NotificationAdminService for Api {
         &self,
         _: Request<proto::GetDetailedHealthRequest>,
     ) -> Answer<proto::GetDetailedHealthResponse> {
-        let (probe, depth, last) =
-            tokio::join!(self.mailer.probe(), store::depth(&self.pool), store::last_sent(&self.pool));
+        let (probe, queue) = tokio::join!(self.mailer.probe(), app::health(&self.pool));
+        let queue = queue?;
         if let Err(error) = &probe {
             tracing::warn!(error = format!("{error:#}"), "the mail server cannot be used");
         }
         Ok(Response::new(proto::GetDetailedHealthResponse {
             smtp_connected: probe.is_ok(),
-            queue_depth: u64::try_from(depth.map_err(Error::from)?).unwrap_or(0),
-            last_sent_at: last.map_err(Error::from)?.map(timestamp),
+            queue_depth: u64::try_from(queue.depth).unwrap_or(0),
+            last_sent_at: queue.last_sent.map(timestamp),
         }))
     }
 }
@@ -156,7 +156,7 @@ impl Api {
         proto::Template {
             name: entry.name.to_owned(),
             category: entry.category.as_str().to_owned(),
-            subject: entry.sample_subject(&self.post.page),
+            subject: entry.sample_subject(&self.queue.page),
             variables: entry.variables.iter().map(|name| (*name).to_owned()).collect(),
         }
     }

@@ -17,7 +17,7 @@ impl NotificationService for Api {
     ) -> Result<Response<SendTemplateResponse>, Status> {
         let order = order(request.into_inner())?;
         let mut tx = self.pool.begin().await.map_err(Error::from)?;
-        let id = self.post.order(&mut tx, order).await?;
+        let id = self.queue.order(&mut tx, order).await?.ok_or(Error::NotFound)?;
         tx.commit().await.map_err(Error::from)?;
         Ok(Response::new(SendTemplateResponse { email_id: id.to_string() }))
     }
@@ -34,6 +34,7 @@ fn order(request: SendTemplateRequest) -> Result<Order, Error> {
         customer_id,
         template_name: request.template_name,
         variables: object(&request.variables_json)?,
+        unless: None,
         test: false,
     })
 }

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::note;
+use super::story::note;
 use runtime::page::Page;
 
 /// A row of the history.

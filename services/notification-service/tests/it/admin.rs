@@ -88,7 +88,7 @@ async fn a_failed_mail_whose_secrets_are_gone_is_not_resendable(pool: PgPool) {
         .await
         .unwrap();
 
-    notification_service::store::clean(&pool).await.unwrap();
+    notification_service::store::clear_secrets(&pool).await.unwrap();
 
     let request = proto::ResendEmailRequest { email_id: id, reason: "customer asked".into() };
     let refused =

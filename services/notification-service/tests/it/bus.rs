@@ -33,7 +33,7 @@ impl Bus {
         let queue: &'static str = Box::leak(format!("test.mails.{}", Uuid::now_v7()).into_boxed_str());
         let stop = CancellationToken::new();
         let consumer = Consumer { queue, topics: TOPICS };
-        let mails = Mails { post: world.post.clone() };
+        let mails = Mails { queue: world.queue.clone() };
         tokio::spawn(consumer.run(broker, world.pool.clone(), mails, Metrics::new(), stop.clone()));
         // The binding is there when the queue is.
         let probe = channel.clone();
@@ -141,6 +141,58 @@ async fn an_unreadable_event_does_not_stop_the_others(pool: PgPool) {
     eventually("the dead message", Duration::from_secs(10), || async {
         let options = lapin::options::BasicGetOptions { no_ack: true };
         bus.channel.basic_get(dead.as_str().into(), options).await.unwrap()
+    })
+    .await;
+    bus.end().await;
+}
+
+/// A fact that somebody was erased takes back what waits for them; the facts of one end and of one payment are
+/// one mail, in whatever order they come.
+#[sqlx::test(migrations = "./migrations")]
+async fn facts_that_tell_the_same_are_one_mail(pool: PgPool) {
+    let (world, _sink) = running(&pool).await;
+    let bus = Bus::start(&world).await;
+    let ada = world.directory.add("ada@example.com", true);
+    let (subscription, invoice) = (Uuid::now_v7(), Uuid::now_v7());
+    let at = time::OffsetDateTime::UNIX_EPOCH;
+    let amount = |minor| Some(contracts::events::Amount { minor, currency: "USD".into() });
+    let money = contracts::events::BillingFact {
+        customer_id: ada,
+        subscription_id: Some(subscription),
+        instance_id: None,
+        plan: "basic-monthly".into(),
+        previous_plan: None,
+        invoice_id: Some(invoice),
+        invoice_number: Some("INV-000007".into()),
+        amount: amount(900),
+        balance: amount(0),
+        due_at: None,
+        ends_at: None,
+        next_step_at: None,
+        retained_until: None,
+        days: None,
+        reason: None,
+        occurred_at: at,
+    };
+    let body = serde_json::to_vec(&money).unwrap();
+    for topic in [topics::PAYMENT_RECEIVED, topics::INVOICE_PAID, topics::SERVICE_TERMINATED] {
+        bus.publish(Uuid::now_v7(), topic, &body).await;
+    }
+    world.reach("sent", 2).await;
+    let ended = InstanceFact { subscription_id: Some(subscription), ..fact(ada) };
+    bus.publish(Uuid::now_v7(), topics::INSTANCE_TERMINATED, &serde_json::to_vec(&ended).unwrap()).await;
+    bus.publish(Uuid::now_v7(), topics::INSTANCE_READY, &serde_json::to_vec(&fact(ada)).unwrap()).await;
+    world.reach("sent", 3).await;
+    let mails: Vec<String> = sqlx::query_scalar("SELECT template_name FROM emails ORDER BY template_name")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(mails, ["instance_ready", "invoice_paid", "service_terminated"]);
+
+    let erased = contracts::events::CustomerFact { customer_id: ada, occurred_at: at, detail: None };
+    bus.publish(Uuid::now_v7(), topics::CUSTOMER_ERASED, &serde_json::to_vec(&erased).unwrap()).await;
+    eventually("nothing names the person", SOON, || async {
+        test_kit::search::rows_with(&pool, "ada@example.com").await.is_empty().then_some(())
     })
     .await;
     bus.end().await;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod bus;
+mod keeping;
 mod queue;
 mod sink;
 mod tls;

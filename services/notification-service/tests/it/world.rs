@@ -13,12 +13,12 @@ use contracts::user::v1 as user;
 use contracts::user::v1::customer_directory_service_server::{
     CustomerDirectoryService, CustomerDirectoryServiceServer,
 };
-use notification_service::app::Post;
+use notification_service::app::MailQueue;
+use notification_service::clients::Customers;
 use notification_service::config::Smtp;
-use notification_service::customers::Customers;
 use notification_service::grpc::{Api, POLICIES, routes};
 use notification_service::metrics::MailMetrics;
-use notification_service::sender::{Pace, Sender};
+use notification_service::sender::{Sender, Throttle};
 use notification_service::smtp::Mailer;
 use notification_service::store::Rate;
 use notification_service::templates::Page;
@@ -42,6 +42,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) struct Directory {
     customers: Arc<Mutex<HashMap<String, user::Customer>>>,
     away: Arc<AtomicBool>,
+    erased: Arc<Mutex<Vec<Uuid>>>,
 }
 
 impl Directory {
@@ -69,6 +70,11 @@ impl Directory {
     /// Everybody who was ever added.
     fn known(&self) -> Vec<Uuid> {
         self.customers.lock().unwrap().keys().map(|id| id.parse().unwrap()).collect()
+    }
+
+    /// The person of this account was erased.
+    pub(crate) fn erase(&self, id: Uuid) {
+        self.erased.lock().unwrap().push(id);
     }
 
     pub(crate) fn set_away(&self, away: bool) {
@@ -99,16 +105,28 @@ impl CustomerDirectoryService for Directory {
 
     async fn list_erased_customers(
         &self,
-        _: Request<user::ListErasedCustomersRequest>,
+        request: Request<user::ListErasedCustomersRequest>,
     ) -> Result<Response<user::ListErasedCustomersResponse>, Status> {
-        Ok(Response::new(user::ListErasedCustomersResponse::default()))
+        // One a page, so that a reader of the first page only is seen.
+        let mut ids: Vec<String> = self.erased.lock().unwrap().iter().map(Uuid::to_string).collect();
+        ids.sort();
+        let next = ids.into_iter().find(|id| *id > request.get_ref().after);
+        let customers =
+            next.into_iter().map(|customer_id| user::ErasedCustomer { customer_id, erased_at: None });
+        Ok(Response::new(user::ListErasedCustomersResponse { customers: customers.collect() }))
     }
 }
 
-const DIRECTORY_POLICIES: &[MethodPolicy] = &[MethodPolicy {
-    method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer",
-    allow: &[Allow { caller: NOTIFICATION, needs: Needs::Nothing }],
-}];
+const DIRECTORY_POLICIES: &[MethodPolicy] = &[
+    MethodPolicy {
+        method: "/saasodoo.user.v1.CustomerDirectoryService/GetCustomer",
+        allow: &[Allow { caller: NOTIFICATION, needs: Needs::Nothing }],
+    },
+    MethodPolicy {
+        method: "/saasodoo.user.v1.CustomerDirectoryService/ListErasedCustomers",
+        allow: &[Allow { caller: NOTIFICATION, needs: Needs::Nothing }],
+    },
+];
 
 /// Settings of a mail server on this machine; retries come at once.
 pub(crate) fn smtp(port: u16) -> Smtp {
@@ -134,9 +152,9 @@ pub(crate) fn mailer(smtp: &Smtp) -> Mailer {
 pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) directory: Directory,
-    pub(crate) post: Post,
+    pub(crate) queue: MailQueue,
     pub(crate) api: Running,
-    customers: Customers,
+    pub(crate) customers: Customers,
     smtp: Smtp,
     stop: CancellationToken,
 }
@@ -156,27 +174,27 @@ impl World {
         parts.add_service(CustomerDirectoryServiceServer::new(directory.clone()));
         let users = test_kit::grpc::serve(USER, DIRECTORY_POLICIES, &keys, parts.routes()).await;
         let smtp = smtp(port);
-        let post = Post {
+        let queue = MailQueue {
             page: Page { brand: "SaaSOdoo".into(), frontend_url: "https://app.example.com".into() },
             mail_domain: "saasodoo.example".into(),
         };
-        let api = Api { pool: pool.clone(), post: post.clone(), mailer: mailer(&smtp) };
+        let api = Api { pool: pool.clone(), queue: queue.clone(), mailer: mailer(&smtp) };
         let api = test_kit::grpc::serve(NOTIFICATION, POLICIES, &keys, routes(&api)).await;
         let customers = Customers::try_new(&keys.dialer(NOTIFICATION), &users.url).unwrap();
-        Self { pool: pool.clone(), directory, post, api, customers, smtp, stop: CancellationToken::new() }
+        Self { pool: pool.clone(), directory, queue, api, customers, smtp, stop: CancellationToken::new() }
     }
 
     /// Runs one process' senders until the returned token or the world ends.
     pub(crate) fn run_sender(&self, per_minute: i64) -> CancellationToken {
-        let pace = Pace {
+        let throttle = Throttle {
             rate: Rate { per_minute, per_hour: 10_000 },
             at_once: 2,
             retry_base: time::Duration::milliseconds(200),
             lease: Duration::from_secs(25),
         };
-        let (customers, page) = (self.customers.clone(), self.post.page.clone());
+        let (customers, page) = (self.customers.clone(), self.queue.page.clone());
         let metrics = MailMetrics::new(&Metrics::new());
-        let sender = Sender::new(&self.pool, customers, mailer(&self.smtp), page, pace, metrics);
+        let sender = Sender::new(&self.pool, customers, mailer(&self.smtp), page, throttle, metrics);
         let stop = self.stop.child_token();
         tokio::spawn(sender.run(stop.clone()));
         stop

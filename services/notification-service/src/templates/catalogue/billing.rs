@@ -4,9 +4,9 @@
 use askama::Template;
 use serde::{Deserialize, Serialize};
 
-use super::ByTemplate;
 use crate::domain::Category;
-use crate::templates::{Entry, Mail, Page, Recipient};
+use crate::templates::define::ByTemplate;
+use crate::templates::mail::{Entry, Mail, Page, Recipient};
 
 fn sample_number() -> String {
     "INV-000042".into()
@@ -103,7 +103,7 @@ mail! {
     OverduePayment {
         name: "overdue_payment", category: Billing, html: "overdue_payment.html", text: "overdue_payment.txt",
         subject: |mail, _page| if mail.suspended {
-            format!("Your instance is suspended: invoice {} is overdue", mail.number)
+            format!("Your instance was suspended: invoice {} is overdue", mail.number)
         } else {
             format!("Invoice {} is overdue", mail.number)
         },

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use contracts::services::USER;
-use contracts::user::v1::GetCustomerRequest;
 use contracts::user::v1::customer_directory_service_client::CustomerDirectoryServiceClient;
+use contracts::user::v1::{GetCustomerRequest, ListErasedCustomersRequest};
 use runtime::grpc::{Authenticated, Dialer};
 use tonic::Code;
 use uuid::Uuid;
@@ -66,5 +67,15 @@ impl Customers {
             Err(status) if status.code() == Code::NotFound => Lookup::Unknown,
             Err(status) => Lookup::Away(format!("user-service: {:?}", status.code())),
         }
+    }
+
+    /// Erased accounts after this one, in order of their ids; none: there are no more.
+    pub async fn erased_after(&self, after: Option<Uuid>) -> anyhow::Result<Vec<Uuid>> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let answer =
+            self.client.clone().list_erased_customers(ListErasedCustomersRequest { after, limit: 0 }).await?;
+        let ids =
+            answer.into_inner().customers.into_iter().map(|customer| Uuid::parse_str(&customer.customer_id));
+        ids.collect::<Result<_, _>>().context("user-service names an account that is no UUID")
     }
 }
