@@ -28,8 +28,8 @@ async fn exchange(mut stream: TcpStream, bytes: &str) -> String {
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// One source holds so many connections and no more; a place that it gives back is free again. Our own proxies
-/// are no source: they bring everybody's connections.
+/// One source holds so many connections and no more; a place that it gives back is free again. Our own
+/// proxies are no source: they bring everybody's connections.
 #[tokio::test]
 async fn one_source_has_so_many_connections() {
     let few = |config: &mut Config| config.max_connections_per_address = 3;
@@ -151,8 +151,8 @@ async fn requests_in_excess_are_refused_early() {
 }
 
 /// A recipient may take a bare LF in a head for the end of a line (RFC 9112, 2.2), and so do we and the proxy
-/// in front of us, which writes each head anew: both read the same request. Where two readers could differ, in
-/// a bare CR, a folded line or the frames of a body, it is refused: one request in, one answer out.
+/// in front of us, which writes each head anew: both read the same request. Where two readers could differ,
+/// in a bare CR, a folded line or the frames of a body, it is refused: one request in, one answer out.
 #[tokio::test]
 async fn a_head_means_the_same_to_everybody_or_is_refused() {
     let world = World::start().await;
