@@ -1,5 +1,5 @@
 //! Payment gateways: who brings money from customers to us (BIL-26, BIL-27). A bank payment has no gateway
-//! that could be asked: an admin's word is its report (`app::record`), and it shares everything after that.
+//! that could be asked: an admin's word is its report (`record_manual.rs`), and it shares everything after that.
 //!
 //! A gateway begins payments and tells how they stand; it books nothing. Card data never comes to us: cards
 //! are typed in on the gateway's page.

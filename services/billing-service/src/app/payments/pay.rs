@@ -1,5 +1,5 @@
 //! A customer pays an invoice through a gateway (BIL-27): the row first, then the gateway, then what it
-//! answered. Whatever is lost in between, the row finds out what became of it by our own id (`app::poll`).
+//! answered. Whatever is lost in between, the row finds out what became of it by our own id (`poll.rs`).
 
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;

@@ -1,5 +1,5 @@
 //! Upgrade, downgrade, cancel, and their undo (BIL-21 to BIL-23). With the ledger one transaction; a provider
-//! that keeps the books is told by [`super::told`], and the rows follow its state.
+//! that keeps the books is told by `provider_commands.rs`, and the rows follow its state.
 
 use contracts::events::topics;
 use messaging::outbox;
