@@ -67,16 +67,6 @@ const KNOWN: &[&str] = &[
     "libs/test-kit: killbill killbill/books",
     "libs/test-kit: killbill/routes killbill/routes/corrections killbill/routes/invoices",
     "libs/test-kit: paynow paynow/books",
-    "services/database-service: app/moves app/moves/reserve",
-    "services/database-service: store/servers store/servers/supply",
-    "services/database-service: tenants tenants/copy tenants/held tenants/owner tenants/privacy \
-     tenants/probe tenants/provision tenants/reaper tenants/refill tenants/rotate tenants/served \
-     tenants/template tenants/usage",
-    "services/instance-worker: cluster cluster/apply cluster/events cluster/mend cluster/pods config",
-    "services/instance-worker: operations/conclude operations/run",
-    "services/instance-worker: operations/steps/pods operations/steps/workload",
-    "services/instance-worker: reconcile reconcile/compare reconcile/instance reconcile/wanted \
-     reconcile/whole watch watch/lead watch/leader watch/observer",
     "tools/bench: billing billing/hooks",
     "tools/devnode: ingress ingress/table",
 ];
