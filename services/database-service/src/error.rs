@@ -7,7 +7,8 @@ use tonic::{Code, Status};
 
 use crate::domain::placement::NotDedicated;
 use crate::domain::pool::InvalidTransition;
-use crate::store::servers::Server;
+use crate::domain::rotation::RotationRefused;
+use crate::domain::server::Server;
 
 /// What a use case answers when it does not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,12 @@ pub enum Error {
 
 impl From<InvalidTransition> for Error {
     fn from(error: InvalidTransition) -> Self {
+        Self::InvalidState(error.to_string())
+    }
+}
+
+impl From<RotationRefused> for Error {
+    fn from(error: RotationRefused) -> Self {
         Self::InvalidState(error.to_string())
     }
 }

@@ -13,8 +13,9 @@ pub mod grpc;
 pub mod http;
 pub mod metrics;
 pub mod secrets;
+pub mod serve;
 pub mod store;
 pub mod tenants;
 
 /// The embedded migrations.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

@@ -10,8 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use telemetry::metrics::Metrics;
 
 use crate::domain::pool::HealthStatus;
+use crate::domain::server::Server;
 use crate::store::certificates::Wanted;
-use crate::store::servers::Server;
 
 /// One label: how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -17,6 +17,8 @@ const PASSWORD_LENGTH: usize = 32;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// What PostgreSQL itself uses.
 const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).expect("not zero");
+/// Bytes of salt in a verifier.
+const SALT_LENGTH: usize = 16;
 
 /// An encrypted value as it stands in SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,9 +147,18 @@ pub fn secret_hash(id: Uuid, password: &SecretString) -> String {
 /// The form in which PostgreSQL stores a password (RFC 5803), so that the password itself is in no statement,
 /// activity view or server log.
 pub fn scram_verifier(password: &SecretString) -> anyhow::Result<String> {
-    let mut salt = [0; 16];
+    let mut salt = [0; SALT_LENGTH];
     rand::fill(&mut salt).ok().context("no random numbers")?;
     Ok(scram_with_salt(password, &salt))
+}
+
+/// Is this the password behind what PostgreSQL stores? A tenant writes the latter itself when it likes: a
+/// verifier that we would not have made is none of ours, and what it says is not computed.
+pub fn is_verifier_of(verifier: &str, password: &SecretString) -> bool {
+    let ours = ["SCRAM-SHA-256$", &SCRAM_ITERATIONS.to_string(), ":"].concat();
+    let salt = verifier.strip_prefix(&ours).and_then(|rest| rest.split_once('$'));
+    let Some(Ok(salt)) = salt.map(|(salt, _)| STANDARD.decode(salt)) else { return false };
+    salt.len() == SALT_LENGTH && scram_with_salt(password, &salt) == verifier
 }
 
 fn scram_with_salt(password: &SecretString, salt: &[u8]) -> String {
@@ -235,6 +246,24 @@ mod tests {
         assert!(a.expose_secret().bytes().all(|byte| ALPHABET.contains(&byte)));
         assert_ne!(a.expose_secret(), b.expose_secret());
         assert_ne!(secret_hash(Uuid::nil(), &a), secret_hash(Uuid::nil(), &b));
+    }
+
+    /// DBS-32
+    #[test]
+    fn a_verifier_tells_its_password_and_costs_what_ours_cost() {
+        let (password, other) = (generate_password().unwrap(), generate_password().unwrap());
+        let verifier = scram_verifier(&password).unwrap();
+        assert!(is_verifier_of(&verifier, &password));
+        assert!(!is_verifier_of(&verifier, &other));
+        for foreign in [
+            "",
+            "md5d41d8cd98f00b204e9800998ecf8427e",
+            "SCRAM-SHA-256$4096:",
+            // It would take hours.
+            &verifier.replace("$4096:", "$2000000000:"),
+        ] {
+            assert!(!is_verifier_of(foreign, &password), "{foreign}");
+        }
     }
 
     /// SEC-04: checked against a value computed by PostgreSQL's own algorithm (RFC 7677 test vector).

@@ -3,14 +3,17 @@
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{App, By};
+use super::App;
 use crate::domain::AllocationState;
+use crate::domain::allocation::Allocation;
+use crate::domain::caller::Caller;
 use crate::domain::names::ExternalId;
 use crate::domain::pool::{PoolStatus, ServerType};
+use crate::domain::server::Server;
 use crate::error::Error;
 use crate::store;
-use crate::store::allocations::{self, Allocation};
-use crate::store::servers::{self, Server};
+use crate::store::allocations;
+use crate::store::servers;
 
 /// A contact older than this counts as none.
 const CONTACT_LIFE: Duration = Duration::seconds(120);
@@ -24,30 +27,30 @@ impl App {
         limit: i64,
         offset: i64,
     ) -> Result<(Vec<Server>, i64), Error> {
-        let mut conn = self.pool.acquire().await?;
-        Ok(servers::list(&mut conn, status, server_type, limit, offset).await?)
+        let mut connection = self.pool.acquire().await?;
+        Ok(servers::list(&mut connection, status, server_type, limit, offset).await?)
     }
 
     /// A server by id or name, and what it holds.
     pub async fn pool(&self, id_or_name: &str) -> Result<(Server, Vec<Allocation>), Error> {
-        let mut conn = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let server = match Uuid::parse_str(id_or_name) {
-            Ok(id) => servers::find(&mut conn, id).await?,
-            Err(_) => servers::find_by_name(&mut conn, id_or_name).await?,
+            Ok(id) => servers::find(&mut connection, id).await?,
+            Err(_) => servers::find_by_name(&mut connection, id_or_name).await?,
         };
         let server = server.ok_or(Error::NotFound("pool"))?;
-        let held = allocations::on_server(&mut conn, server.id).await?;
+        let held = allocations::on_server(&mut connection, server.id).await?;
         Ok((server, held))
     }
 
     /// Where an instance has its database; a purged one has none.
     pub async fn allocation(&self, instance: &ExternalId) -> Result<(Allocation, Server), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let allocation = allocations::find_by_instance(&mut conn, instance)
+        let mut connection = self.pool.acquire().await?;
+        let allocation = allocations::find_by_instance(&mut connection, instance)
             .await?
             .filter(|allocation| allocation.state != AllocationState::Purged)
             .ok_or(Error::NotFound("allocation"))?;
-        let server = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut connection, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         Ok((allocation, server))
     }
 
@@ -55,22 +58,22 @@ impl App {
     /// a row too.
     pub async fn note_by_hand(
         &self,
-        by: &By,
+        caller: &Caller,
         action: &str,
         instance: &ExternalId,
         reason: &str,
     ) -> Result<(), Error> {
         // On the disk at the latest with what it tells of, whose transaction comes later in the same log.
         let mut tx = self.pool.begin_with(store::QUICK).await?;
-        store::audit::add(&mut tx, by, action, instance.as_str(), reason).await?;
+        store::audit::add(&mut tx, caller, action, instance.as_str(), reason).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// When the worker last reached the cluster, and whether that is recent.
     pub async fn last_contact(&self) -> Result<(Option<OffsetDateTime>, bool), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let last = store::contact::last(&mut conn).await?;
+        let mut connection = self.pool.acquire().await?;
+        let last = store::contact::last(&mut connection).await?;
         Ok((last, last.is_some_and(|at| runtime::clock::now() - at <= CONTACT_LIFE)))
     }
 }

@@ -9,16 +9,19 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::work::Work;
 use super::{App, external_id, tenant_error};
 use crate::domain::AllocationState;
+use crate::domain::allocation::Allocation;
 use crate::domain::names::{ExternalId, TenantName};
 use crate::domain::placement::PlanTier;
 use crate::domain::pool::{HealthStatus, PoolEvent, PoolStatus, ServerType, UNHEALTHY_AFTER};
+use crate::domain::server::Server;
 use crate::error::Error;
 use crate::metrics::Outcome as Label;
 use crate::secrets::generate_password;
-use crate::store::allocations::{self, Allocation, Slot};
-use crate::store::servers::{self, Server};
+use crate::store::allocations::{self, Slot};
+use crate::store::servers;
 use crate::store::{self, waiting};
 use crate::tenants::Tenant;
 
@@ -102,9 +105,9 @@ impl App {
     }
 
     async fn outcome(&self, id: Uuid) -> Result<Outcome, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let allocation = allocations::find(&mut conn, id).await?.ok_or(Error::Conflict)?;
-        let server = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let mut connection = self.pool.acquire().await?;
+        let allocation = allocations::find(&mut connection, id).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut connection, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         Ok(Outcome::Allocated(Box::new(allocation), Box::new(server)))
     }
 
@@ -158,18 +161,18 @@ impl App {
     /// The tenant's own server when it can take it; ordered when there is none.
     async fn dedicated_with_room(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         wanted: &Wanted,
         now: OffsetDateTime,
     ) -> Result<Option<Server>, Error> {
-        match servers::lock_dedicated(conn, &wanted.instance).await? {
+        match servers::lock_dedicated(connection, &wanted.instance).await? {
             Some(server) if server.status == PoolStatus::Active => Ok(Some(server)),
             Some(_) => Ok(None),
             None => {
                 // One request at a time, so that the number sequence has no gaps from lost races.
-                servers::lock_growth(conn).await?;
-                if servers::lock_dedicated(conn, &wanted.instance).await?.is_none() {
-                    self.order_dedicated(conn, &wanted.instance, now).await?;
+                servers::lock_growth(connection).await?;
+                if servers::lock_dedicated(connection, &wanted.instance).await?.is_none() {
+                    self.order_dedicated(connection, &wanted.instance, now).await?;
                 }
                 Ok(None)
             }
@@ -179,7 +182,7 @@ impl App {
     /// Row, encrypted password, fill of the server, growth. `None`: lost the race for the instance.
     async fn fill_slot(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         wanted: &Wanted,
         mut server: Server,
         now: OffsetDateTime,
@@ -192,16 +195,16 @@ impl App {
             name: &name,
             tier: wanted.tier,
         };
-        let Some(id) = allocations::insert(conn, &slot, now).await? else { return Ok(None) };
+        let Some(id) = allocations::insert(connection, &slot, now).await? else { return Ok(None) };
         let sealed = self.vault.seal(id, &generate_password()?)?;
-        store::secrets::put_allocation(conn, id, &sealed).await?;
-        waiting::remove(conn, &wanted.instance).await?;
+        store::secrets::put_allocation(connection, id, &sealed).await?;
+        waiting::remove(connection, &wanted.instance).await?;
         server.fill.current += 1;
         server.last_allocated_at = Some(now);
         server.apply(PoolEvent::FillChanged, now)?;
-        servers::save(conn, &server).await?;
+        servers::save(connection, &server).await?;
         if server.server_type == ServerType::Shared {
-            self.grow(conn, now).await?;
+            self.grow(connection, now).await?;
         }
         Ok(Some(id))
     }
@@ -210,19 +213,18 @@ impl App {
     pub async fn finish(&self, id: Uuid) -> Result<(), Error> {
         let server =
             allocations::server_of(&mut *self.pool.acquire().await?, id).await?.ok_or(Error::Conflict)?;
-        let _permit = self.remote.permit(server).await?;
-        // Its end may be lost with the machine: then the row says `allocating`, and the next call or the
-        // sweep finds everything made.
-        let mut tx = self.pool.begin_with(store::QUICK_AND_PATIENT).await?;
-        allocations::lock_work(&mut tx, id).await?;
-        let allocation = allocations::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
+        let mut work = self.work(server, id).await?;
+        let allocation = self.held_allocation(id).await?;
         match allocation.state {
             AllocationState::Allocating => {}
             AllocationState::Allocated => return Ok(()),
             AllocationState::Released | AllocationState::Purged => return Err(Error::Conflict),
         }
-        match self.prepare(&mut tx, &allocation).await {
+        match self.prepare(&allocation).await {
             Ok(()) => {
+                // Its end may be lost with the machine: then the row says `allocating`, and the next call or
+                // the sweep finds everything made.
+                let mut tx = work.end_quickly(self).await?;
                 if !allocations::mark_allocated(&mut tx, id, runtime::clock::now()).await? {
                     return Err(Error::Conflict);
                 }
@@ -236,17 +238,16 @@ impl App {
                 // Nothing of ours is there: the slot is given back, and an operator has to look at the
                 // stranger.
                 tracing::error!(instance.id = allocation.instance_id, error = %error, "foreign database found");
-                tx.rollback().await?;
                 self.give_slot_back(&allocation).await?;
                 Err(error)
             }
             Err(error @ Error::VolumeFull(_)) => {
                 tracing::error!(instance.id = allocation.instance_id, error = %error, "a tenant finds no space");
-                tx.rollback().await?;
-                self.leave_full_server(id).await?;
+                self.leave_full_server(work, &allocation).await?;
                 Err(error)
             }
             Err(error) => {
+                let mut tx = work.end(self).await?;
                 allocations::note_failure(&mut tx, id, &error.to_string(), runtime::clock::now()).await?;
                 tx.commit().await?;
                 Err(error)
@@ -254,12 +255,21 @@ impl App {
         }
     }
 
+    /// As it is now; the caller keeps others from working on it.
+    async fn held_allocation(&self, id: Uuid) -> Result<Allocation, Error> {
+        let mut connection = self.pool.acquire().await?;
+        allocations::find(&mut connection, id).await?.ok_or(Error::Conflict)
+    }
+
     /// The work on the tenant's server.
-    pub async fn prepare(&self, conn: &mut PgConnection, allocation: &Allocation) -> Result<(), Error> {
-        let server = servers::find(conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
-        let target = self.target(conn, &server).await?;
-        let sealed =
-            store::secrets::allocation(conn, allocation.id).await?.ok_or(Error::NotFound("secret"))?;
+    pub async fn prepare(&self, allocation: &Allocation) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        let server = servers::find(&mut connection, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let sealed = store::secrets::allocation(&mut connection, allocation.id)
+            .await?
+            .ok_or(Error::NotFound("secret"))?;
+        drop(connection);
+        let target = self.target(&server).await?;
         let tenant = Tenant {
             allocation: allocation.id,
             name: allocation.db_name.clone(),
@@ -276,23 +286,19 @@ impl App {
 
     /// The server takes nobody more until a check finds space again, so that the next try goes elsewhere;
     /// nothing of the tenant stays there.
-    async fn leave_full_server(&self, id: Uuid) -> Result<(), Error> {
+    async fn leave_full_server(&self, mut work: Work, allocation: &Allocation) -> Result<(), Error> {
         let now = runtime::clock::now();
-        let mut tx = self.pool.begin_with(store::PATIENT).await?;
-        allocations::lock_work(&mut tx, id).await?;
-        let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
-        if allocation.state != AllocationState::Allocating {
-            return Ok(());
-        }
-        let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
-        let target = self.target(&mut tx, &server).await?;
-        let dropped = self.tenants.drop_tenant(&target, id, &allocation.db_name).await;
+        let server = servers::find(&mut *self.pool.acquire().await?, allocation.db_server_id).await?;
+        let server = server.ok_or(Error::Conflict)?;
+        let target = self.target(&server).await?;
+        let dropped = self.tenants.drop_tenant(&target, allocation.id, &allocation.db_name).await;
+        let mut tx = work.end(self).await?;
         let Some(mut server) = servers::lock(&mut tx, server.id).await? else { return Ok(()) };
         server.failures = UNHEALTHY_AFTER;
         server.health = HealthStatus::Unhealthy;
         "its volume is full".clone_into(&mut server.last_error);
         // What could not be dropped keeps its slot; the sweep goes on with it.
-        if dropped.is_ok() && allocations::delete_unmade(&mut tx, id).await? {
+        if dropped.is_ok() && allocations::delete_unmade(&mut tx, allocation.id).await? {
             server.fill.current -= 1;
             server.apply(PoolEvent::FillChanged, now)?;
         }

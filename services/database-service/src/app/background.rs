@@ -17,10 +17,13 @@ use super::App;
 use super::check::Look;
 use super::remote::bounded;
 use crate::domain::pool::{HealthStatus, Observed, PoolStatus};
+use crate::domain::server::Server;
+use crate::domain::tuning;
 use crate::error::Error;
-use crate::store::servers::{self, Server};
+use crate::store::retention::RETENTION;
+use crate::store::servers;
 use crate::store::{allocations, stats, waiting};
-use crate::tenants::{Guard, SessionLimits, SharedLimits, TenantError, Tenants};
+use crate::tenants::{Guard, MemoryLimits, SessionLimits, SharedLimits, TenantError, Tenants};
 
 /// Key of the advisory lock that the leader holds.
 const LEADER: i64 = 0x5341_4153_4442_5f31;
@@ -42,6 +45,8 @@ const STUCK: time::Duration = time::Duration::seconds(60);
 const WAITING_LIFE: time::Duration = time::Duration::minutes(15);
 /// A server must come up within this.
 const MAKING_LIFE: time::Duration = time::Duration::minutes(30);
+/// Time between two deletions of old rows.
+const PRUNE: Duration = Duration::from_hours(1);
 /// Time between two looks at tenants' sessions.
 const REAP: Duration = Duration::from_mins(1);
 /// Hard limits of a tenant's session. Far above the roles' own timeouts: a dump or the upgrade of a module
@@ -57,7 +62,7 @@ const GUARD_AGAIN: Duration = Duration::from_secs(15);
 /// A tenant has a quarter of a server's locks at most: a dump or an upgrade takes some thousands of more than
 /// a hundred thousand. The notification queue is eight gibibytes of disk for all of them.
 const SHARED_LIMITS: SharedLimits =
-    SharedLimits { locks: 0.25, queue: 0.25, transaction: Duration::from_mins(1) };
+    SharedLimits { locks: 0.25, queue: 0.25, transaction: Duration::from_mins(1), memory: None };
 /// Servers checked at once.
 const CHECKS: usize = 16;
 
@@ -106,6 +111,7 @@ impl App {
             ended = self.tasks_for_ever() => ended,
             ended = self.reap_for_ever() => ended,
             ended = self.guard_for_ever() => ended,
+            ended = self.prune_for_ever() => ended,
         }
     }
 
@@ -142,9 +148,9 @@ impl App {
 
     /// Servers that wait for a first or a next good check and whose pause is over.
     async fn unreached(&self, tries: &mut HashMap<Uuid, (Instant, Duration)>) -> anyhow::Result<Vec<Uuid>> {
-        let mut conn = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let servers: Vec<Server> =
-            servers::managed(&mut conn).await?.into_iter().filter(wants_check_soon).collect();
+            servers::managed(&mut connection).await?.into_iter().filter(wants_check_soon).collect();
         tries.retain(|id, _| servers.iter().any(|server| server.id == *id));
         let now = Instant::now();
         let due = servers.iter().filter(|server| tries.get(&server.id).is_none_or(|(at, _)| *at <= now));
@@ -181,8 +187,8 @@ impl App {
     /// Servers that tenants work on.
     async fn serving(&self) -> Vec<Server> {
         let found = async {
-            let mut conn = self.pool.acquire().await?;
-            servers::managed(&mut conn).await
+            let mut connection = self.pool.acquire().await?;
+            servers::managed(&mut connection).await
         };
         let serves = |server: &Server| {
             matches!(server.status, PoolStatus::Active | PoolStatus::Full | PoolStatus::Maintenance)
@@ -220,7 +226,7 @@ impl App {
                 Post::Empty(_) => Box::new(self.new_guard(server).await?),
                 Post::Taken(guard) => guard,
             };
-            let ended = guard.look(SHARED_LIMITS).await.map_err(TenantError::from);
+            let ended = guard.look(shared_limits(server)).await.map_err(TenantError::from);
             let ended = ended.map_err(|error| super::tenant_error(&server.name, error))?;
             if ended > 0 {
                 tracing::warn!(
@@ -243,18 +249,14 @@ impl App {
     }
 
     async fn new_guard(&self, server: &Server) -> Result<Guard, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let target = self.target(&mut conn, server).await?;
-        drop(conn);
+        let target = self.target(server).await?;
         Tenants::guard(&target).await.map_err(|error| super::tenant_error(&server.name, error))
     }
 
     /// Ends tenants' sessions beyond the hard limits, also those of tenants that lifted their own (DBS-29).
     /// Gives their number.
     pub async fn reap(&self, server: &Server, limits: SessionLimits) -> Result<i64, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let target = self.target(&mut conn, server).await?;
-        drop(conn);
+        let target = self.target(server).await?;
         let ended = self
             .tenants
             .reap(&target, limits)
@@ -291,6 +293,18 @@ impl App {
         }
     }
 
+    /// Deletes rows that are old enough. By itself: nothing waits for it.
+    async fn prune_for_ever(&self) -> anyhow::Result<()> {
+        loop {
+            match runtime::retention::prune(&self.pool, RETENTION).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::info!(rows, "old rows were deleted"),
+                Err(error) => tracing::error!(error = %error, "old rows are left for the next round"),
+            }
+            tokio::time::sleep(PRUNE).await;
+        }
+    }
+
     /// Finishes what was left behind, forgets who stopped asking, orders what is missing, gives up what does
     /// not come. No kind of work waits for
     /// another: each is done whatever became of the one before, certificates first. The error is the first.
@@ -309,8 +323,8 @@ impl App {
     }
 
     async fn sweep_waiting(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let forgotten = waiting::forget(&mut conn, now - WAITING_LIFE).await?;
+        let mut connection = self.pool.acquire().await?;
+        let forgotten = waiting::forget(&mut connection, now - WAITING_LIFE).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, "requests stopped waiting");
         }
@@ -318,10 +332,10 @@ impl App {
     }
 
     async fn sweep_servers(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let managed = servers::managed(&mut conn).await?;
-        self.metrics.show(&managed, stats::pending(&mut conn).await?);
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let managed = servers::managed(&mut connection).await?;
+        self.metrics.show(&managed, stats::pending(&mut connection).await?);
+        drop(connection);
         let late = managed.into_iter();
         for server in
             late.filter(|server| server.status.is_in_the_making() && server.created_at < now - MAKING_LIFE)
@@ -334,9 +348,9 @@ impl App {
     }
 
     async fn sweep_allocations(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let unfinished = allocations::unfinished(&mut conn, now - STUCK).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let unfinished = allocations::unfinished(&mut connection, now - STUCK).await?;
+        drop(connection);
         for (id, purging) in unfinished {
             let work = async { if purging { self.purge(id).await } else { self.finish(id).await } };
             let outcome = bounded(Box::pin(work)).await;
@@ -353,6 +367,15 @@ impl App {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// With the memory that the server has.
+fn shared_limits(server: &Server) -> SharedLimits {
+    let memory = tuning::memory_bytes(&server.resources.memory_limit).map(|bytes| {
+        let (all, each) = tuning::session_memory(server.server_type, bytes);
+        MemoryLimits { all, each }
+    });
+    SharedLimits { memory, ..SHARED_LIMITS }
 }
 
 /// Where a guard stands, or shall stand from a time on.

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::App;
 use super::remote::bounded;
 use crate::certificates::{self, Authority};
+use crate::domain::server::Server;
 use crate::error::Error;
 use crate::store::certificates as store;
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::tenants::{Served, Tenants};
 
 /// A server that serves what it shall is looked at again after this.
@@ -38,16 +39,16 @@ impl App {
     /// first connection.
     pub(super) async fn issue_certificate(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         server: &Server,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
-        let authority = self.signing_authority(conn, now).await?;
+        let authority = self.signing_authority(connection, now).await?;
         let names = certificates::names(&server.name, &self.settings.platform_namespace);
         let made = certificates::server(&authority, &names, now)?;
         let sealed = self.vault.seal(server.id, &made.key)?;
         let is_new = server.provisioned_at.is_none();
-        store::put_server(conn, server.id, authority.id, &made, &sealed, is_new).await?;
+        store::put_server(connection, server.id, authority.id, &made, &sealed, is_new).await?;
         tracing::info!(server.name = server.name, not_after = %made.not_after, "certificate issued");
         Ok(())
     }
@@ -55,11 +56,11 @@ impl App {
     /// The youngest authority; makes one when there is none or its time is near.
     async fn signing_authority(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         now: OffsetDateTime,
     ) -> Result<Authority, Error> {
-        store::lock_authorities(conn).await?;
-        if let Some(row) = store::youngest_authority(conn).await?
+        store::lock_authorities(connection).await?;
+        if let Some(row) = store::youngest_authority(connection).await?
             && !certificates::authority_is_due(row.not_after, now)
         {
             return Ok(Authority {
@@ -71,7 +72,7 @@ impl App {
             });
         }
         let made = certificates::authority(now)?;
-        store::put_authority(conn, &made, &self.vault.seal(made.id, &made.key)?).await?;
+        store::put_authority(connection, &made, &self.vault.seal(made.id, &made.key)?).await?;
         tracing::info!(authority.id = %made.id, not_after = %made.not_after, "certificate authority made");
         Ok(made)
     }
@@ -79,11 +80,11 @@ impl App {
     /// What the pod of a server needs for TLS; nothing for one that has no certificate yet.
     pub(super) async fn certificate_material(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         server: Uuid,
     ) -> Result<Option<Material>, Error> {
-        let Some(kept) = store::of_server(conn, server).await? else { return Ok(None) };
-        let authorities = store::trust(conn, server, runtime::clock::now()).await?.authorities;
+        let Some(kept) = store::of_server(connection, server).await? else { return Ok(None) };
+        let authorities = store::trust(connection, server, runtime::clock::now()).await?.authorities;
         let key = self.vault.open(server, &kept.sealed)?;
         Ok(Some(Material { certificate: kept.certificate, key, authorities, fingerprint: kept.fingerprint }))
     }
@@ -91,26 +92,26 @@ impl App {
     /// The leader's part: certificates that are due, and servers that do not serve what they shall. What
     /// fails for one server is tried again with the next sweep and keeps no other work waiting.
     pub async fn sweep_certificates(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let due = store::due(&mut conn, certificates::due_before(now)).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let due = store::due(&mut connection, certificates::due_before(now)).await?;
+        drop(connection);
         for id in due {
             if let Err(error) = self.renew_certificate(id, now).await {
                 tracing::error!(server.id = %id, error = %error, "a certificate is not renewed");
             }
         }
-        let mut conn = self.pool.acquire().await?;
-        let behind = store::to_look_at(&mut conn, now - LOOK_AGAIN).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let behind = store::to_look_at(&mut connection, now - LOOK_AGAIN).await?;
+        drop(connection);
         for id in behind {
             if let Err(error) = bounded(Box::pin(self.look_at_certificate(id, now))).await {
                 tracing::warn!(server.id = %id, error = %error, "a server's certificate could not be looked at");
             }
         }
-        let mut conn = self.pool.acquire().await?;
-        let wanted = store::wanted(&mut conn).await?;
-        let managed = servers::managed(&mut conn).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let wanted = store::wanted(&mut connection).await?;
+        let managed = servers::managed(&mut connection).await?;
+        drop(connection);
         self.metrics.show_certificates(&managed, &wanted);
         Ok(())
     }
@@ -132,18 +133,18 @@ impl App {
 
     /// Looks at what a server serves; tells it to read its files when that is something else than it shall.
     async fn look_at_certificate(&self, id: Uuid, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
-        let target = self.target(&mut conn, &server).await?;
-        let Some(wanted) = store::of_server(&mut conn, id).await? else { return Ok(()) };
-        let authorities = store::trust(&mut conn, id, now).await?.authorities;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let server = servers::find(&mut connection, id).await?.ok_or(Error::NotFound("pool"))?;
+        let Some(wanted) = store::of_server(&mut connection, id).await? else { return Ok(()) };
+        let authorities = store::trust(&mut connection, id, now).await?.authorities;
+        drop(connection);
+        let target = self.target(&server).await?;
         let name = certificates::full_name(&server.name, &self.settings.platform_namespace);
         let served = Tenants::served(&target, &name, &authorities).await;
         let served = served.map_err(|error| super::server_error(&server.name, error))?;
-        let mut conn = self.pool.acquire().await?;
-        store::saw(&mut conn, id, served.fingerprint(), now).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        store::saw(&mut connection, id, served.fingerprint(), now).await?;
+        drop(connection);
         if let Served::Refused(why) = &served {
             tracing::error!(
                 server.name = server.name,

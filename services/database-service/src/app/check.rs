@@ -7,9 +7,10 @@ use uuid::Uuid;
 use super::App;
 use crate::domain::checks::Check;
 use crate::domain::pool::{HealthStatus, PoolEvent, PoolStatus};
+use crate::domain::server::{Measured, Server};
 use crate::error::Error;
 use crate::metrics::Outcome;
-use crate::store::servers::{self, Measured, Server};
+use crate::store::servers;
 use crate::tenants::{ProbeResult, Tenants};
 
 /// A check, and the row after it.
@@ -53,10 +54,10 @@ impl App {
     }
 
     async fn check_closely(&self, id: Uuid, look: Look) -> Result<Checked, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
-        let target = self.target(&mut conn, &server).await;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let server = servers::find(&mut connection, id).await?.ok_or(Error::NotFound("pool"))?;
+        drop(connection);
+        let target = self.target(&server).await;
         let mut probe = match &target {
             Ok(target) => Tenants::probe(target).await,
             Err(Error::Server { cause, .. }) => ProbeResult::unreached(&cause.to_string()),
@@ -78,6 +79,15 @@ impl App {
                     "rights of a server are tried again with the next round"
                 );
             }
+        }
+        if let (Ok(target), true, Look::Round) = (&target, probe.works(), look)
+            && let Err(error) = self.restore_logins(&server, target).await
+        {
+            tracing::warn!(
+                server.name = server.name,
+                error = %error,
+                "log-ins of tenants are looked at again with the next round"
+            );
         }
         let outcome = if probe.is_good() { "passed" } else { "failed" };
         self.metrics.checks.get_or_create(&Outcome { outcome }).inc();

@@ -3,13 +3,15 @@
 
 use serde_json::{Value, json};
 
+use super::App;
 use super::pools::order_removal;
 use super::remote::bounded;
-use super::{App, By};
+use crate::domain::caller::Caller;
 use crate::domain::cleanup::{Facts, Found, Verdict, verdict};
 use crate::domain::pool::PoolStatus;
+use crate::domain::server::Server;
 use crate::error::Error;
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::store::{allocations, audit};
 
 /// One server in error, and what becomes of it.
@@ -24,9 +26,9 @@ pub struct Candidate {
 impl App {
     /// What the clean-up would do now. Changes nothing.
     pub async fn cleanup_candidates(&self) -> Result<Vec<Candidate>, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let servers = servers::managed(&mut conn).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let servers = servers::managed(&mut connection).await?;
+        drop(connection);
         let mut candidates = Vec::new();
         for server in servers.into_iter().filter(|server| server.status == PoolStatus::Error) {
             let verdict = self.judge(&server).await?;
@@ -56,8 +58,8 @@ impl App {
 
     async fn judge(&self, server: &Server) -> Result<Verdict, Error> {
         let now = runtime::clock::now();
-        let mut conn = self.pool.acquire().await?;
-        let held = allocations::on_server(&mut conn, server.id).await?.len();
+        let mut connection = self.pool.acquire().await?;
+        let held = allocations::on_server(&mut connection, server.id).await?.len();
         let mut facts = Facts {
             server_type: server.server_type,
             status: server.status,
@@ -69,9 +71,9 @@ impl App {
         if server.provisioned_at.is_none() || matches!(verdict(facts, now), Verdict::Keep(_)) {
             return Ok(verdict(facts, now));
         }
-        facts.found = match self.target(&mut conn, server).await {
+        drop(connection);
+        facts.found = match self.target(server).await {
             Ok(target) => {
-                drop(conn);
                 let count = async { Ok(self.tenants.count_databases(&target).await) };
                 bounded(count).await?.map_or(Found::Unknown, Found::Databases)
             }
@@ -91,13 +93,13 @@ impl App {
             return Ok(Verdict::Keep("it changed meanwhile"));
         }
         let server = order_removal(&mut tx, server, runtime::clock::now()).await?;
-        let by = By {
+        let caller = Caller {
             actor: requested_by.to_owned(),
             role: "service".into(),
             request_id: String::new(),
             client_ip: String::new(),
         };
-        audit::add(&mut tx, &by, "pool.cleanup", &server.name, Verdict::Remove.why()).await?;
+        audit::add(&mut tx, &caller, "pool.cleanup", &server.name, Verdict::Remove.why()).await?;
         tx.commit().await?;
         tracing::warn!(server.name = server.name, "failed server is removed by the clean-up");
         Ok(Verdict::Remove)

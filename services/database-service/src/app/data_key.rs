@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 
 use crate::secrets::Vault;
-use crate::store::rekey::{self, Place};
+use crate::store::rekey::{self, PLACES, Place};
 
 /// Values of one transaction: an interruption loses no more than this.
 pub const BATCH: i64 = 100;
@@ -18,7 +18,7 @@ pub async fn rotate_some(pool: &PgPool, vault: &Vault, place: Place, limit: i64)
     for value in &values {
         let secret = vault
             .open(value.bound_to, &value.sealed)
-            .with_context(|| ["a value of ", place.as_str()].concat())?;
+            .with_context(|| ["a value of ", place.name].concat())?;
         rekey::put(&mut tx, place, value.row, &vault.seal(value.bound_to, &secret)?).await?;
     }
     tx.commit().await?;
@@ -28,7 +28,7 @@ pub async fn rotate_some(pool: &PgPool, vault: &Vault, place: Place, limit: i64)
 /// All values of all places. Ends when none of another key is left; the number that was written.
 pub async fn rotate(pool: &PgPool, vault: &Vault) -> anyhow::Result<usize> {
     let mut all = 0;
-    for place in Place::ALL {
+    for place in PLACES {
         let mut done = 0;
         loop {
             let written = rotate_some(pool, vault, place, BATCH).await?;
@@ -36,22 +36,18 @@ pub async fn rotate(pool: &PgPool, vault: &Vault) -> anyhow::Result<usize> {
                 break;
             }
             done += written;
-            tracing::info!(
-                table = place.as_str(),
-                written = done,
-                "values are encrypted with the key of today"
-            );
+            tracing::info!(table = place.name, written = done, "values are encrypted with the key of today");
         }
         all += done;
     }
     // A service that still wrote with the key of before would show here.
-    for place in Place::ALL {
-        let mut conn = pool.acquire().await?;
-        let left = rekey::of_other_keys(&mut conn, place, vault.key_id(), 1).await?;
+    for place in PLACES {
+        let mut connection = pool.acquire().await?;
+        let left = rekey::of_other_keys(&mut connection, place, vault.key_id(), 1).await?;
         anyhow::ensure!(
             left.is_empty(),
             "{} has values of another key again: a service still writes with the key of before",
-            place.as_str()
+            place.name
         );
     }
     tracing::info!(key_id = vault.key_id(), written = all, left = 0, "no value of another key is left");

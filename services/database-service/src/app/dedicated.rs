@@ -5,15 +5,17 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use super::App;
 use super::allocate::{Outcome, Wanted};
 use super::pools::order_removal;
-use super::{App, By};
+use crate::domain::allocation::Allocation;
+use crate::domain::caller::Caller;
 use crate::domain::names::ExternalId;
 use crate::domain::pool::{PoolStatus, ServerType};
+use crate::domain::server::Server;
 use crate::domain::{TaskKind, TaskState};
 use crate::error::Error;
-use crate::store::allocations::Allocation;
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::store::{audit, tasks};
 
 /// A server is not taken for forgotten before whoever ordered it had the time to ask again.
@@ -33,15 +35,15 @@ impl App {
     /// is on it or an operator holds it back.
     pub(super) async fn forgo_dedicated(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         instance: &ExternalId,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
-        let Some(server) = servers::lock_dedicated(conn, instance).await? else { return Ok(()) };
+        let Some(server) = servers::lock_dedicated(connection, instance).await? else { return Ok(()) };
         let goes = server.status.wants_objects() && server.status != PoolStatus::Maintenance;
         if goes && server.fill.current == 0 {
             tracing::info!(server.name = server.name, "a server that nobody waits for is removed");
-            order_removal(conn, server, now).await?;
+            order_removal(connection, server, now).await?;
         }
         Ok(())
     }
@@ -49,9 +51,9 @@ impl App {
     /// The same for servers whose instance stopped asking: a create that was given up, a move that ended
     /// before it had its slot.
     pub(super) async fn sweep_dedicated(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let forgotten = servers::forgotten_dedicated(&mut conn, now - LEAST_AGE, None).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let forgotten = servers::forgotten_dedicated(&mut connection, now - LEAST_AGE, None).await?;
+        drop(connection);
         for instance in forgotten {
             let Some(instance) = ExternalId::try_new(&instance) else { continue };
             let mut tx = self.pool.begin().await?;
@@ -68,7 +70,7 @@ impl App {
 
     /// Orders the server, or tells how far it is; the tenant gets its database there as soon as it is ready
     /// and this is called again.
-    pub async fn provision_dedicated(&self, by: &By, wanted: Wanted) -> Result<Dedicated, Error> {
+    pub async fn provision_dedicated(&self, caller: &Caller, wanted: Wanted) -> Result<Dedicated, Error> {
         let instance = wanted.instance.clone();
         match self.allocate(wanted).await? {
             Outcome::Allocated(_, server) if server.server_type != ServerType::Dedicated => {
@@ -87,12 +89,12 @@ impl App {
                     let new = tasks::New {
                         kind: TaskKind::ProvisionDedicated,
                         state: TaskState::Running,
-                        by: &by.actor,
+                        by: &caller.actor,
                         key: None,
                         server: Some(server.id),
                         input: json!({"instance_id": instance.as_str()}),
                     };
-                    audit::add(&mut tx, by, "pool.provision_dedicated", &server.name, instance.as_str())
+                    audit::add(&mut tx, caller, "pool.provision_dedicated", &server.name, instance.as_str())
                         .await?;
                     tasks::insert(&mut tx, &new, now).await?
                 };

@@ -7,10 +7,11 @@ use uuid::Uuid;
 use super::App;
 use crate::domain::growth::must_order;
 use crate::domain::names::ExternalId;
+use crate::domain::server::Server;
 use crate::error::Error;
 use crate::secrets::{generate_password, secret_hash};
 use crate::store;
-use crate::store::servers::{self, Order, Server};
+use crate::store::servers::{self, Order};
 
 /// After an order that came to nothing, the next one waits: a cluster that cannot make pools shall not get an
 /// endless row of them.
@@ -22,34 +23,34 @@ const AUTOMATIC: &str = "automatic";
 impl App {
     /// Orders shared pools while more are needed than are there and coming. One decision at a time over all
     /// replicas.
-    pub(super) async fn grow(&self, conn: &mut PgConnection, now: OffsetDateTime) -> Result<(), Error> {
-        self.grow_beside(conn, None, now).await
+    pub(super) async fn grow(&self, connection: &mut PgConnection, now: OffsetDateTime) -> Result<(), Error> {
+        self.grow_beside(connection, None, now).await
     }
 
     /// The same for somebody who cannot use what `except` has: a tenant that shall move away from it.
     pub(super) async fn grow_beside(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         except: Option<Uuid>,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
         let min_free = self.settings.min_free;
-        if !must_order(servers::supply(conn, except).await?, min_free) {
+        if !must_order(servers::supply(connection, except).await?, min_free) {
             return Ok(());
         }
-        servers::lock_growth(conn).await?;
-        if let Some(failed) = servers::last_failed_order(conn).await?
+        servers::lock_growth(connection).await?;
+        if let Some(failed) = servers::last_failed_order(connection).await?
             && now < failed + PAUSE_AFTER_FAILURE
         {
             return Ok(());
         }
         // Read again under the lock: somebody else may have ordered meanwhile.
-        while must_order(servers::supply(conn, except).await?, min_free) {
-            for mut booked in servers::lock_open_in_the_making(conn).await? {
+        while must_order(servers::supply(connection, except).await?, min_free) {
+            for mut booked in servers::lock_open_in_the_making(connection).await? {
                 booked.booked_out = true;
-                servers::save(conn, &booked).await?;
+                servers::save(connection, &booked).await?;
             }
-            self.order(conn, self.settings.max_instances, None, AUTOMATIC, now).await?;
+            self.order(connection, self.settings.max_instances, None, AUTOMATIC, now).await?;
         }
         Ok(())
     }
@@ -57,17 +58,17 @@ impl App {
     /// Orders a tenant's own server; the caller has seen that there is none.
     pub(super) async fn order_dedicated(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         instance: &ExternalId,
         now: OffsetDateTime,
     ) -> Result<Server, Error> {
-        self.order(conn, 1, Some(instance), AUTOMATIC, now).await
+        self.order(connection, 1, Some(instance), AUTOMATIC, now).await
     }
 
     /// Row, secret and announcement of a server.
     pub(super) async fn order(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         max_instances: i32,
         instance: Option<&ExternalId>,
         by: &str,
@@ -80,11 +81,12 @@ impl App {
             instance,
             by,
         };
-        let server = servers::insert(conn, &order, now).await?;
+        let server = servers::insert(connection, &order, now).await?;
         let password = generate_password()?;
         let sealed = self.vault.seal(server.id, &password)?;
-        store::secrets::put_server(conn, server.id, &sealed, &secret_hash(server.id, &password)).await?;
-        self.issue_certificate(conn, &server, now).await?;
+        store::secrets::put_server(connection, server.id, &sealed, &secret_hash(server.id, &password))
+            .await?;
+        self.issue_certificate(connection, &server, now).await?;
         self.fail.at("order.before_commit");
         self.metrics.ordered.inc();
         tracing::info!(server.name = server.name, server.r#type = %server.server_type, "server ordered");

@@ -3,7 +3,6 @@
 pub mod admin;
 pub mod allocate;
 pub mod background;
-mod by;
 pub mod certificates;
 pub mod check;
 pub mod cleanup;
@@ -11,6 +10,7 @@ pub mod credentials;
 pub mod data_key;
 pub mod dedicated;
 mod growth;
+mod logins;
 pub mod moves;
 pub mod pool_password;
 pub mod pool_work;
@@ -20,8 +20,8 @@ mod remote;
 pub mod rotations;
 pub mod stats;
 pub mod tasks;
-
-pub use by::By;
+mod usable;
+mod work;
 
 use self::remote::Remote;
 
@@ -29,16 +29,17 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use runtime::failpoint::FailPoint;
+use sqlx::PgPool;
 use sqlx::error::DatabaseError;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::domain::names::ExternalId;
+use crate::domain::server::{Resources, Server};
 use crate::error::Error;
-use crate::failpoint::FailPoint;
+use crate::failpoint;
 use crate::metrics::ServiceMetrics;
 use crate::secrets::Vault;
-use crate::store::servers::{Resources, Server};
 use crate::store::{self};
 use crate::tenants::{As, Target, TenantError, Tenants};
 
@@ -80,24 +81,28 @@ pub struct App {
     pub metrics: ServiceMetrics,
     /// Where a test lets the process die.
     pub fail: FailPoint,
-    /// Work on tenants' servers at once; this stays below the size of the own pool.
+    /// Work on tenants' servers at once.
     remote: Arc<Remote>,
+    /// Connections to the own database for the locks of such work alone.
+    locks: PgPool,
     /// Moves that this process copies tables of, or compares, now.
     at_moves: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 impl App {
-    /// All parts together. Work on tenants' servers takes at most half of the own connections.
+    /// All parts together. At tenants' servers half as many pieces of work go on as there are own connections.
     pub fn new(pool: &PgPool, vault: Vault, settings: Settings, metrics: ServiceMetrics) -> Self {
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
+        let pieces = connections / 2;
         Self {
             pool: pool.clone(),
             vault: Arc::new(vault),
             tenants: Arc::new(Tenants::new()),
             settings: Arc::new(settings),
             metrics,
-            fail: FailPoint::default(),
-            remote: Arc::new(Remote::new(connections / 2)),
+            fail: failpoint::NONE,
+            remote: Arc::new(Remote::new(pieces)),
+            locks: remote::locks(pool, pieces),
             at_moves: Arc::default(),
         }
     }
@@ -110,17 +115,20 @@ impl App {
         self
     }
 
-    /// The server as its administrator reaches it.
-    async fn target(&self, conn: &mut PgConnection, server: &Server) -> Result<Target, Error> {
+    /// The server as its administrator reaches it. Asks the server itself while its password changes, so it
+    /// takes no connection of the caller's.
+    async fn target(&self, server: &Server) -> Result<Target, Error> {
         if server.platform_host.is_empty() {
             return Err(server_error(&server.name, anyhow::anyhow!("its address is not known yet")));
         }
         let port = port_of(&server.name, server.platform_port)?;
-        let (sealed, secret_hash) = store::secrets::server(conn, server.id)
+        let mut connection = self.pool.acquire().await?;
+        let (sealed, secret_hash) = store::secrets::server(&mut connection, server.id)
             .await?
             .ok_or_else(|| Error::Internal(anyhow::anyhow!("{} has no secret", server.name)))?;
-        let next = store::secrets::next_server(conn, server.id).await?;
-        let trust = store::certificates::trust(conn, server.id, runtime::clock::now()).await?;
+        let next = store::secrets::next_server(&mut connection, server.id).await?;
+        let trust = store::certificates::trust(&mut connection, server.id, runtime::clock::now()).await?;
+        drop(connection);
         let current = Target {
             id: server.id,
             name: server.name.clone(),

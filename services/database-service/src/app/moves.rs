@@ -18,12 +18,14 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::App;
+use crate::domain::allocation::Allocation;
 use crate::domain::pool::PoolEvent;
-use crate::domain::{AllocationState, MoveState, SOURCE_KEPT_DAYS};
+use crate::domain::server::Server;
+use crate::domain::{MoveState, SOURCE_KEPT_DAYS};
 use crate::error::Error;
-use crate::store::allocations::{self, Allocation};
+use crate::store::allocations;
 use crate::store::moves::{self, Move};
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::store::{self};
 use crate::tenants::Target;
 
@@ -39,18 +41,20 @@ const LONGEST: Duration = Duration::from_hours(3);
 
 impl App {
     async fn move_and_allocation(&self, id: Uuid) -> Result<(Move, Allocation), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let found = moves::find(&mut conn, id).await?.ok_or(Error::NotFound("move"))?;
-        let allocation = allocations::find(&mut conn, found.allocation_id).await?.ok_or(Error::Conflict)?;
+        let mut connection = self.pool.acquire().await?;
+        let found = moves::find(&mut connection, id).await?.ok_or(Error::NotFound("move"))?;
+        let allocation =
+            allocations::find(&mut connection, found.allocation_id).await?.ok_or(Error::Conflict)?;
         Ok((found, allocation))
     }
 
     /// Both servers of a move as their administrators reach them.
     async fn ends(&self, found: &Move) -> Result<(Target, Target), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let source = servers::find(&mut conn, found.source).await?.ok_or(Error::Conflict)?;
-        let target = servers::find(&mut conn, found.target).await?.ok_or(Error::Conflict)?;
-        Ok((self.target(&mut conn, &source).await?, self.target(&mut conn, &target).await?))
+        let mut connection = self.pool.acquire().await?;
+        let source = servers::find(&mut connection, found.source).await?.ok_or(Error::Conflict)?;
+        let target = servers::find(&mut connection, found.target).await?.ok_or(Error::Conflict)?;
+        drop(connection);
+        Ok((self.target(&source).await?, self.target(&target).await?))
     }
 
     /// Does work of a move that may take long. `None`: it goes on behind the caller, who asks again.
@@ -112,47 +116,51 @@ impl App {
             tracing::info!(instance.id = allocation.instance_id, r#move.id = %id, "a database was moved");
             self.clean_up_moves(vec![id]).await;
         }
-        let mut conn = self.pool.acquire().await?;
-        let found = moves::find(&mut conn, id).await?.ok_or(Error::NotFound("move"))?;
-        let allocation = allocations::find(&mut conn, allocation.id).await?.ok_or(Error::Conflict)?;
-        let server = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let mut connection = self.pool.acquire().await?;
+        let found = moves::find(&mut connection, id).await?.ok_or(Error::NotFound("move"))?;
+        let allocation = allocations::find(&mut connection, allocation.id).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut connection, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         Ok((allocation, server, found.drop_after))
     }
 
     /// Gives a move up. What was switched stays; what never began is no failure.
     pub async fn abort_move(&self, id: Uuid) -> Result<&'static str, Error> {
         let now = runtime::clock::now();
-        let mut conn = self.pool.acquire().await?;
-        let Some(found) = moves::find(&mut conn, id).await? else { return Ok("absent") };
+        let mut connection = self.pool.acquire().await?;
+        let Some(found) = moves::find(&mut connection, id).await? else { return Ok("absent") };
         let from = [MoveState::Reserved, MoveState::Copying, MoveState::Verified, MoveState::Aborting];
-        if moves::advance(&mut conn, id, &from, MoveState::Aborting, now).await? {
-            drop(conn);
+        if moves::advance(&mut connection, id, &from, MoveState::Aborting, now).await? {
+            drop(connection);
             self.fail.at("move.aborting");
             self.drop_leftover(id).await?;
             return Ok("aborted");
         }
-        drop(conn);
+        drop(connection);
         let now_is = self.move_and_allocation(found.id).await?.0.state;
         Ok(if matches!(now_is, MoveState::Switched | MoveState::Dropped) { "switched" } else { "aborted" })
     }
 
     /// Notes how long the instance was off, for the estimates of later moves.
     pub async fn finish_move(&self, id: Uuid, off_seconds: u32) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let seconds = i32::try_from(off_seconds).unwrap_or(i32::MAX);
-        if moves::note_off(&mut conn, id, seconds).await? { Ok(()) } else { Err(Error::NotFound("move")) }
+        if moves::note_off(&mut connection, id, seconds).await? {
+            Ok(())
+        } else {
+            Err(Error::NotFound("move"))
+        }
     }
 
     /// The fill of a server changed by a move.
     async fn refill(
         &self,
-        conn: &mut sqlx::PgConnection,
+        connection: &mut sqlx::PgConnection,
         id: Uuid,
         now: OffsetDateTime,
     ) -> Result<Server, Error> {
-        let mut server = servers::lock(conn, id).await?.ok_or(Error::Conflict)?;
+        let mut server = servers::lock(connection, id).await?.ok_or(Error::Conflict)?;
         server.apply(PoolEvent::FillChanged, now)?;
-        Ok(servers::save(conn, &server).await?)
+        Ok(servers::save(connection, &server).await?)
     }
 }
 
@@ -162,13 +170,5 @@ struct AtIt(App, Uuid);
 impl Drop for AtIt {
     fn drop(&mut self) {
         self.0.at_moves.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-    }
-}
-
-/// Only a database in use can be moved.
-fn movable(allocation: &Allocation) -> Result<(), Error> {
-    match allocation.state {
-        AllocationState::Allocated if !allocation.purging => Ok(()),
-        _ => Err(Error::InvalidState(["the database is ", allocation.state.as_str()].concat())),
     }
 }

@@ -8,18 +8,20 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::pools::lock_named;
-use super::{App, By, tenant_error};
+use super::{App, tenant_error};
+use crate::domain::caller::Caller;
 use crate::domain::pool::ServerType;
+use crate::domain::server::Server;
 use crate::domain::{TaskKind, TaskState};
 use crate::error::Error;
 use crate::secrets::{generate_password, secret_hash};
-use crate::store::servers::{self, Server, wake_leader};
+use crate::store::servers::{self, wake_leader};
 use crate::store::tasks::{self, New};
 use crate::store::{audit, secrets};
 
 impl App {
     /// Queues it.
-    pub async fn rotate_pool(&self, by: &By, pool: &str, reason: &str) -> Result<Uuid, Error> {
+    pub async fn rotate_pool(&self, caller: &Caller, pool: &str, reason: &str) -> Result<Uuid, Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let server = lock_named(&mut tx, pool).await?;
@@ -27,13 +29,13 @@ impl App {
         let new = New {
             kind: TaskKind::RotatePoolPassword,
             state: TaskState::Queued,
-            by: &by.actor,
+            by: &caller.actor,
             key: None,
             server: Some(server.id),
             input: json!({}),
         };
         let id = tasks::insert(&mut tx, &new, now).await?;
-        audit::add(&mut tx, by, "pool.rotate", &server.name, reason).await?;
+        audit::add(&mut tx, caller, "pool.rotate", &server.name, reason).await?;
         wake_leader(&mut tx).await?;
         tx.commit().await?;
         Ok(id)
@@ -52,12 +54,12 @@ impl App {
         tx.commit().await?;
         self.fail.at("pool_rotate.noted");
 
-        let mut conn = self.pool.acquire().await?;
-        let Some((sealed, hash)) = secrets::next_server(&mut conn, id).await? else {
+        let mut connection = self.pool.acquire().await?;
+        let Some((sealed, hash)) = secrets::next_server(&mut connection, id).await? else {
             return Err(Error::Conflict);
         };
-        let target = self.target(&mut conn, &server).await?;
-        drop(conn);
+        drop(connection);
+        let target = self.target(&server).await?;
         if target.secret_hash != hash {
             let password = self.vault.open(id, &sealed)?;
             let changed = self.tenants.set_admin_password(&target, &password).await;
@@ -65,12 +67,12 @@ impl App {
         }
         self.fail.at("pool_rotate.changed");
 
-        let mut tx = self.pool.begin().await?;
-        let server = servers::lock(&mut tx, id).await?.ok_or(Error::NotFound("pool"))?;
         // It signs in with the next one, or it is not the one.
-        if self.target(&mut tx, &server).await?.secret_hash != hash {
+        if self.target(&server).await?.secret_hash != hash {
             return Err(Error::Conflict);
         }
+        let mut tx = self.pool.begin().await?;
+        let server = servers::lock(&mut tx, id).await?.ok_or(Error::NotFound("pool"))?;
         if !secrets::promote_server(&mut tx, id, &hash).await? {
             return Err(Error::Conflict);
         }

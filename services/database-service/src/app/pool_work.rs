@@ -7,10 +7,11 @@ use uuid::Uuid;
 use super::App;
 use super::certificates::Material;
 use crate::domain::pool::{HealthStatus, Observed, PoolEvent, PoolStatus};
+use crate::domain::server::Server;
 use crate::domain::{VOLUME_KEPT_DAYS, tuning};
 use crate::error::Error;
 use crate::store;
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 
 /// Wanted objects of a server.
 #[derive(Debug, Clone)]
@@ -64,12 +65,12 @@ impl App {
     /// All servers that should have objects, those that should lose them, and those whose volumes were kept
     /// long enough.
     pub async fn pool_specs(&self) -> Result<Vec<Spec>, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let mut servers = servers::managed(&mut conn).await?;
+        let mut connection = self.pool.acquire().await?;
+        let mut servers = servers::managed(&mut connection).await?;
         let kept_since = runtime::clock::now() - time::Duration::days(VOLUME_KEPT_DAYS);
-        servers.extend(servers::with_old_volumes(&mut conn, kept_since).await?);
-        let mut hashes = store::secrets::server_hashes(&mut conn).await?;
-        let fingerprints = store::certificates::fingerprints(&mut conn).await?;
+        servers.extend(servers::with_old_volumes(&mut connection, kept_since).await?);
+        let mut hashes = store::secrets::server_hashes(&mut connection).await?;
+        let fingerprints = store::certificates::fingerprints(&mut connection).await?;
         let per_tenant = self.settings.connections_per_tenant;
         let mut specs = Vec::with_capacity(servers.len());
         for server in servers {
@@ -93,10 +94,11 @@ impl App {
 
     /// What goes into the server's Secret.
     pub async fn pool_secret(&self, id: Uuid) -> Result<PoolSecret, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let server = servers::find(&mut conn, id).await?.ok_or(Error::NotFound("pool"))?;
-        let (sealed, hash) = store::secrets::server(&mut conn, id).await?.ok_or(Error::NotFound("secret"))?;
-        let tls = self.certificate_material(&mut conn, id).await?;
+        let mut connection = self.pool.acquire().await?;
+        let server = servers::find(&mut connection, id).await?.ok_or(Error::NotFound("pool"))?;
+        let (sealed, hash) =
+            store::secrets::server(&mut connection, id).await?.ok_or(Error::NotFound("secret"))?;
+        let tls = self.certificate_material(&mut connection, id).await?;
         Ok(PoolSecret {
             user: server.admin_user,
             password: self.vault.open(id, &sealed)?,
@@ -145,8 +147,8 @@ impl App {
 
     /// Notes when the worker last reached the cluster; a time in the future counts as now.
     pub async fn cluster_contact(&self, at: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        store::contact::note(&mut conn, at.min(runtime::clock::now())).await?;
+        let mut connection = self.pool.acquire().await?;
+        store::contact::note(&mut connection, at.min(runtime::clock::now())).await?;
         Ok(())
     }
 }

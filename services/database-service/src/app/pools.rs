@@ -6,12 +6,16 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{App, By};
+use super::App;
+use crate::domain::allocation::Allocation;
+use crate::domain::caller::Caller;
 use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
+use crate::domain::server::Server;
+use crate::domain::task::Task;
 use crate::domain::{TaskKind, TaskState};
 use crate::error::Error;
-use crate::store::allocations::{self, Allocation};
-use crate::store::servers::{self, Server};
+use crate::store::allocations;
+use crate::store::servers;
 use crate::store::{audit, tasks};
 
 /// Slots that a shared pool may have.
@@ -44,7 +48,7 @@ pub struct Change {
 impl App {
     /// Orders one shared pool; the task ends when it is active. A repeat with the same key gives the first
     /// answer.
-    pub async fn provision_pool(&self, by: &By, wanted: &Provision) -> Result<(Uuid, Server), Error> {
+    pub async fn provision_pool(&self, caller: &Caller, wanted: &Provision) -> Result<(Uuid, Server), Error> {
         let slots = wanted.max_instances.unwrap_or(self.settings.max_instances);
         if !SLOTS.contains(&slots) {
             return Err(Error::Invalid { field: "max_instances", message: "must be from 1 to 500" });
@@ -54,24 +58,24 @@ impl App {
         // Also puts two calls with the same key one after the other.
         servers::lock_growth(&mut tx).await?;
         if let Some(key) = &wanted.key
-            && let Some(known) = tasks::find_by_key(&mut tx, &by.actor, key).await?
+            && let Some(known) = tasks::find_by_key(&mut tx, &caller.actor, key).await?
         {
             return repeated(&mut tx, &known, slots).await;
         }
         if let Some(open) = servers::lock_open_in_the_making(&mut tx).await?.into_iter().next() {
             return Err(Error::PoolInProgress(Box::new(open)));
         }
-        let server = self.order(&mut tx, slots, None, &by.actor, now).await?;
+        let server = self.order(&mut tx, slots, None, &caller.actor, now).await?;
         let task = tasks::New {
             kind: TaskKind::ProvisionPool,
             state: TaskState::Running,
-            by: &by.actor,
+            by: &caller.actor,
             key: wanted.key.as_deref(),
             server: Some(server.id),
             input: json!({"max_instances": slots}),
         };
         let task = tasks::insert(&mut tx, &task, now).await?;
-        audit::add(&mut tx, by, "pool.provision", &server.name, "").await?;
+        audit::add(&mut tx, caller, "pool.provision", &server.name, "").await?;
         tx.commit().await?;
         Ok((task, server))
     }
@@ -79,7 +83,7 @@ impl App {
     /// Changes a pool.
     pub async fn update_pool(
         &self,
-        by: &By,
+        caller: &Caller,
         pool: &str,
         change: &Change,
     ) -> Result<(Server, Vec<Allocation>), Error> {
@@ -97,14 +101,14 @@ impl App {
             }
         }
         let text = [change.reason.as_str(), &described(&before, &server)].concat();
-        audit::add(&mut tx, by, "pool.update", &server.name, &text).await?;
+        audit::add(&mut tx, caller, "pool.update", &server.name, &text).await?;
         let held = allocations::on_server(&mut tx, server.id).await?;
         tx.commit().await?;
         Ok((server, held))
     }
 
     /// Orders the removal of a pool that holds nothing. Repeating it is a success.
-    pub async fn delete_pool(&self, by: &By, pool: &str, reason: &str) -> Result<Server, Error> {
+    pub async fn delete_pool(&self, caller: &Caller, pool: &str, reason: &str) -> Result<Server, Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
         let mut server = lock_named(&mut tx, pool).await?;
@@ -118,7 +122,7 @@ impl App {
             return Err(Error::PoolNotEmpty { pool: server.name, allocations: server.fill.current });
         }
         server = order_removal(&mut tx, server, now).await?;
-        audit::add(&mut tx, by, "pool.delete", &server.name, reason).await?;
+        audit::add(&mut tx, caller, "pool.delete", &server.name, reason).await?;
         tx.commit().await?;
         tracing::info!(server.name = server.name, "removal ordered");
         Ok(server)
@@ -128,7 +132,7 @@ impl App {
 /// Walks an empty server to `deprovisioning` by the state machine, each move saved, and tells the worker. The
 /// caller holds the row's lock and has seen that it is empty.
 pub(super) async fn order_removal(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     mut server: Server,
     now: OffsetDateTime,
 ) -> Result<Server, Error> {
@@ -141,31 +145,31 @@ pub(super) async fn order_removal(
     if let Some(event) = first {
         server.apply(event, now)?;
         server.booked_out = false;
-        server = servers::save(conn, &server).await?;
+        server = servers::save(connection, &server).await?;
     }
     server.apply(PoolEvent::RemovalOrdered, now)?;
-    let saved = servers::save(conn, &server).await?;
-    servers::request_objects(conn, &saved).await?;
+    let saved = servers::save(connection, &server).await?;
+    servers::request_objects(connection, &saved).await?;
     Ok(saved)
 }
 
 /// The answer to a call that was made before.
-async fn repeated(conn: &mut PgConnection, task: &tasks::Task, slots: i32) -> Result<(Uuid, Server), Error> {
+async fn repeated(connection: &mut PgConnection, task: &Task, slots: i32) -> Result<(Uuid, Server), Error> {
     let same = task.kind == TaskKind::ProvisionPool.as_str()
         && task.input.get("max_instances") == Some(&json!(slots));
     let Some(server) = task.db_server_id.filter(|_| same) else { return Err(Error::IdempotencyMismatch) };
-    let server = servers::find(conn, server).await?.ok_or(Error::Conflict)?;
+    let server = servers::find(connection, server).await?.ok_or(Error::Conflict)?;
     Ok((task.id, server))
 }
 
 /// A server by id or name, locked.
-pub(super) async fn lock_named(conn: &mut PgConnection, id_or_name: &str) -> Result<Server, Error> {
+pub(super) async fn lock_named(connection: &mut PgConnection, id_or_name: &str) -> Result<Server, Error> {
     let id = match Uuid::parse_str(id_or_name) {
         Ok(id) => Some(id),
-        Err(_) => servers::find_by_name(conn, id_or_name).await?.map(|server| server.id),
+        Err(_) => servers::find_by_name(connection, id_or_name).await?.map(|server| server.id),
     };
     let Some(id) = id else { return Err(Error::NotFound("pool")) };
-    servers::lock(conn, id).await?.ok_or(Error::NotFound("pool"))
+    servers::lock(connection, id).await?.ok_or(Error::NotFound("pool"))
 }
 
 fn check_shape(change: &Change) -> Result<(), Error> {

@@ -5,12 +5,14 @@ use uuid::Uuid;
 
 use super::pools::order_removal;
 use super::{App, tenant_error};
+use crate::domain::allocation::Allocation;
 use crate::domain::names::ExternalId;
 use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
+use crate::domain::server::Server;
 use crate::domain::{AllocationState, ReleaseMode};
 use crate::error::Error;
-use crate::store::allocations::{self, Allocation};
-use crate::store::servers::{self, Server};
+use crate::store::allocations;
+use crate::store::servers;
 use crate::store::{self, moves, rotations, waiting};
 
 /// What became of it.
@@ -65,36 +67,27 @@ impl App {
     /// Drops role and database of an allocation that is marked for it, then gives the slot back. Repeating it
     /// changes nothing.
     pub async fn purge(&self, id: Uuid) -> Result<(), Error> {
-        let Some(server) = allocations::server_of(&mut *self.pool.acquire().await?, id).await? else {
-            return Ok(());
-        };
-        let _permit = self.remote.permit(server).await?;
-        let mut tx = self.pool.begin_with(store::PATIENT).await?;
-        allocations::lock_work(&mut tx, id).await?;
-        let Some(allocation) = allocations::find(&mut tx, id).await? else { return Ok(()) };
-        if allocation.state == AllocationState::Purged || !allocation.purging {
-            return Ok(());
-        }
-        if !moves::of_allocation(&mut tx, id).await?.is_empty() {
-            // A copy, or the source of a move, is still kept somewhere: it goes first, so that nothing is
-            // forgotten there.
-            drop(tx);
-            self.drop_leftovers(id).await?;
-            tx = self.pool.begin_with(store::PATIENT).await?;
-            allocations::lock_work(&mut tx, id).await?;
-        }
-        let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        let Some(marked) = self.to_be_purged(id).await? else { return Ok(()) };
+        // A copy, or the source of a move, may be kept somewhere: it goes first, so that nothing is forgotten
+        // there. No move begins any more, and where the database is does not change.
+        self.drop_leftovers(id).await?;
+        let mut work = self.work(marked.db_server_id, id).await?;
+        let Some(allocation) = self.to_be_purged(id).await? else { return Ok(()) };
+        let server = servers::find(&mut *self.pool.acquire().await?, allocation.db_server_id).await?;
+        let server = server.ok_or(Error::Conflict)?;
         // A server that never had an address never had a tenant's database either.
         if !server.platform_host.is_empty() {
-            let target = self.target(&mut tx, &server).await?;
+            let target = self.target(&server).await?;
             if let Err(error) = self.tenants.drop_tenant(&target, id, &allocation.db_name).await {
                 let error = tenant_error(&server.name, error);
+                let mut tx = work.end(self).await?;
                 allocations::note_failure(&mut tx, id, &error.to_string(), runtime::clock::now()).await?;
                 tx.commit().await?;
                 return Err(error);
             }
         }
         let now = runtime::clock::now();
+        let mut tx = work.end(self).await?;
         let mut server = servers::lock(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         if !allocations::mark_purged(&mut tx, id, now).await? {
             return Err(Error::Conflict);
@@ -114,6 +107,13 @@ impl App {
         tx.commit().await?;
         tracing::info!(instance.id = allocation.instance_id, "purged");
         Ok(())
+    }
+
+    /// The allocation, when its purge is ordered and not done.
+    async fn to_be_purged(&self, id: Uuid) -> Result<Option<Allocation>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let found = allocations::find(&mut connection, id).await?;
+        Ok(found.filter(|found| found.purging && found.state != AllocationState::Purged))
     }
 
     /// A softly released database is live again.

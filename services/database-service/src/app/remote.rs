@@ -1,11 +1,12 @@
-//! How much work goes on at tenants' servers at once. Each piece holds a connection to the service's own
-//! database meanwhile, so the sum is bounded;
-//! and no server has all of it, so that one that hangs keeps no other waiting.
+//! How much work goes on at tenants' servers at once: a bounded number of pieces, each with a connection for its
+//! tenant's lock; and no server has all of them, so that one that hangs keeps no other waiting.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -16,14 +17,24 @@ use crate::error::Error;
 const PIECE: Duration = Duration::from_mins(5);
 
 /// Work at a tenant's server that nobody waits for. It may be repeated, like all of it.
-pub(super) async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let late = |_| Error::Internal(anyhow::anyhow!("a server did not do its work within {PIECE:?}"));
     tokio::time::timeout(PIECE, work).await.map_err(late)?
 }
 
+/// Connections for the locks of tenants: as many as there may be pieces of work.
+pub(crate) fn locks(pool: &PgPool, pieces: usize) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(u32::try_from(pieces.max(1)).unwrap_or(u32::MAX))
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_mins(1))
+        .max_lifetime(Duration::from_mins(30))
+        .connect_lazy_with(PgConnectOptions::clone(&pool.connect_options()))
+}
+
 /// Permits for work at tenants' servers.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     all: Arc<Semaphore>,
     share: usize,
     each: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
@@ -31,20 +42,20 @@ pub(super) struct Remote {
 
 /// May work at a server until it goes.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     _one: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
 impl Remote {
     /// So many at once, and at one server all but a third of them.
-    pub(super) fn new(all: usize) -> Self {
+    pub(crate) fn new(all: usize) -> Self {
         let share = (all - all / 3).max(1);
         Self { all: Arc::new(Semaphore::new(all.max(1))), share, each: Mutex::default() }
     }
 
     /// Waits for the server's turn first: who waits for a server that hangs holds nothing that others need.
-    pub(super) async fn permit(&self, server: Uuid) -> Result<Permit, Error> {
+    pub(crate) async fn permit(&self, server: Uuid) -> Result<Permit, Error> {
         let closed = |error: tokio::sync::AcquireError| Error::Internal(error.into());
         let one = {
             let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +67,7 @@ impl Remote {
     }
 
     /// The server is gone.
-    pub(super) fn forget(&self, server: Uuid) {
+    pub(crate) fn forget(&self, server: Uuid) {
         self.each.lock().unwrap_or_else(PoisonError::into_inner).remove(&server);
     }
 }

@@ -11,15 +11,21 @@ use time::{Duration, OffsetDateTime};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::remote::{Permit, bounded};
-use super::{App, By, tenant_error};
+use super::remote::bounded;
+use super::usable::require_in_use;
+use super::work::Work;
+use super::{App, tenant_error};
+use crate::domain::allocation::Allocation;
+use crate::domain::caller::Caller;
 use crate::domain::names::{ExternalId, other_login};
-use crate::domain::{AllocationState, RotationState, TaskKind};
+use crate::domain::rotation::{RotationChange, RotationState, RotationStep};
+use crate::domain::server::Server;
+use crate::domain::{AllocationState, TaskKind};
 use crate::error::Error;
 use crate::secrets::generate_password;
-use crate::store::allocations::{self, Allocation};
+use crate::store::allocations;
 use crate::store::rotations::{self, Rotation};
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::store::tasks::{self, New};
 use crate::store::{self, audit, moves};
 use crate::tenants::Tenant;
@@ -36,7 +42,7 @@ impl App {
     /// here and now.
     pub async fn rotate_allocation(
         &self,
-        by: &By,
+        caller: &Caller,
         instance: &ExternalId,
         reason: &str,
         operation: Option<Uuid>,
@@ -45,10 +51,10 @@ impl App {
         let mut tx = self.pool.begin().await?;
         let allocation =
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
-        rotatable(&allocation)?;
+        require_in_use(&allocation)?;
         let id = operation.unwrap_or_else(Uuid::now_v7);
-        self.note_task(&mut tx, id, &by.actor, &allocation, now).await?;
-        audit::add(&mut tx, by, "allocation.rotate", instance.as_str(), reason).await?;
+        self.note_task(&mut tx, id, &caller.actor, &allocation, now).await?;
+        audit::add(&mut tx, caller, "allocation.rotate", instance.as_str(), reason).await?;
         tx.commit().await?;
         if operation.is_none() {
             let (this, instance) = (self.clone(), instance.clone());
@@ -67,7 +73,7 @@ impl App {
 
     async fn note_task(
         &self,
-        conn: &mut sqlx::PgConnection,
+        connection: &mut sqlx::PgConnection,
         id: Uuid,
         by: &str,
         allocation: &Allocation,
@@ -81,35 +87,28 @@ impl App {
             server: Some(allocation.db_server_id),
             input: json!({"instance_id": allocation.instance_id}),
         };
-        tasks::insert_known(conn, id, &new, now).await?;
+        tasks::insert_known(connection, id, &new, now).await?;
         Ok(())
     }
 
     /// A second role beside the one in use; both passwords are valid afterwards.
     pub async fn begin_rotation(&self, id: Uuid, instance: &ExternalId) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let allocation =
-            allocations::find_by_instance(&mut conn, instance).await?.ok_or(Error::NotFound("allocation"))?;
-        drop(conn);
-        let _permit = self.remote.permit(allocation.db_server_id).await?;
-        let mut tx = self.pool.begin().await?;
-        let allocation =
-            allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
-        allocations::lock_work(&mut tx, allocation.id).await?;
+        let mut connection = self.pool.acquire().await?;
+        let allocation = allocations::find_by_instance(&mut connection, instance)
+            .await?
+            .ok_or(Error::NotFound("allocation"))?;
+        drop(connection);
+        let mut work = self.work(allocation.db_server_id, allocation.id).await?;
         // The password is written down before the role gets it.
+        let mut tx = work.end(self).await?;
         self.note_rotation(&mut tx, id, allocation.id).await?;
         tx.commit().await?;
         self.fail.at("rotate.noted");
 
-        let (mut tx, rotation, allocation) = self.locked(id).await?;
-        match rotation.state {
-            RotationState::Begun => {}
-            RotationState::Ready | RotationState::Switched | RotationState::Retired => return Ok(()),
-            RotationState::Aborting | RotationState::Aborted => return Err(given_up()),
-        }
-        rotatable(&allocation)?;
-        let server = servers::find(&mut tx, rotation.server).await?.ok_or(Error::Conflict)?;
-        let target = self.target(&mut tx, &server).await?;
+        let (rotation, allocation, server) = self.rotation_and_server(id).await?;
+        let Some(change) = rotation.state.after(RotationStep::MakeRole)? else { return Ok(()) };
+        require_in_use(&allocation)?;
+        let target = self.target(&server).await?;
         let second = Tenant {
             allocation: allocation.id,
             name: rotation.new_user.clone(),
@@ -122,9 +121,8 @@ impl App {
             .map_err(|error| tenant_error(&server.name, error))?;
         let now = runtime::clock::now();
         self.fail.at("rotate.before_ready");
-        if !rotations::advance(&mut tx, id, &[RotationState::Begun], RotationState::Ready, now).await? {
-            return Err(Error::Conflict);
-        }
+        let mut tx = work.end(self).await?;
+        advance(&mut tx, &rotation, change, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -132,25 +130,25 @@ impl App {
     /// The row of this rotation: there already, taken over from an operation that died, or new.
     async fn note_rotation(
         &self,
-        conn: &mut sqlx::PgConnection,
+        connection: &mut sqlx::PgConnection,
         id: Uuid,
         allocation: Uuid,
     ) -> Result<(), Error> {
-        if rotations::find(conn, id).await?.is_some() {
+        if rotations::find(connection, id).await?.is_some() {
             return Ok(());
         }
         let now = runtime::clock::now();
-        let allocation = allocations::find(conn, allocation).await?.ok_or(Error::Conflict)?;
-        rotatable(&allocation)?;
-        if moves::of_allocation(conn, allocation.id).await?.iter().any(|other| !other.state.is_over()) {
+        let allocation = allocations::find(connection, allocation).await?.ok_or(Error::Conflict)?;
+        require_in_use(&allocation)?;
+        if moves::of_allocation(connection, allocation.id).await?.iter().any(|other| !other.state.is_over()) {
             return Err(Error::MoveInProgress);
         }
-        self.note_task(conn, id, "instance-worker", &allocation, now).await?;
-        match rotations::open(conn, allocation.id).await? {
+        self.note_task(connection, id, "instance-worker", &allocation, now).await?;
+        match rotations::open(connection, allocation.id).await? {
             Some(left) if left.state == RotationState::Aborting => Err(Error::RotationInProgress),
             Some(left) => {
-                tasks::finish(conn, left.id, Err("another operation went on with it"), now).await?;
-                rotations::take_over(conn, left.id, id, now).await?;
+                tasks::finish(connection, left.id, Err("another operation went on with it"), now).await?;
+                rotations::take_over(connection, left.id, id, now).await?;
                 Ok(())
             }
             None => {
@@ -164,7 +162,7 @@ impl App {
                     sealed: Some(self.vault.seal(allocation.id, &generate_password()?)?),
                     updated_at: now,
                 };
-                rotations::insert(conn, &new, now).await?;
+                rotations::insert(connection, &new, now).await?;
                 Ok(())
             }
         }
@@ -175,49 +173,41 @@ impl App {
         Ok(self.vault.open(rotation.allocation_id, sealed)?)
     }
 
-    /// To work where both roles are.
-    async fn permit_of_rotation(&self, id: Uuid) -> Result<Permit, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let found = rotations::find(&mut conn, id).await?.ok_or(Error::NotFound("rotation"))?;
-        drop(conn);
-        self.remote.permit(found.server).await
+    /// To work where both roles are, with nobody else at them.
+    async fn work_on_rotation(&self, id: Uuid) -> Result<Work, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let found = rotations::find(&mut connection, id).await?.ok_or(Error::NotFound("rotation"))?;
+        drop(connection);
+        self.work(found.server, found.allocation_id).await
     }
 
-    /// The rotation and its allocation, while nobody else works on them.
-    async fn locked(
-        &self,
-        id: Uuid,
-    ) -> Result<(sqlx::Transaction<'static, sqlx::Postgres>, Rotation, Allocation), Error> {
-        let mut tx = self.pool.begin_with(store::PATIENT).await?;
-        let found = rotations::find(&mut tx, id).await?.ok_or(Error::NotFound("rotation"))?;
-        allocations::lock_work(&mut tx, found.allocation_id).await?;
-        let found = rotations::find(&mut tx, id).await?.ok_or(Error::NotFound("rotation"))?;
-        let allocation = allocations::find(&mut tx, found.allocation_id).await?.ok_or(Error::Conflict)?;
-        Ok((tx, found, allocation))
+    /// The rotation, its allocation and the server of its roles, while nobody else works on them.
+    async fn rotation_and_server(&self, id: Uuid) -> Result<(Rotation, Allocation, Server), Error> {
+        let mut connection = self.pool.acquire().await?;
+        let found = rotations::find(&mut connection, id).await?.ok_or(Error::NotFound("rotation"))?;
+        let allocation =
+            allocations::find(&mut connection, found.allocation_id).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut connection, found.server).await?.ok_or(Error::Conflict)?;
+        Ok((found, allocation, server))
     }
 
     /// The one decision: role and password in one transaction. A repeat gives the same answer.
     pub async fn switch_rotation(&self, id: Uuid) -> Result<(Allocation, Server), Error> {
         let now = runtime::clock::now();
-        let (mut tx, rotation, allocation) = self.locked(id).await?;
-        match rotation.state {
-            RotationState::Ready => {
-                let sealed = rotation.sealed.as_ref().ok_or(Error::NotFound("secret"))?;
-                if !rotations::relogin(&mut tx, &rotation, now).await? {
-                    return Err(Error::InvalidState("the database was given up or moved meanwhile".into()));
-                }
-                store::secrets::put_allocation(&mut tx, allocation.id, sealed).await?;
-                let from = [RotationState::Ready];
-                if !rotations::advance(&mut tx, id, &from, RotationState::Switched, now).await? {
-                    return Err(Error::Conflict);
-                }
-                self.fail.at("rotate.before_switch");
+        let mut tx = self.pool.begin().await?;
+        let found = rotations::find(&mut tx, id).await?.ok_or(Error::NotFound("rotation"))?;
+        allocations::lock_work(&mut tx, found.allocation_id).await?;
+        let rotation = rotations::find(&mut tx, id).await?.ok_or(Error::NotFound("rotation"))?;
+        if let Some(change) = rotation.state.after(RotationStep::Switch)? {
+            let sealed = rotation.sealed.as_ref().ok_or(Error::NotFound("secret"))?;
+            if !rotations::relogin(&mut tx, &rotation, now).await? {
+                return Err(Error::InvalidState("the database was given up or moved meanwhile".into()));
             }
-            RotationState::Switched | RotationState::Retired => {}
-            RotationState::Begun => return Err(Error::InvalidState("the new role is not there yet".into())),
-            RotationState::Aborting | RotationState::Aborted => return Err(given_up()),
+            store::secrets::put_allocation(&mut tx, rotation.allocation_id, sealed).await?;
+            advance(&mut tx, &rotation, change, now).await?;
+            self.fail.at("rotate.before_switch");
         }
-        let allocation = allocations::find(&mut tx, allocation.id).await?.ok_or(Error::Conflict)?;
+        let allocation = allocations::find(&mut tx, rotation.allocation_id).await?.ok_or(Error::Conflict)?;
         let server = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         tx.commit().await?;
         self.fail.at("rotate.switched");
@@ -233,20 +223,12 @@ impl App {
     }
 
     async fn retire(&self, id: Uuid) -> Result<(), Error> {
-        let _permit = self.permit_of_rotation(id).await?;
-        let (mut tx, rotation, allocation) = self.locked(id).await?;
-        match rotation.state {
-            RotationState::Switched => {}
-            RotationState::Retired => return Ok(()),
-            RotationState::Begun | RotationState::Ready => {
-                return Err(Error::InvalidState("the old role is still in use".into()));
-            }
-            RotationState::Aborting | RotationState::Aborted => return Err(given_up()),
-        }
+        let mut work = self.work_on_rotation(id).await?;
+        let (rotation, allocation, server) = self.rotation_and_server(id).await?;
+        let Some(change) = rotation.state.after(RotationStep::Retire)? else { return Ok(()) };
         // A moved database left both roles behind, closed; they go with the source.
         if allocation.db_server_id == rotation.server && allocation.state != AllocationState::Purged {
-            let server = servers::find(&mut tx, rotation.server).await?.ok_or(Error::Conflict)?;
-            let target = self.target(&mut tx, &server).await?;
+            let target = self.target(&server).await?;
             let (old, new) = (&rotation.old_user, &rotation.new_user);
             self.tenants
                 .retire_login(&target, allocation.id, &allocation.db_name, old, new)
@@ -254,9 +236,8 @@ impl App {
                 .map_err(|error| tenant_error(&server.name, error))?;
         }
         let now = runtime::clock::now();
-        if !rotations::advance(&mut tx, id, &[RotationState::Switched], RotationState::Retired, now).await? {
-            return Err(Error::Conflict);
-        }
+        let mut tx = work.end(self).await?;
+        advance(&mut tx, &rotation, change, now).await?;
         let result = json!({"instance_id": allocation.instance_id, "db_user": allocation.db_user});
         tasks::finish(&mut tx, id, Ok(&result), now).await?;
         self.fail.at("rotate.before_end");
@@ -268,36 +249,38 @@ impl App {
     /// Gives a rotation up. What was switched stays; what never began is no failure.
     pub async fn abort_rotation(&self, id: Uuid) -> Result<&'static str, Error> {
         let now = runtime::clock::now();
-        let mut conn = self.pool.acquire().await?;
-        if rotations::find(&mut conn, id).await?.is_none() {
-            tasks::finish(&mut conn, id, Err("it was given up before it began"), now).await?;
+        let mut connection = self.pool.acquire().await?;
+        let Some(rotation) = rotations::find(&mut connection, id).await? else {
+            tasks::finish(&mut connection, id, Err("it was given up before it began"), now).await?;
             return Ok("absent");
+        };
+        // Of one that goes on at this moment, the next look tells how far it came.
+        if let Ok(Some(change)) = rotation.state.after(RotationStep::GiveUp) {
+            rotations::advance(&mut connection, id, change, now).await?;
         }
-        let from = [RotationState::Begun, RotationState::Ready];
-        rotations::advance(&mut conn, id, &from, RotationState::Aborting, now).await?;
-        drop(conn);
+        drop(connection);
         self.drop_second(id).await
     }
 
     async fn drop_second(&self, id: Uuid) -> Result<&'static str, Error> {
-        let _permit = self.permit_of_rotation(id).await?;
-        let (mut tx, rotation, allocation) = self.locked(id).await?;
-        match rotation.state {
-            RotationState::Aborting => {}
-            RotationState::Aborted => return Ok("aborted"),
-            _ => return Ok("switched"),
-        }
+        let mut work = self.work_on_rotation(id).await?;
+        let (rotation, allocation, server) = self.rotation_and_server(id).await?;
+        let change = match rotation.state.after(RotationStep::DropRole) {
+            Ok(Some(change)) => change,
+            Ok(None) => return Ok("aborted"),
+            Err(_) => return Ok("switched"),
+        };
         let in_use = allocation.db_server_id == rotation.server && allocation.db_user == rotation.new_user;
         if !in_use && allocation.state != AllocationState::Purged {
-            let server = servers::find(&mut tx, rotation.server).await?.ok_or(Error::Conflict)?;
-            let target = self.target(&mut tx, &server).await?;
+            let target = self.target(&server).await?;
             self.tenants
                 .drop_login(&target, allocation.id, &rotation.new_user)
                 .await
                 .map_err(|error| tenant_error(&server.name, error))?;
         }
         let now = runtime::clock::now();
-        rotations::advance(&mut tx, id, &[RotationState::Aborting], RotationState::Aborted, now).await?;
+        let mut tx = work.end(self).await?;
+        advance(&mut tx, &rotation, change, now).await?;
         tasks::finish(&mut tx, id, Err("it was given up; the former password is valid"), now).await?;
         tx.commit().await?;
         Ok("aborted")
@@ -306,16 +289,21 @@ impl App {
     /// Ends what operations left behind. An old role that somebody may still use is left alone; the next
     /// rotation goes on with it.
     pub(super) async fn sweep_rotations(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let left = rotations::left(&mut conn, now - STUCK).await?;
-        tasks::fail_orphans(&mut conn, TaskKind::RotatePassword, now - FORGOTTEN, now).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let left = rotations::left(&mut connection, now - STUCK).await?;
+        tasks::fail_orphans(&mut connection, TaskKind::RotatePassword, now - FORGOTTEN, now).await?;
+        drop(connection);
         for rotation in left {
             if let Err(error) = bounded(Box::pin(self.settle_rotation(&rotation, now))).await {
                 tracing::warn!(rotation.id = %rotation.id, error = %error, "a rotation stays unfinished for now");
-                let mut conn = self.pool.acquire().await?;
-                rotations::note_failure(&mut conn, rotation.id, &error.to_string(), rotation.updated_at)
-                    .await?;
+                let mut connection = self.pool.acquire().await?;
+                rotations::note_failure(
+                    &mut connection,
+                    rotation.id,
+                    &error.to_string(),
+                    rotation.updated_at,
+                )
+                .await?;
             }
         }
         Ok(())
@@ -329,10 +317,10 @@ impl App {
                 self.abort_rotation(left.id).await.map(drop)
             }
             RotationState::Switched if idle > UNUSED => {
-                let mut conn = self.pool.acquire().await?;
-                let server = servers::find(&mut conn, left.server).await?.ok_or(Error::Conflict)?;
-                let target = self.target(&mut conn, &server).await?;
-                drop(conn);
+                let mut connection = self.pool.acquire().await?;
+                let server = servers::find(&mut connection, left.server).await?.ok_or(Error::Conflict)?;
+                drop(connection);
+                let target = self.target(&server).await?;
                 let sessions = self.tenants.sessions_of(&target, &left.old_user).await;
                 if sessions.map_err(|error| tenant_error(&server.name, error))? == 0 {
                     self.retire(left.id).await?;
@@ -346,13 +334,16 @@ impl App {
     }
 }
 
-fn rotatable(allocation: &Allocation) -> Result<(), Error> {
-    match allocation.state {
-        AllocationState::Allocated if !allocation.purging => Ok(()),
-        _ => Err(Error::InvalidState(["the database is ", allocation.state.as_str()].concat())),
+/// Writes the next state; somebody else may have been faster.
+async fn advance(
+    connection: &mut sqlx::PgConnection,
+    rotation: &Rotation,
+    change: RotationChange,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    if rotations::advance(connection, rotation.id, change, now).await? {
+        Ok(())
+    } else {
+        Err(Error::Conflict)
     }
-}
-
-fn given_up() -> Error {
-    Error::InvalidState("the rotation was given up".into())
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use time::Duration;
 
 use super::App;
+use crate::domain::allocation::Allocation;
 use crate::domain::forecast;
+use crate::domain::server::Server;
 use crate::error::Error;
-use crate::store::allocations::Allocation;
-use crate::store::servers::Server;
 use crate::store::stats;
 use crate::tenants::Usage;
 
@@ -54,9 +54,9 @@ impl App {
     /// DBS-06
     pub async fn stats(&self) -> Result<Stats, Error> {
         let now = runtime::clock::now();
-        let mut conn = self.pool.acquire().await?;
-        let mut stats = Stats { pending: stats::pending(&mut conn).await?, ..Stats::default() };
-        for group in stats::groups(&mut conn).await? {
+        let mut connection = self.pool.acquire().await?;
+        let mut stats = Stats { pending: stats::pending(&mut connection).await?, ..Stats::default() };
+        for group in stats::groups(&mut connection).await? {
             stats.total_pools += group.servers;
             if matches!(group.status.as_str(), "active" | "full") {
                 stats.active_pools += group.servers;
@@ -70,7 +70,7 @@ impl App {
         }
         stats.utilization = forecast::utilization(stats.used, stats.capacity);
         let window = Duration::seconds_f64(forecast::WINDOW_DAYS * 86_400.0);
-        let moved = stats::movement(&mut conn, now - window).await?;
+        let moved = stats::movement(&mut connection, now - window).await?;
         let age = moved.oldest.map_or(0.0, |oldest| (now - oldest).as_seconds_f64() / 86_400.0);
         stats.growth_per_day = forecast::growth_per_day(moved.taken, moved.given_back, age);
         stats.days_left = forecast::days_left(moved.free, stats.growth_per_day);
@@ -80,9 +80,7 @@ impl App {
     /// What the tenants of a server use, slowest first.
     pub async fn tenants_of(&self, id_or_name: &str) -> Result<(Server, Vec<TenantUsage>), Error> {
         let (server, held) = self.pool(id_or_name).await?;
-        let mut conn = self.pool.acquire().await?;
-        let target = self.target(&mut conn, &server).await?;
-        drop(conn);
+        let target = self.target(&server).await?;
         let usage = self
             .tenants
             .usage(&target)

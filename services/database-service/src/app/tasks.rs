@@ -5,33 +5,39 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::by::SCHEDULE;
+use super::App;
 use super::check::Look;
 use super::remote::bounded;
-use super::{App, By};
+use crate::domain::caller::{Caller, SCHEDULE};
 use crate::domain::pool::PoolStatus;
+use crate::domain::server::Server;
+use crate::domain::task::Task;
 use crate::domain::{TaskKind, TaskState};
 use crate::error::Error;
-use crate::store::servers::{self, Server};
-use crate::store::tasks::{self, New, Task};
+use crate::store::servers;
+use crate::store::tasks::{self, New};
 use crate::store::{audit, servers::wake_leader};
 
 /// A task that is running for so long was left by a leader that died.
 const LEFT_AFTER: Duration = Duration::minutes(10);
 /// Time between two clean-ups of the schedule.
 const CLEANUP_INTERVAL: Duration = Duration::hours(24);
-/// How long finished tasks are kept: those of the schedule, and those that somebody asked for.
-const KEPT: (Duration, Duration) = (Duration::days(7), Duration::days(90));
 
 impl App {
     /// Queues a task for the leader.
-    pub async fn start_task(&self, by: &By, kind: TaskKind, reason: &str) -> Result<Uuid, Error> {
+    pub async fn start_task(&self, caller: &Caller, kind: TaskKind, reason: &str) -> Result<Uuid, Error> {
         let now = runtime::clock::now();
         let mut tx = self.pool.begin().await?;
-        let new =
-            New { kind, state: TaskState::Queued, by: &by.actor, key: None, server: None, input: json!({}) };
+        let new = New {
+            kind,
+            state: TaskState::Queued,
+            by: &caller.actor,
+            key: None,
+            server: None,
+            input: json!({}),
+        };
         let id = tasks::insert(&mut tx, &new, now).await?;
-        audit::add(&mut tx, by, "task.start", kind.as_str(), reason).await?;
+        audit::add(&mut tx, caller, "task.start", kind.as_str(), reason).await?;
         wake_leader(&mut tx).await?;
         tx.commit().await?;
         Ok(id)
@@ -39,9 +45,9 @@ impl App {
 
     /// One task.
     pub async fn task(&self, id: Uuid) -> Result<Task, Error> {
-        let mut conn = self.pool.acquire().await?;
-        let task = tasks::find(&mut conn, id).await?.ok_or(Error::NotFound("task"))?;
-        self.followed(&mut conn, task).await
+        let mut connection = self.pool.acquire().await?;
+        let task = tasks::find(&mut connection, id).await?.ok_or(Error::NotFound("task"))?;
+        self.followed(&mut connection, task).await
     }
 
     /// The history, youngest first.
@@ -51,25 +57,25 @@ impl App {
         limit: i64,
         offset: i64,
     ) -> Result<(Vec<Task>, i64), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let (tasks, total) = tasks::list(&mut conn, kind, limit, offset).await?;
+        let mut connection = self.pool.acquire().await?;
+        let (tasks, total) = tasks::list(&mut connection, kind, limit, offset).await?;
         let mut followed = Vec::with_capacity(tasks.len());
         for task in tasks {
-            followed.push(self.followed(&mut conn, task).await?);
+            followed.push(self.followed(&mut connection, task).await?);
         }
         Ok((followed, total))
     }
 
     /// A task that makes a server is as far as its server; the end is written once somebody sees it.
-    async fn followed(&self, conn: &mut sqlx::PgConnection, mut task: Task) -> Result<Task, Error> {
+    async fn followed(&self, connection: &mut sqlx::PgConnection, mut task: Task) -> Result<Task, Error> {
         let makes = matches!(task.kind.parse(), Ok(TaskKind::ProvisionPool | TaskKind::ProvisionDedicated));
         let (true, TaskState::Running, Some(server)) = (makes, task.state, task.db_server_id) else {
             return Ok(task);
         };
-        let Some(server) = servers::find(conn, server).await? else { return Ok(task) };
+        let Some(server) = servers::find(connection, server).await? else { return Ok(task) };
         let Some(outcome) = made(&server) else { return Ok(task) };
         let at = runtime::clock::now();
-        tasks::finish(conn, task.id, outcome.as_ref().map_err(String::as_str), at).await?;
+        tasks::finish(connection, task.id, outcome.as_ref().map_err(String::as_str), at).await?;
         task.finished_at = Some(at);
         match outcome {
             Ok(result) => (task.state, task.result) = (TaskState::Succeeded, Some(result)),
@@ -85,9 +91,11 @@ impl App {
         let mut done = 0;
         loop {
             let now = runtime::clock::now();
-            let mut conn = self.pool.acquire().await?;
-            let Some(task) = tasks::take(&mut conn, now - LEFT_AFTER, now).await? else { return Ok(done) };
-            drop(conn);
+            let mut connection = self.pool.acquire().await?;
+            let Some(task) = tasks::take(&mut connection, now - LEFT_AFTER, now).await? else {
+                return Ok(done);
+            };
+            drop(connection);
             let outcome = match task.kind.parse() {
                 Ok(TaskKind::HealthCheck) => Box::pin(self.health_round()).await,
                 Ok(TaskKind::Cleanup) => Box::pin(self.cleanup(&task.requested_by)).await,
@@ -101,9 +109,9 @@ impl App {
                 tracing::warn!(task.kind, error = %error, "task failed");
                 safe(&error)
             });
-            let mut conn = self.pool.acquire().await?;
+            let mut connection = self.pool.acquire().await?;
             let ended = outcome.as_ref().map_err(String::as_str);
-            tasks::finish(&mut conn, task.id, ended, runtime::clock::now()).await?;
+            tasks::finish(&mut connection, task.id, ended, runtime::clock::now()).await?;
             done += 1;
         }
     }
@@ -124,9 +132,6 @@ impl App {
                     input: json!({}),
                 };
                 tasks::insert(&mut tx, &new, now).await?;
-                if kind == TaskKind::Cleanup {
-                    tasks::prune(&mut tx, now - KEPT.0, now - KEPT.1).await?;
-                }
             }
         }
         tx.commit().await?;
@@ -136,9 +141,9 @@ impl App {
     /// Checks all servers that are there, those in error included (DBS-18).
     pub async fn health_round(&self) -> Result<Value, Error> {
         let start = std::time::Instant::now();
-        let mut conn = self.pool.acquire().await?;
-        let servers = servers::managed(&mut conn).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let servers = servers::managed(&mut connection).await?;
+        drop(connection);
         let due = servers.into_iter().filter(is_checked).map(|server| server.id).collect::<Vec<_>>();
         let asked = due.len();
         let checked = self.check_all(due, Look::Round).await;

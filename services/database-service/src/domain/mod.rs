@@ -1,5 +1,7 @@
 //! The rules of pools and allocations: pure functions and values. No clock, no random numbers, no I/O.
 
+pub mod allocation;
+pub mod caller;
 pub mod checks;
 pub mod cleanup;
 pub mod estimate;
@@ -8,6 +10,9 @@ pub mod growth;
 pub mod names;
 pub mod placement;
 pub mod pool;
+pub mod rotation;
+pub mod server;
+pub mod task;
 pub mod trace;
 pub mod tuning;
 
@@ -125,24 +130,6 @@ words! {
         Aborted = "aborted",
         /// Nothing is left of the source.
         Dropped = "dropped",
-    }
-}
-
-words! {
-    /// Life of a change of a tenant's password (DBS-32).
-    RotationState {
-        /// The new role may be there.
-        Begun = "begun",
-        /// It is; both passwords are valid.
-        Ready = "ready",
-        /// The new one is given out; both are valid.
-        Switched = "switched",
-        /// The old role is gone.
-        Retired = "retired",
-        /// The new role is being dropped.
-        Aborting = "aborting",
-        /// Nothing is left of it.
-        Aborted = "aborted",
     }
 }
 

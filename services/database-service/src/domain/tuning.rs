@@ -66,6 +66,16 @@ fn working_connections(server_type: ServerType, slots: i32, per_tenant: i64) -> 
     tenants + RESERVED_CONNECTIONS
 }
 
+/// Bytes that sessions may hold for themselves before a server's memory is nearly gone, and how much of it one
+/// tenant may have then. A quarter is shared buffers; a server of its own is its tenant's.
+pub fn session_memory(server_type: ServerType, memory: i64) -> (i64, i64) {
+    let each = match server_type {
+        ServerType::Dedicated => memory / 2,
+        ServerType::Shared | ServerType::Platform => memory / 4,
+    };
+    (memory / 10 * 6, each)
+}
+
 /// Lines of `postgresql.conf`.
 pub fn postgresql_conf(server_type: ServerType, slots: i32, per_tenant: i64, memory: i64) -> String {
     let working = working_connections(server_type, slots, per_tenant);
@@ -122,6 +132,16 @@ mod tests {
         assert_eq!(value(&conf, "work_mem"), "2MB");
         // Backends at about 3 MiB each, all sorting at once, still leave room.
         assert!(memory / 4 + working_connections(ServerType::Shared, 50, 8) * (2 + 3) * MIB < memory);
+    }
+
+    /// DBS-29: what a full server of tenants holds by the plan of its memory is no emergency.
+    #[test]
+    fn sessions_that_keep_to_the_plan_are_left_alone() {
+        let memory = memory_bytes("4Gi").unwrap();
+        let (all, each) = session_memory(ServerType::Shared, memory);
+        assert!(working_connections(ServerType::Shared, 50, 8) * (2 + 3) * MIB < all);
+        assert!(each < all && memory / 4 + all < memory);
+        assert!(session_memory(ServerType::Dedicated, memory).1 > each);
     }
 
     /// DBS-29

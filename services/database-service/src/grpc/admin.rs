@@ -3,16 +3,15 @@
 use contracts::database::v1 as proto;
 use contracts::database::v1::database_admin_service_server::DatabaseAdminService;
 use contracts::scalars::timestamp;
-use runtime::identity::Caller;
 use runtime::page::Page;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{allocation_message, count, messages};
+use super::{allocation_message, caller, count, messages};
 use crate::app::allocate::{RETRY_AFTER, Wanted};
 use crate::app::dedicated::Dedicated;
 use crate::app::pools::{Change, Provision};
-use crate::app::{App, By, external_id};
+use crate::app::{App, external_id};
 use crate::domain::TaskKind;
 use crate::domain::pool::ServerType;
 use crate::error::Error;
@@ -57,7 +56,7 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::ProvisionPoolRequest>,
     ) -> Result<Response<proto::ProvisionPoolResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
         if !matches!(request.server_type.as_str(), "" | "shared") {
             let message = "must be shared; dedicated servers are ordered for an instance";
@@ -66,7 +65,7 @@ impl DatabaseAdminService for Api {
         let max_instances =
             (request.max_instances > 0).then(|| i32::try_from(request.max_instances).unwrap_or(i32::MAX));
         let key = (!request.request_key.is_empty()).then_some(request.request_key);
-        let (task, server) = self.0.provision_pool(&by, &Provision { max_instances, key }).await?;
+        let (task, server) = self.0.provision_pool(&caller, &Provision { max_instances, key }).await?;
         Ok(Response::new(proto::ProvisionPoolResponse {
             task_id: task.to_string(),
             pool: Some(self.pool(&server)),
@@ -77,7 +76,7 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::UpdatePoolRequest>,
     ) -> Result<Response<proto::UpdatePoolResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let number = |given: Option<u32>| given.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
         let change = Change {
@@ -86,7 +85,7 @@ impl DatabaseAdminService for Api {
             priority: number(request.priority),
             reason: reason(request.reason)?,
         };
-        let (server, held) = self.0.update_pool(&by, &request.pool, &change).await?;
+        let (server, held) = self.0.update_pool(&caller, &request.pool, &change).await?;
         Ok(Response::new(proto::UpdatePoolResponse {
             pool: Some(self.pool(&server)),
             allocations: held
@@ -100,9 +99,9 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::DeletePoolRequest>,
     ) -> Result<Response<proto::DeletePoolResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        let server = self.0.delete_pool(&by, &request.pool, &reason(request.reason)?).await?;
+        let server = self.0.delete_pool(&caller, &request.pool, &reason(request.reason)?).await?;
         Ok(Response::new(proto::DeletePoolResponse { pool: Some(self.pool(&server)) }))
     }
 
@@ -146,11 +145,11 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::ProvisionDedicatedRequest>,
     ) -> Result<Response<proto::ProvisionDedicatedResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let wanted = Wanted::parse(&request.instance_id, &request.customer_id, &request.plan_tier, true)?;
         debug_assert_eq!(wanted.placement, ServerType::Dedicated);
-        let answer = match self.0.provision_dedicated(&by, wanted).await? {
+        let answer = match self.0.provision_dedicated(&caller, wanted).await? {
             Dedicated::Allocated(allocation, server) => proto::ProvisionDedicatedResponse {
                 status: "allocated".into(),
                 allocation: Some(allocation_message(&self.0, &allocation, &server)),
@@ -183,7 +182,7 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::StartDatabaseTaskRequest>,
     ) -> Result<Response<proto::StartDatabaseTaskResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let Ok(kind @ (TaskKind::HealthCheck | TaskKind::Cleanup)) = request.kind.parse() else {
             return Err(Error::Invalid { field: "kind", message: "must be health_check or cleanup" }.into());
@@ -198,7 +197,7 @@ impl DatabaseAdminService for Api {
                 candidates: candidates.iter().map(messages::candidate).collect(),
             }));
         }
-        let task_id = self.0.start_task(&by, kind, &request.reason).await?.to_string();
+        let task_id = self.0.start_task(&caller, kind, &request.reason).await?.to_string();
         Ok(Response::new(proto::StartDatabaseTaskResponse { task_id, candidates: Vec::new() }))
     }
 
@@ -246,7 +245,7 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::RotateAllocationRequest>,
     ) -> Result<Response<proto::RotateAllocationResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let instance = external_id("instance_id", &request.instance_id)?;
         let operation = match request.operation_id.as_str() {
@@ -256,7 +255,7 @@ impl DatabaseAdminService for Api {
                     .map_err(|_| Error::Invalid { field: "operation_id", message: "must be a UUID" })?,
             ),
         };
-        let task = self.0.rotate_allocation(&by, &instance, &reason(request.reason)?, operation).await?;
+        let task = self.0.rotate_allocation(&caller, &instance, &reason(request.reason)?, operation).await?;
         Ok(Response::new(proto::RotateAllocationResponse { task_id: task.to_string() }))
     }
 
@@ -264,9 +263,9 @@ impl DatabaseAdminService for Api {
         &self,
         request: Request<proto::RotatePoolRequest>,
     ) -> Result<Response<proto::RotatePoolResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        let task = self.0.rotate_pool(&by, &request.pool, &reason(request.reason)?).await?;
+        let task = self.0.rotate_pool(&caller, &request.pool, &reason(request.reason)?).await?;
         Ok(Response::new(proto::RotatePoolResponse { task_id: task.to_string() }))
     }
 
@@ -280,7 +279,7 @@ impl DatabaseAdminService for Api {
 }
 
 impl Api {
-    fn pool(&self, server: &crate::store::servers::Server) -> proto::Pool {
+    fn pool(&self, server: &crate::domain::server::Server) -> proto::Pool {
         messages::pool(server, &self.0.settings.platform_namespace)
     }
 }

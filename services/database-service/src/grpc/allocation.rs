@@ -6,13 +6,13 @@ use contracts::database::v1::{
     ReclaimResponse, ReleaseRequest, ReleaseResponse,
 };
 use contracts::scalars::timestamp;
-use runtime::identity::Caller;
+use runtime::identity;
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
-use super::allocation_message;
+use super::{allocation_message, caller};
 use crate::app::allocate::{Outcome, RETRY_AFTER, Wanted};
-use crate::app::{App, By, external_id};
+use crate::app::{App, external_id};
 use crate::domain::ReleaseMode;
 use crate::error::Error;
 
@@ -24,14 +24,14 @@ impl AllocationService for Api {
         &self,
         request: Request<AllocateRequest>,
     ) -> Result<Response<AllocateResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
-        let by_hand = Caller::of(&request)?.is_by_hand();
+        let caller = caller(&request)?;
+        let by_hand = identity::Caller::of(&request)?.is_by_hand();
         let request = request.into_inner();
         let dedicated = request.require_dedicated.unwrap_or(false);
         let wanted =
             Wanted::parse(&request.instance_id, &request.customer_id, &request.plan_tier, dedicated)?;
         if by_hand {
-            self.0.note_by_hand(&by, "allocate", &wanted.instance, "").await?;
+            self.0.note_by_hand(&caller, "allocate", &wanted.instance, "").await?;
         }
         let response = match self.0.allocate(wanted).await? {
             Outcome::Allocated(allocation, server) => AllocateResponse {
@@ -61,8 +61,8 @@ impl AllocationService for Api {
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
-        let by = By::from(Caller::of(&request)?);
-        let by_hand = Caller::of(&request)?.is_by_hand();
+        let caller = caller(&request)?;
+        let by_hand = identity::Caller::of(&request)?.is_by_hand();
         let request = request.into_inner();
         let mode: ReleaseMode = request
             .mode
@@ -71,7 +71,7 @@ impl AllocationService for Api {
         let instance = external_id("instance_id", &request.instance_id)?;
         if by_hand {
             let action = ["release.", mode.as_str()].concat();
-            self.0.note_by_hand(&by, &action, &instance, &request.reason).await?;
+            self.0.note_by_hand(&caller, &action, &instance, &request.reason).await?;
         }
         let released = self.0.release(&instance, mode).await?;
         Ok(Response::new(ReleaseResponse {

@@ -6,8 +6,8 @@ use contracts::scalars::timestamp;
 use super::{count, unsigned};
 use crate::app::cleanup::Candidate;
 use crate::app::stats::{Stats, TenantUsage};
-use crate::store::servers::Server;
-use crate::store::tasks::Task;
+use crate::domain::server::Server;
+use crate::domain::task::Task;
 
 pub(super) fn pool(server: &Server, namespace: &str) -> proto::Pool {
     let bytes = |number: i64| count(number);

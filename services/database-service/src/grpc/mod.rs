@@ -16,12 +16,14 @@ use contracts::database::v1::pool_work_service_server::PoolWorkServiceServer;
 use contracts::scalars::timestamp;
 use contracts::services::{AUTOMATION, GATEWAY, INSTANCE, WORKER};
 use runtime::grpc::{Allow, MethodPolicy, Needs};
-use runtime::identity::Role;
+use runtime::identity::{self, Role};
 use tonic::service::Routes;
+use tonic::{Request, Status};
 
 use crate::app::App;
-use crate::store::allocations::Allocation;
-use crate::store::servers::Server;
+use crate::domain::allocation::Allocation;
+use crate::domain::caller::Caller;
+use crate::domain::server::Server;
 
 const WORKER_ONLY: &[Allow] = &[Allow { caller: WORKER, needs: Needs::Nothing }];
 /// Services that may ask over HTTP for what admins may.
@@ -86,6 +88,17 @@ pub fn routes(app: &App) -> Routes {
         .add_service(CredentialServiceServer::new(credentials::Api(app.clone())))
         .add_service(MoveServiceServer::new(moves::Api(app.clone())))
         .add_service(DatabaseAdminServiceServer::new(admin::Api(app.clone())))
+}
+
+/// Who asks, as use cases and the audit log know them.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let known = identity::Caller::of(request)?;
+    Ok(Caller {
+        actor: known.actor(),
+        role: known.user.as_ref().map_or_else(|| "service".to_owned(), |user| user.role.to_string()),
+        request_id: known.request_id.clone(),
+        client_ip: known.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+    })
 }
 
 fn count(number: i64) -> u64 {

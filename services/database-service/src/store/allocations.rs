@@ -5,38 +5,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::decode;
-use crate::domain::AllocationState;
+use crate::domain::allocation::Allocation;
 use crate::domain::names::{ExternalId, TenantName};
 use crate::domain::placement::PlanTier;
-
-/// A tenant's place.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Allocation {
-    /// Id; also marks role and secret.
-    pub id: Uuid,
-    /// Whose database.
-    pub instance_id: String,
-    /// Whose instance.
-    pub customer_id: String,
-    /// Where.
-    pub db_server_id: Uuid,
-    /// Database.
-    pub db_name: String,
-    /// Role that owns it.
-    pub db_user: String,
-    /// Tier.
-    pub plan_tier: PlanTier,
-    /// State.
-    pub state: AllocationState,
-    /// Dropping has begun.
-    pub purging: bool,
-    /// Role and database were made.
-    pub allocated_at: Option<OffsetDateTime>,
-    /// End of the retention.
-    pub purge_after: Option<OffsetDateTime>,
-    /// When the slot was taken.
-    pub created_at: OffsetDateTime,
-}
 
 struct Row {
     id: Uuid,
@@ -73,45 +44,39 @@ impl TryFrom<Row> for Allocation {
     }
 }
 
+/// The rows of `allocations` that a condition names: the columns stand here once.
+macro_rules! select_allocations {
+    ($condition:literal, $($argument:expr),+) => {
+        sqlx::query_as!(
+            Row,
+            "SELECT id, instance_id, customer_id, db_server_id, db_name, db_user, plan_tier, state, purging,
+                 allocated_at, purge_after, created_at
+             FROM allocations WHERE " + $condition,
+            $($argument),+
+        )
+    };
+}
+
 /// One allocation.
-pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Allocation>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, instance_id, customer_id, db_server_id, db_name, db_user, plan_tier, state, purging, allocated_at, purge_after, created_at
-         FROM allocations WHERE id = $1",
-        id
-    )
-    .fetch_optional(conn)
-    .await?;
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Allocation>> {
+    let row = select_allocations!("id = $1", id).fetch_optional(connection).await?;
     row.map(Allocation::try_from).transpose()
 }
 
 /// The allocation of an instance.
 pub async fn find_by_instance(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     instance: &ExternalId,
 ) -> sqlx::Result<Option<Allocation>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, instance_id, customer_id, db_server_id, db_name, db_user, plan_tier, state, purging, allocated_at, purge_after, created_at
-         FROM allocations WHERE instance_id = $1",
-        instance.as_str()
-    )
-    .fetch_optional(conn)
-    .await?;
+    let row = select_allocations!("instance_id = $1", instance.as_str()).fetch_optional(connection).await?;
     row.map(Allocation::try_from).transpose()
 }
 
 /// What a server holds, oldest first; purged ones left out.
-pub async fn on_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Vec<Allocation>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT id, instance_id, customer_id, db_server_id, db_name, db_user, plan_tier, state, purging, allocated_at, purge_after, created_at
-         FROM allocations WHERE db_server_id = $1 AND state <> 'purged' ORDER BY created_at, id",
-        server
-    )
-    .fetch_all(conn)
-    .await?;
+pub async fn on_server(connection: &mut PgConnection, server: Uuid) -> sqlx::Result<Vec<Allocation>> {
+    let rows = select_allocations!("db_server_id = $1 AND state <> 'purged' ORDER BY created_at, id", server)
+        .fetch_all(connection)
+        .await?;
     rows.into_iter().map(Allocation::try_from).collect()
 }
 
@@ -133,7 +98,7 @@ pub struct Slot<'a> {
 /// Takes a slot in state `allocating`; `None` when the instance got an allocation meanwhile. A purged one
 /// gives its row up for the new one.
 pub async fn insert(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     slot: &Slot<'_>,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<Uuid>> {
@@ -141,7 +106,7 @@ pub async fn insert(
         "DELETE FROM allocations WHERE instance_id = $1 AND state = 'purged'",
         slot.instance.as_str()
     )
-    .execute(&mut *conn)
+    .execute(&mut *connection)
     .await?;
     sqlx::query_scalar!(
         "INSERT INTO allocations (id, instance_id, customer_id, db_server_id, db_name, db_user, plan_tier, state, created_at, updated_at)
@@ -154,55 +119,65 @@ pub async fn insert(
         slot.tier.as_str(),
         now,
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await
 }
 
 /// Waits until nobody else works on this tenant's role and database; holds until the end of the transaction.
-pub async fn lock_work(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+pub async fn lock_work(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))::text", id.to_string())
-        .fetch_one(conn)
+        .fetch_one(connection)
         .await?;
     Ok(())
 }
 
+/// Fails when the session that holds such a lock is lost, and the lock with it.
+pub async fn still_works(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(connection).await?;
+    Ok(())
+}
+
 /// Role and database are there.
-pub async fn mark_allocated(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn mark_allocated(
+    connection: &mut PgConnection,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE allocations SET state = 'allocated', allocated_at = coalesce(allocated_at, $2), updated_at = $2, last_error = ''
          WHERE id = $1 AND state = 'allocating'",
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Notes why it does not go on; the sweep tries again later.
 pub async fn note_failure(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     text: &str,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!("UPDATE allocations SET last_error = $2, updated_at = $3 WHERE id = $1", id, text, now)
-        .execute(conn)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// Gives a slot back whose database was never made by us.
-pub async fn delete_unmade(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+pub async fn delete_unmade(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let done = sqlx::query!("DELETE FROM allocations WHERE id = $1 AND state = 'allocating'", id)
-        .execute(conn)
+        .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Soft release: kept until `purge_after`.
 pub async fn mark_released(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     purge_after: OffsetDateTime,
     now: OffsetDateTime,
@@ -214,13 +189,13 @@ pub async fn mark_released(
         purge_after,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// From here on the database may be gone: no way back.
-pub async fn mark_purging(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn mark_purging(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE allocations SET state = 'released', purging = true, released_at = coalesce(released_at, $2),
              purge_after = coalesce(purge_after, $2), updated_at = $2
@@ -228,25 +203,29 @@ pub async fn mark_purging(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Role and database are gone; the slot is free.
-pub async fn mark_purged(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn mark_purged(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE allocations SET state = 'purged', purged_at = $2, updated_at = $2, last_error = '' WHERE id = $1 AND state = 'released' AND purging",
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// A softly released one is live again, finished or not.
-pub async fn mark_reclaimed(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn mark_reclaimed(
+    connection: &mut PgConnection,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE allocations SET state = CASE WHEN allocated_at IS NULL THEN 'allocating' ELSE 'allocated' END,
              released_at = NULL, purge_after = NULL, updated_at = $2
@@ -254,24 +233,29 @@ pub async fn mark_reclaimed(conn: &mut PgConnection, id: Uuid, now: OffsetDateTi
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Work that began before `before` and did not end: (id, purging).
-pub async fn unfinished(conn: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<Vec<(Uuid, bool)>> {
+pub async fn unfinished(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+) -> sqlx::Result<Vec<(Uuid, bool)>> {
     let rows = sqlx::query!(
         "SELECT id, purging FROM allocations WHERE (state = 'allocating' OR (purging AND state <> 'purged')) AND updated_at < $1
          ORDER BY updated_at LIMIT 100",
         before
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.purging)).collect())
 }
 
 /// Where an allocation is now.
-pub async fn server_of(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar!("SELECT db_server_id FROM allocations WHERE id = $1", id).fetch_optional(conn).await
+pub async fn server_of(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!("SELECT db_server_id FROM allocations WHERE id = $1", id)
+        .fetch_optional(connection)
+        .await
 }

@@ -3,12 +3,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::app::By;
+use crate::domain::caller::Caller;
 
 /// Adds a row.
 pub async fn add(
-    conn: &mut PgConnection,
-    by: &By,
+    connection: &mut PgConnection,
+    caller: &Caller,
     action: &str,
     target: &str,
     reason: &str,
@@ -16,15 +16,15 @@ pub async fn add(
     sqlx::query!(
         "INSERT INTO audit_log (id, actor, role, action, target, reason, request_id, client_ip) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         Uuid::now_v7(),
-        by.actor,
-        by.role,
+        caller.actor,
+        caller.role,
         action,
         target,
         reason,
-        by.request_id,
-        by.client_ip,
+        caller.request_id,
+        caller.client_ip,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }

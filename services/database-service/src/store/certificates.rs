@@ -45,19 +45,19 @@ pub struct Wanted {
 }
 
 /// One at a time makes an authority; until the end of the transaction.
-pub async fn lock_authorities(conn: &mut PgConnection) -> sqlx::Result<()> {
+pub async fn lock_authorities(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('database-service.authorities', 0))::text")
-        .fetch_one(conn)
+        .fetch_one(connection)
         .await?;
     Ok(())
 }
 
 /// The authority that signs: the youngest.
-pub async fn youngest_authority(conn: &mut PgConnection) -> sqlx::Result<Option<Stored>> {
+pub async fn youngest_authority(connection: &mut PgConnection) -> sqlx::Result<Option<Stored>> {
     let row = sqlx::query!(
         "SELECT id, certificate, key_id, sealed, not_before, not_after FROM authorities ORDER BY not_after DESC, id DESC LIMIT 1"
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(|row| Stored {
         id: row.id,
@@ -69,7 +69,11 @@ pub async fn youngest_authority(conn: &mut PgConnection) -> sqlx::Result<Option<
 }
 
 /// Stores an authority.
-pub async fn put_authority(conn: &mut PgConnection, made: &Authority, sealed: &Sealed) -> sqlx::Result<()> {
+pub async fn put_authority(
+    connection: &mut PgConnection,
+    made: &Authority,
+    sealed: &Sealed,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO authorities (id, certificate, key_id, sealed, not_before, not_after) VALUES ($1, $2, $3, $4, $5, $6)",
         made.id,
@@ -79,7 +83,7 @@ pub async fn put_authority(conn: &mut PgConnection, made: &Authority, sealed: &S
         made.not_before,
         made.not_after
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
@@ -87,7 +91,7 @@ pub async fn put_authority(conn: &mut PgConnection, made: &Authority, sealed: &S
 /// Stores what a server shall serve. `enforced` holds for a first certificate; a later one keeps what was
 /// there.
 pub async fn put_server(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     server: Uuid,
     authority: Uuid,
     made: &Issued,
@@ -108,7 +112,7 @@ pub async fn put_server(
         made.not_after,
         enforced
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
@@ -125,12 +129,12 @@ pub struct Kept {
 }
 
 /// What a server shall serve.
-pub async fn of_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<Kept>> {
+pub async fn of_server(connection: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<Kept>> {
     let row = sqlx::query!(
         "SELECT certificate, key_id, sealed, fingerprint FROM server_certificates WHERE db_server_id = $1",
         server
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(|row| Kept {
         certificate: row.certificate,
@@ -140,52 +144,55 @@ pub async fn of_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Op
 }
 
 /// Fingerprints of what all servers shall serve.
-pub async fn fingerprints(conn: &mut PgConnection) -> sqlx::Result<std::collections::HashMap<Uuid, String>> {
-    let rows =
-        sqlx::query!("SELECT db_server_id, fingerprint FROM server_certificates").fetch_all(conn).await?;
+pub async fn fingerprints(
+    connection: &mut PgConnection,
+) -> sqlx::Result<std::collections::HashMap<Uuid, String>> {
+    let rows = sqlx::query!("SELECT db_server_id, fingerprint FROM server_certificates")
+        .fetch_all(connection)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.db_server_id, row.fingerprint)).collect())
 }
 
 /// What connections to a server are checked against. A server without a certificate is not insisted on.
-pub async fn trust(conn: &mut PgConnection, server: Uuid, now: OffsetDateTime) -> sqlx::Result<Trust> {
+pub async fn trust(connection: &mut PgConnection, server: Uuid, now: OffsetDateTime) -> sqlx::Result<Trust> {
     let row = sqlx::query!(
         r#"SELECT enforced, coalesce((SELECT string_agg(certificate, '' ORDER BY id) FROM authorities WHERE not_after > $2), '') AS "authorities!"
            FROM server_certificates WHERE db_server_id = $1"#,
         server,
         now
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(|row| Trust { authorities: row.authorities, enforced: row.enforced }).unwrap_or_default())
 }
 
 /// Servers with objects that have no certificate, or one that ends before `due`.
-pub async fn due(conn: &mut PgConnection, due: OffsetDateTime) -> sqlx::Result<Vec<Uuid>> {
+pub async fn due(connection: &mut PgConnection, due: OffsetDateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT s.id FROM db_servers s LEFT JOIN server_certificates c ON c.db_server_id = s.id
          WHERE s.server_type <> 'platform' AND s.status NOT IN ('deprovisioning', 'deprovisioned') AND (c.not_after IS NULL OR c.not_after < $1)
          ORDER BY s.id",
         due
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// All certificates of servers that are reached.
-pub async fn wanted(conn: &mut PgConnection) -> sqlx::Result<Vec<Wanted>> {
+pub async fn wanted(connection: &mut PgConnection) -> sqlx::Result<Vec<Wanted>> {
     sqlx::query_as!(
         Wanted,
         "SELECT c.db_server_id AS server, c.fingerprint, c.served, c.not_after
          FROM server_certificates c JOIN db_servers s ON s.id = c.db_server_id
          WHERE s.provisioned_at IS NOT NULL AND s.status NOT IN ('deprovisioning', 'deprovisioned') ORDER BY c.db_server_id"
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// Servers to look at: those that do not serve what they shall, and those that nobody looked at since
 /// `since`.
-pub async fn to_look_at(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx::Result<Vec<Uuid>> {
+pub async fn to_look_at(connection: &mut PgConnection, since: OffsetDateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT c.db_server_id FROM server_certificates c JOIN db_servers s ON s.id = c.db_server_id
          WHERE s.provisioned_at IS NOT NULL AND s.status NOT IN ('deprovisioning', 'deprovisioned') AND s.observed = 'ready'
@@ -193,14 +200,14 @@ pub async fn to_look_at(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx:
          ORDER BY c.db_server_id",
         since
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// Notes what a server serves; empty: nothing that is good. One that serves a good certificate is insisted on
 /// from here on.
 pub async fn saw(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     server: Uuid,
     served: &str,
     now: OffsetDateTime,
@@ -211,7 +218,7 @@ pub async fn saw(
         served,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod contact;
 pub mod moves;
 pub mod rekey;
+pub mod retention;
 pub mod rotations;
 pub mod secrets;
 pub mod servers;
@@ -18,13 +19,9 @@ pub mod waiting;
 /// or what a later transaction of the same call keeps with itself.
 pub const QUICK: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
-/// Begins a transaction that waits for work at a tenant's server, which takes longer than the statements of
-/// this database may be apart otherwise. The work has its own bounds.
+/// Begins the transaction that holds a tenant's lock during work at its server, which takes longer than the
+/// statements of this database may be apart otherwise. The work has its own bounds.
 pub const PATIENT: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10min'";
-
-/// Both: does not wait for the disk, and waits for work at a tenant's server.
-pub const QUICK_AND_PATIENT: &str =
-    "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL idle_in_transaction_session_timeout = '10min'";
 
 /// Those rows of a sweep that this release can read. One that it cannot, written by another release or by
 /// hand, keeps no other from being looked at.

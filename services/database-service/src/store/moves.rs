@@ -77,17 +77,22 @@ impl TryFrom<Row> for Move {
     }
 }
 
+/// The rows of `moves` that a condition names: the columns stand here once.
+macro_rules! select_moves {
+    ($condition:literal, $($argument:expr),+) => {
+        sqlx::query_as!(
+            Row,
+            "SELECT id, allocation_id, source_server_id, target_server_id, plan_tier, state, holds_server_id,
+                 key_id, sealed, size_bytes, closed_at, drop_after, last_error
+             FROM moves WHERE " + $condition,
+            $($argument),+
+        )
+    };
+}
+
 /// One move.
-pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Move>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, allocation_id, source_server_id, target_server_id, plan_tier, state, holds_server_id, key_id, sealed, size_bytes, closed_at, drop_after,
-                last_error
-         FROM moves WHERE id = $1",
-        id
-    )
-    .fetch_optional(conn)
-    .await?;
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Move>> {
+    let row = select_moves!("id = $1", id).fetch_optional(connection).await?;
     row.map(Move::try_from).transpose()
 }
 
@@ -109,13 +114,13 @@ struct CopiedRow {
 }
 
 /// What is known of a copy.
-pub async fn copied(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Copied> {
+pub async fn copied(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Copied> {
     let row = sqlx::query_as!(
         CopiedRow,
         r#"SELECT copies, trace AS "trace: Json<Trace>", compared AS "compared: Json<Compared>" FROM moves WHERE id = $1"#,
         id
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await?;
     Ok(Copied {
         number: row.copies,
@@ -125,20 +130,28 @@ pub async fn copied(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Copied> {
 }
 
 /// A copy begins from nothing.
-pub async fn note_trace(conn: &mut PgConnection, id: Uuid, trace: &Trace) -> sqlx::Result<()> {
+pub async fn begin_copy(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE moves SET copies = copies + 1, trace = $2, compared = NULL, closed_to_copies = false WHERE id = $1",
-        id,
-        Json(trace) as _
+        "UPDATE moves SET copies = copies + 1, trace = NULL, compared = NULL, closed_to_copies = false
+         WHERE id = $1",
+        id
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// What the source looked like when the copy began.
+pub async fn note_trace(connection: &mut PgConnection, id: Uuid, trace: &Trace) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE moves SET trace = $2 WHERE id = $1 AND state = 'copying'", id, Json(trace) as _)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 /// These tables were the same at both ends.
 pub async fn note_compared(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     copy: i32,
     compared: &Compared,
@@ -149,14 +162,14 @@ pub async fn note_compared(
         copy,
         Json(compared) as _
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// The copy has all that the source had at `trace`.
 pub async fn note_synced(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     copy: i32,
     trace: &Trace,
@@ -169,64 +182,54 @@ pub async fn note_synced(
         Json(trace) as _,
         Json(compared) as _
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// May tables of this copy be written?
-pub async fn is_open_to_copies(conn: &mut PgConnection, id: Uuid, copy: i32) -> sqlx::Result<bool> {
+pub async fn is_open_to_copies(connection: &mut PgConnection, id: Uuid, copy: i32) -> sqlx::Result<bool> {
     let open = sqlx::query_scalar!(
         r#"SELECT state = 'copying' AND copies = $2 AND NOT closed_to_copies AS "open!" FROM moves WHERE id = $1"#,
         id,
         copy
     );
-    Ok(open.fetch_optional(conn).await?.unwrap_or(false))
+    Ok(open.fetch_optional(connection).await?.unwrap_or(false))
 }
 
 /// No table of the copy may be written any more.
-pub async fn close_to_copies(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE moves SET closed_to_copies = true WHERE id = $1", id).execute(conn).await?;
+pub async fn close_to_copies(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE moves SET closed_to_copies = true WHERE id = $1", id).execute(connection).await?;
     Ok(())
 }
 
 /// Moves of an allocation that something is left of: a copy, or a kept source.
-pub async fn of_allocation(conn: &mut PgConnection, allocation: Uuid) -> sqlx::Result<Vec<Move>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT id, allocation_id, source_server_id, target_server_id, plan_tier, state, holds_server_id, key_id, sealed, size_bytes, closed_at, drop_after,
-                last_error
-         FROM moves WHERE allocation_id = $1 AND state NOT IN ('aborted', 'dropped') ORDER BY created_at",
+pub async fn of_allocation(connection: &mut PgConnection, allocation: Uuid) -> sqlx::Result<Vec<Move>> {
+    let rows = select_moves!(
+        "allocation_id = $1 AND state NOT IN ('aborted', 'dropped') ORDER BY created_at",
         allocation
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await?;
     rows.into_iter().map(Move::try_from).collect()
 }
 
 /// What the sweep has to go on with: sources to close or to drop, copies to drop.
 pub async fn unfinished(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     now: OffsetDateTime,
     touched_before: OffsetDateTime,
 ) -> sqlx::Result<Vec<Move>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT id, allocation_id, source_server_id, target_server_id, plan_tier, state, holds_server_id, key_id, sealed, size_bytes, closed_at, drop_after,
-                last_error
-         FROM moves
-         WHERE updated_at < $2 AND (state = 'aborting' OR (state = 'switched' AND (closed_at IS NULL OR drop_after <= $1)))
-         ORDER BY updated_at LIMIT 50",
-        now,
-        touched_before
-    )
-    .fetch_all(conn)
+    let rows = select_moves!("updated_at < $2 AND (state = 'aborting' OR (state = 'switched' AND (closed_at IS NULL OR drop_after <= $1)))
+         ORDER BY updated_at LIMIT 50", now,
+        touched_before)
+    .fetch_all(connection)
     .await?;
     Ok(readable("a move", rows, |row| row.id))
 }
 
 /// Takes a slot on the target.
-pub async fn insert(conn: &mut PgConnection, new: &Move, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn insert(connection: &mut PgConnection, new: &Move, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO moves (id, allocation_id, source_server_id, target_server_id, plan_tier, state, holds_server_id, key_id, sealed, size_bytes, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, 'reserved', $4, $6, $7, $8, $9, $9)",
@@ -240,14 +243,14 @@ pub async fn insert(conn: &mut PgConnection, new: &Move, now: OffsetDateTime) ->
         new.size_bytes,
         now,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Another state, when it is `from` now.
 pub async fn advance(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     from: &[MoveState],
     to: MoveState,
@@ -255,20 +258,23 @@ pub async fn advance(
 ) -> sqlx::Result<bool> {
     let from: Vec<String> = from.iter().map(ToString::to_string).collect();
     let done = sqlx::query!(
-        "UPDATE moves SET state = $3, updated_at = $4, last_error = '' WHERE id = $1 AND state = ANY($2)",
+        "UPDATE moves SET state = $3, updated_at = $4, last_error = '',
+             trace = CASE WHEN $3 = 'aborted' THEN NULL ELSE trace END,
+             compared = CASE WHEN $3 = 'aborted' THEN NULL ELSE compared END
+         WHERE id = $1 AND state = ANY($2)",
         id,
         &from,
         to.as_str(),
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Moves of an allocation that are not switched yet lose their aim. Their ids.
 pub async fn give_up_all(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     allocation: Uuid,
     now: OffsetDateTime,
 ) -> sqlx::Result<Vec<Uuid>> {
@@ -278,85 +284,93 @@ pub async fn give_up_all(
         allocation,
         now
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// Where it holds a slot; `None`: nowhere.
-pub async fn hold(conn: &mut PgConnection, id: Uuid, server: Option<Uuid>) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE moves SET holds_server_id = $2 WHERE id = $1", id, server).execute(conn).await?;
+pub async fn hold(connection: &mut PgConnection, id: Uuid, server: Option<Uuid>) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE moves SET holds_server_id = $2 WHERE id = $1", id, server)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-/// The copy is the database from now on; the password moved to the allocation.
+/// The copy is the database from now on; the password moved to the allocation, and what the tables of the
+/// tenant are called is of no use any more.
 pub async fn mark_switched(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     drop_after: OffsetDateTime,
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "UPDATE moves SET state = 'switched', key_id = NULL, sealed = NULL, switched_at = $3, drop_after = $2, updated_at = $3
+        "UPDATE moves SET state = 'switched', key_id = NULL, sealed = NULL, trace = NULL, compared = NULL,
+             switched_at = $3, drop_after = $2, updated_at = $3
          WHERE id = $1 AND state = 'verified'",
         id,
         drop_after,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Nobody logs in to the source any more.
-pub async fn mark_closed(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn mark_closed(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE moves SET closed_at = coalesce(closed_at, $2), updated_at = $2, last_error = '' WHERE id = $1",
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Notes why it does not go on.
 pub async fn note_failure(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     text: &str,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!("UPDATE moves SET last_error = $2, updated_at = $3 WHERE id = $1", id, text, now)
-        .execute(conn)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// How long the instance of a switched move was off.
-pub async fn note_off(conn: &mut PgConnection, id: Uuid, seconds: i32) -> sqlx::Result<bool> {
+pub async fn note_off(connection: &mut PgConnection, id: Uuid, seconds: i32) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE moves SET off_seconds = $2 WHERE id = $1 AND switched_at IS NOT NULL",
         id,
         seconds
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// What the last moves took.
-pub async fn measured(conn: &mut PgConnection) -> sqlx::Result<Vec<Measured>> {
+pub async fn measured(connection: &mut PgConnection) -> sqlx::Result<Vec<Measured>> {
     sqlx::query_as!(
         Measured,
         r#"SELECT size_bytes AS bytes, off_seconds::bigint AS "seconds!" FROM moves WHERE off_seconds IS NOT NULL
            ORDER BY switched_at DESC LIMIT 30"#
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// The allocation is on the target, with the tier of the move.
-pub async fn relocate(conn: &mut PgConnection, moved: &Move, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn relocate(
+    connection: &mut PgConnection,
+    moved: &Move,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE allocations SET db_server_id = $2, db_user = db_name, plan_tier = $3, updated_at = $4
          WHERE id = $1 AND db_server_id = $5 AND state = 'allocated'",
@@ -366,13 +380,13 @@ pub async fn relocate(conn: &mut PgConnection, moved: &Move, now: OffsetDateTime
         now,
         moved.source,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// The shared pool that shall take a moved tenant, locked: as for a new one, but another than `except`.
-pub async fn lock_other_with_room(conn: &mut PgConnection, except: Uuid) -> sqlx::Result<Option<Uuid>> {
+pub async fn lock_other_with_room(connection: &mut PgConnection, except: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "SELECT id FROM db_servers
          WHERE id <> $1 AND server_type = 'shared' AND status = 'active' AND current_instances < max_instances
@@ -380,6 +394,6 @@ pub async fn lock_other_with_room(conn: &mut PgConnection, except: Uuid) -> sqlx
          ORDER BY priority, current_instances::float8 / max_instances, created_at, id LIMIT 1 FOR UPDATE",
         except
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await
 }

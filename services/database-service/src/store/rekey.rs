@@ -1,52 +1,70 @@
 //! Encrypted values of all tables, for a change of the data key (SEC-12).
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::secrets::Sealed;
 
-/// Where encrypted values are.
+/// Where encrypted values are: a table and its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Administrators' passwords.
-    Servers,
-    /// Those that servers get next.
-    NextServers,
-    /// Tenants' passwords.
-    Allocations,
-    /// Passwords of copies.
-    Moves,
-    /// Passwords that tenants get next.
-    Rotations,
-    /// Keys of certificate authorities.
-    Authorities,
-    /// Keys of servers' certificates.
-    Certificates,
+pub struct Place {
+    /// For people.
+    pub name: &'static str,
+    table: &'static str,
+    /// Names the row.
+    row: &'static str,
+    /// What its value is encrypted for.
+    bound_to: &'static str,
+    key_id: &'static str,
+    sealed: &'static str,
+}
+
+/// All of them. A test compares them with the columns of the database.
+pub const PLACES: [Place; 7] = [
+    // Administrators' passwords, and those that servers get next.
+    of_servers("server_secrets"),
+    Place {
+        name: "server_secrets (next)",
+        key_id: "next_key_id",
+        sealed: "next_sealed",
+        ..of_servers("server_secrets")
+    },
+    // Tenants' passwords.
+    Place { row: "allocation_id", bound_to: "allocation_id", ..of_rows("allocation_secrets") },
+    // Passwords of copies, and those that tenants get next.
+    of_rows("moves"),
+    Place { bound_to: "allocation_id", ..of_rows("rotations") },
+    // Keys of certificate authorities and of servers' certificates.
+    of_rows("authorities"),
+    of_servers("server_certificates"),
+];
+
+const fn of_rows(table: &'static str) -> Place {
+    Place { name: table, table, row: "id", bound_to: "id", key_id: "key_id", sealed: "sealed" }
+}
+
+const fn of_servers(table: &'static str) -> Place {
+    Place { row: "db_server_id", bound_to: "db_server_id", ..of_rows(table) }
 }
 
 impl Place {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Servers,
-        Self::NextServers,
-        Self::Allocations,
-        Self::Moves,
-        Self::Rotations,
-        Self::Authorities,
-        Self::Certificates,
-    ];
+    /// Table and column of the value.
+    pub fn column(&self) -> (&'static str, &'static str) {
+        (self.table, self.sealed)
+    }
 
-    /// For people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Servers => "server_secrets",
-            Self::NextServers => "server_secrets (next)",
-            Self::Allocations => "allocation_secrets",
-            Self::Moves => "moves",
-            Self::Rotations => "rotations",
-            Self::Authorities => "authorities",
-            Self::Certificates => "server_certificates",
-        }
+    /// Values of another key, locked.
+    fn select(&self) -> String {
+        let Self { table, row, bound_to, key_id, sealed, .. } = self;
+        format!(
+            "SELECT {row} AS row, {bound_to} AS bound_to, {key_id} AS key_id, {sealed} AS sealed
+             FROM {table} WHERE {key_id} <> $1 ORDER BY {row} LIMIT $2 FOR UPDATE"
+        )
+    }
+
+    fn update(&self) -> String {
+        let Self { table, row, key_id, sealed, .. } = self;
+        format!("UPDATE {table} SET {key_id} = $2, {sealed} = $3 WHERE {row} = $1")
     }
 }
 
@@ -61,6 +79,7 @@ pub struct Value {
     pub sealed: Sealed,
 }
 
+#[derive(sqlx::FromRow)]
 struct Found {
     row: Uuid,
     bound_to: Uuid,
@@ -70,90 +89,13 @@ struct Found {
 
 /// Values that another key than `key_id` encrypted, locked until the end of the transaction.
 pub async fn of_other_keys(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     place: Place,
     key_id: &str,
     limit: i64,
 ) -> sqlx::Result<Vec<Value>> {
-    let rows = match place {
-        Place::Servers => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT db_server_id AS row, db_server_id AS bound_to, key_id, sealed FROM server_secrets
-                   WHERE key_id <> $1 ORDER BY db_server_id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Place::NextServers => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT db_server_id AS row, db_server_id AS bound_to, next_key_id AS "key_id!", next_sealed AS "sealed!" FROM server_secrets
-                   WHERE next_key_id <> $1 ORDER BY db_server_id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Place::Allocations => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT allocation_id AS row, allocation_id AS bound_to, key_id, sealed FROM allocation_secrets
-                   WHERE key_id <> $1 ORDER BY allocation_id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Place::Moves => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT id AS row, id AS bound_to, key_id AS "key_id!", sealed AS "sealed!" FROM moves
-                   WHERE key_id <> $1 ORDER BY id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Place::Rotations => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT id AS row, allocation_id AS bound_to, key_id AS "key_id!", sealed AS "sealed!" FROM rotations
-                   WHERE key_id <> $1 ORDER BY id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Place::Authorities => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT id AS row, id AS bound_to, key_id, sealed FROM authorities
-                   WHERE key_id <> $1 ORDER BY id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Place::Certificates => {
-            sqlx::query_as!(
-                Found,
-                r#"SELECT db_server_id AS row, db_server_id AS bound_to, key_id, sealed FROM server_certificates
-                   WHERE key_id <> $1 ORDER BY db_server_id LIMIT $2 FOR UPDATE"#,
-                key_id,
-                limit
-            )
-            .fetch_all(conn)
-            .await?
-        }
-    };
+    let rows: Vec<Found> =
+        sqlx::query_as(AssertSqlSafe(place.select())).bind(key_id).bind(limit).fetch_all(connection).await?;
     Ok(rows
         .into_iter()
         .map(|row| Value {
@@ -165,52 +107,17 @@ pub async fn of_other_keys(
 }
 
 /// Writes a value anew. The caller holds its lock.
-pub async fn put(conn: &mut PgConnection, place: Place, row: Uuid, sealed: &Sealed) -> sqlx::Result<()> {
-    let (key, bytes) = (&sealed.key_id, &sealed.bytes);
-    match place {
-        Place::Servers => {
-            sqlx::query!(
-                "UPDATE server_secrets SET key_id = $2, sealed = $3 WHERE db_server_id = $1",
-                row,
-                key,
-                bytes
-            )
-        }
-        Place::NextServers => {
-            sqlx::query!(
-                "UPDATE server_secrets SET next_key_id = $2, next_sealed = $3 WHERE db_server_id = $1",
-                row,
-                key,
-                bytes
-            )
-        }
-        Place::Allocations => {
-            sqlx::query!(
-                "UPDATE allocation_secrets SET key_id = $2, sealed = $3 WHERE allocation_id = $1",
-                row,
-                key,
-                bytes
-            )
-        }
-        Place::Moves => {
-            sqlx::query!("UPDATE moves SET key_id = $2, sealed = $3 WHERE id = $1", row, key, bytes)
-        }
-        Place::Rotations => {
-            sqlx::query!("UPDATE rotations SET key_id = $2, sealed = $3 WHERE id = $1", row, key, bytes)
-        }
-        Place::Authorities => {
-            sqlx::query!("UPDATE authorities SET key_id = $2, sealed = $3 WHERE id = $1", row, key, bytes)
-        }
-        Place::Certificates => {
-            sqlx::query!(
-                "UPDATE server_certificates SET key_id = $2, sealed = $3 WHERE db_server_id = $1",
-                row,
-                key,
-                bytes
-            )
-        }
-    }
-    .execute(conn)
-    .await?;
+pub async fn put(
+    connection: &mut PgConnection,
+    place: Place,
+    row: Uuid,
+    sealed: &Sealed,
+) -> sqlx::Result<()> {
+    sqlx::query(AssertSqlSafe(place.update()))
+        .bind(row)
+        .bind(&sealed.key_id)
+        .bind(&sealed.bytes)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{decode, readable};
-use crate::domain::RotationState;
+use crate::domain::rotation::{RotationChange, RotationState};
 use crate::secrets::Sealed;
 
 /// A change of one tenant's password.
@@ -57,46 +57,45 @@ impl TryFrom<Row> for Rotation {
     }
 }
 
+/// The rows of `rotations` that a condition names: the columns stand here once.
+macro_rules! select_rotations {
+    ($condition:literal, $($argument:expr),+) => {
+        sqlx::query_as!(
+            Row,
+            "SELECT id, allocation_id, db_server_id, state, old_user, new_user, key_id, sealed, updated_at
+             FROM rotations WHERE " + $condition,
+            $($argument),+
+        )
+    };
+}
+
 /// One rotation.
-pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Rotation>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, allocation_id, db_server_id, state, old_user, new_user, key_id, sealed, updated_at FROM rotations WHERE id = $1",
-        id
-    )
-    .fetch_optional(conn)
-    .await?;
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Rotation>> {
+    let row = select_rotations!("id = $1", id).fetch_optional(connection).await?;
     row.map(Rotation::try_from).transpose()
 }
 
 /// The one of an allocation that did not end.
-pub async fn open(conn: &mut PgConnection, allocation: Uuid) -> sqlx::Result<Option<Rotation>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, allocation_id, db_server_id, state, old_user, new_user, key_id, sealed, updated_at FROM rotations
-         WHERE allocation_id = $1 AND state IN ('begun', 'ready', 'switched', 'aborting')",
+pub async fn open(connection: &mut PgConnection, allocation: Uuid) -> sqlx::Result<Option<Rotation>> {
+    let row = select_rotations!(
+        "allocation_id = $1 AND state IN ('begun', 'ready', 'switched', 'aborting')",
         allocation
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     row.map(Rotation::try_from).transpose()
 }
 
 /// Those that nobody touched since `before`.
-pub async fn left(conn: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<Vec<Rotation>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT id, allocation_id, db_server_id, state, old_user, new_user, key_id, sealed, updated_at FROM rotations
-         WHERE state IN ('begun', 'ready', 'switched', 'aborting') AND updated_at < $1 ORDER BY updated_at LIMIT 50",
-        before
-    )
-    .fetch_all(conn)
+pub async fn left(connection: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<Vec<Rotation>> {
+    let rows = select_rotations!("state IN ('begun', 'ready', 'switched', 'aborting') AND updated_at < $1 ORDER BY updated_at LIMIT 50", before)
+    .fetch_all(connection)
     .await?;
     Ok(readable("a rotation", rows, |row| row.id))
 }
 
 /// Begins one.
-pub async fn insert(conn: &mut PgConnection, new: &Rotation, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn insert(connection: &mut PgConnection, new: &Rotation, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO rotations (id, allocation_id, db_server_id, state, old_user, new_user, key_id, sealed, created_at, updated_at)
          VALUES ($1, $2, $3, 'begun', $4, $5, $6, $7, $8, $8)",
@@ -109,14 +108,14 @@ pub async fn insert(conn: &mut PgConnection, new: &Rotation, now: OffsetDateTime
         new.sealed.as_ref().map(|sealed| sealed.bytes.as_slice()),
         now,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// One that was left behind goes on under another operation.
 pub async fn take_over(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     left: Uuid,
     id: Uuid,
     now: OffsetDateTime,
@@ -127,65 +126,66 @@ pub async fn take_over(
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Another state, when it is `from` now.
+/// The next state, when it is where the change begins. False: somebody else was faster.
 pub async fn advance(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
-    from: &[RotationState],
-    to: RotationState,
+    change: RotationChange,
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
-    let from: Vec<String> = from.iter().map(ToString::to_string).collect();
-    let keeps_secret = matches!(to, RotationState::Begun | RotationState::Ready);
     let done = sqlx::query!(
         "UPDATE rotations SET state = $3, updated_at = $4, last_error = '',
              key_id = CASE WHEN $5 THEN key_id END, sealed = CASE WHEN $5 THEN sealed END
-         WHERE id = $1 AND state = ANY($2)",
+         WHERE id = $1 AND state = $2",
         id,
-        &from,
-        to.as_str(),
+        change.from().as_str(),
+        change.to().as_str(),
         now,
-        keeps_secret,
+        change.keeps_secret(),
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// The database and its roles are gone.
-pub async fn end_all(conn: &mut PgConnection, allocation: Uuid, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn end_all(
+    connection: &mut PgConnection,
+    allocation: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE rotations SET state = 'aborted', key_id = NULL, sealed = NULL, updated_at = $2
          WHERE allocation_id = $1 AND state IN ('begun', 'ready', 'switched', 'aborting')",
         allocation,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Notes why it does not go on.
 pub async fn note_failure(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     text: &str,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!("UPDATE rotations SET last_error = $2, updated_at = $3 WHERE id = $1", id, text, now)
-        .execute(conn)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// The allocation's role from now on, when it is `old` now and the database is where it was.
 pub async fn relogin(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     rotation: &Rotation,
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
@@ -197,7 +197,7 @@ pub async fn relogin(
         now,
         rotation.server,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }

@@ -7,7 +7,7 @@ use crate::secrets::Sealed;
 
 /// Stores the administrator's password of a server.
 pub async fn put_server(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     server: Uuid,
     sealed: &Sealed,
     hash: &str,
@@ -20,29 +20,32 @@ pub async fn put_server(
         sealed.bytes,
         hash
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// The administrator's password of a server, and its hash.
-pub async fn server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<(Sealed, String)>> {
+pub async fn server(connection: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<(Sealed, String)>> {
     let row = sqlx::query!(
         "SELECT key_id, sealed, secret_hash FROM server_secrets WHERE db_server_id = $1",
         server
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(|row| (Sealed { key_id: row.key_id, bytes: row.sealed }, row.secret_hash)))
 }
 
 /// The password that a server gets next, and its hash.
-pub async fn next_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<Option<(Sealed, String)>> {
+pub async fn next_server(
+    connection: &mut PgConnection,
+    server: Uuid,
+) -> sqlx::Result<Option<(Sealed, String)>> {
     let row = sqlx::query!(
         "SELECT next_key_id, next_sealed, next_hash FROM server_secrets WHERE db_server_id = $1",
         server
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     Ok(row.and_then(|row| {
         let sealed = Sealed { key_id: row.next_key_id?, bytes: row.next_sealed? };
@@ -52,7 +55,7 @@ pub async fn next_server(conn: &mut PgConnection, server: Uuid) -> sqlx::Result<
 
 /// Writes down what a server gets next. False when there is such a password already.
 pub async fn put_next_server(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     server: Uuid,
     sealed: &Sealed,
     hash: &str,
@@ -65,13 +68,13 @@ pub async fn put_next_server(
         sealed.bytes,
         hash
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// The server has its next password: it is the one now.
-pub async fn promote_server(conn: &mut PgConnection, server: Uuid, hash: &str) -> sqlx::Result<bool> {
+pub async fn promote_server(connection: &mut PgConnection, server: Uuid, hash: &str) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE server_secrets SET key_id = next_key_id, sealed = next_sealed, secret_hash = next_hash,
              next_key_id = NULL, next_sealed = NULL, next_hash = NULL, updated_at = now()
@@ -79,19 +82,26 @@ pub async fn promote_server(conn: &mut PgConnection, server: Uuid, hash: &str) -
         server,
         hash
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Hashes of all servers' passwords.
-pub async fn server_hashes(conn: &mut PgConnection) -> sqlx::Result<std::collections::HashMap<Uuid, String>> {
-    let rows = sqlx::query!("SELECT db_server_id, secret_hash FROM server_secrets").fetch_all(conn).await?;
+pub async fn server_hashes(
+    connection: &mut PgConnection,
+) -> sqlx::Result<std::collections::HashMap<Uuid, String>> {
+    let rows =
+        sqlx::query!("SELECT db_server_id, secret_hash FROM server_secrets").fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.db_server_id, row.secret_hash)).collect())
 }
 
 /// Stores a tenant's password.
-pub async fn put_allocation(conn: &mut PgConnection, allocation: Uuid, sealed: &Sealed) -> sqlx::Result<()> {
+pub async fn put_allocation(
+    connection: &mut PgConnection,
+    allocation: Uuid,
+    sealed: &Sealed,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO allocation_secrets (allocation_id, key_id, sealed) VALUES ($1, $2, $3)
          ON CONFLICT (allocation_id) DO UPDATE SET key_id = $2, sealed = $3, updated_at = now()",
@@ -99,22 +109,53 @@ pub async fn put_allocation(conn: &mut PgConnection, allocation: Uuid, sealed: &
         sealed.key_id,
         sealed.bytes
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// A tenant's password.
-pub async fn allocation(conn: &mut PgConnection, allocation: Uuid) -> sqlx::Result<Option<Sealed>> {
+pub async fn allocation(connection: &mut PgConnection, allocation: Uuid) -> sqlx::Result<Option<Sealed>> {
     let row =
         sqlx::query!("SELECT key_id, sealed FROM allocation_secrets WHERE allocation_id = $1", allocation)
-            .fetch_optional(conn)
+            .fetch_optional(connection)
             .await?;
     Ok(row.map(|row| Sealed { key_id: row.key_id, bytes: row.sealed }))
 }
 
+/// A tenant that may connect, and its password.
+#[derive(Debug)]
+pub struct Login {
+    /// Its allocation, for which the password is encrypted.
+    pub allocation: Uuid,
+    /// Its role.
+    pub user: String,
+    /// The password.
+    pub sealed: Sealed,
+}
+
+/// All tenants of a server that may connect.
+pub async fn logins(connection: &mut PgConnection, server: Uuid) -> sqlx::Result<Vec<Login>> {
+    let rows = sqlx::query!(
+        "SELECT a.id, a.db_user, s.key_id, s.sealed FROM allocations a
+         JOIN allocation_secrets s ON s.allocation_id = a.id
+         WHERE a.db_server_id = $1 AND a.state = 'allocated' ORDER BY a.id",
+        server
+    )
+    .fetch_all(connection)
+    .await?;
+    let login = rows.into_iter().map(|row| Login {
+        allocation: row.id,
+        user: row.db_user,
+        sealed: Sealed { key_id: row.key_id, bytes: row.sealed },
+    });
+    Ok(login.collect())
+}
+
 /// Forgets a tenant's password.
-pub async fn delete_allocation(conn: &mut PgConnection, allocation: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM allocation_secrets WHERE allocation_id = $1", allocation).execute(conn).await?;
+pub async fn delete_allocation(connection: &mut PgConnection, allocation: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM allocation_secrets WHERE allocation_id = $1", allocation)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -23,23 +23,23 @@ pub struct Group {
 }
 
 /// All groups.
-pub async fn groups(conn: &mut PgConnection) -> sqlx::Result<Vec<Group>> {
+pub async fn groups(connection: &mut PgConnection) -> sqlx::Result<Vec<Group>> {
     sqlx::query_as!(
         Group,
         r#"SELECT server_type, status, health_status AS health, count(*) AS "servers!", sum(max_instances)::bigint AS "capacity!",
                sum(current_instances)::bigint AS "used!", sum(storage_used)::bigint AS "storage_used!"
            FROM db_servers WHERE status <> 'deprovisioned' GROUP BY server_type, status, health_status ORDER BY 1, 2, 3"#
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// Requests that have no database yet: without a slot, or with one that is being filled.
-pub async fn pending(conn: &mut PgConnection) -> sqlx::Result<i64> {
+pub async fn pending(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM allocations WHERE state = 'allocating') AS "pending!""#
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await
 }
 
@@ -57,7 +57,7 @@ pub struct Movement {
 }
 
 /// What the forecast looks at.
-pub async fn movement(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx::Result<Movement> {
+pub async fn movement(connection: &mut PgConnection, since: OffsetDateTime) -> sqlx::Result<Movement> {
     sqlx::query_as!(
         Movement,
         r#"SELECT
@@ -70,6 +70,6 @@ pub async fn movement(conn: &mut PgConnection, since: OffsetDateTime) -> sqlx::R
              (SELECT min(created_at) FROM db_servers WHERE server_type = 'shared') AS oldest"#,
         since
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await
 }

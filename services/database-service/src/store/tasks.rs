@@ -6,34 +6,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::decode;
+use crate::domain::task::Task;
 use crate::domain::{TaskKind, TaskState};
-
-/// One task.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Task {
-    /// Id.
-    pub id: Uuid,
-    /// What it does; a word that this release may not know.
-    pub kind: String,
-    /// How far it is.
-    pub state: TaskState,
-    /// `schedule`, or who asked.
-    pub requested_by: String,
-    /// The server that it is about.
-    pub db_server_id: Option<Uuid>,
-    /// What it was asked for.
-    pub input: Value,
-    /// What came of it.
-    pub result: Option<Value>,
-    /// Why it failed; safe text.
-    pub error: String,
-    /// When it was asked for.
-    pub created_at: OffsetDateTime,
-    /// When it began.
-    pub started_at: Option<OffsetDateTime>,
-    /// When it ended.
-    pub finished_at: Option<OffsetDateTime>,
-}
 
 struct Row {
     id: Uuid,
@@ -86,7 +60,7 @@ pub struct New<'a> {
 }
 
 /// Adds a task.
-pub async fn insert(conn: &mut PgConnection, new: &New<'_>, now: OffsetDateTime) -> sqlx::Result<Uuid> {
+pub async fn insert(connection: &mut PgConnection, new: &New<'_>, now: OffsetDateTime) -> sqlx::Result<Uuid> {
     let id = Uuid::now_v7();
     let started = (new.state == TaskState::Running).then_some(now);
     sqlx::query!(
@@ -102,14 +76,14 @@ pub async fn insert(conn: &mut PgConnection, new: &New<'_>, now: OffsetDateTime)
         now,
         started,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(id)
 }
 
 /// Adds a task whose id is that of an operation; a repeat adds nothing.
 pub async fn insert_known(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     new: &New<'_>,
     now: OffsetDateTime,
@@ -124,14 +98,14 @@ pub async fn insert_known(
         new.input,
         now,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// Ends tasks of a kind that run since before `before` and that no rotation stands behind.
 pub async fn fail_orphans(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     kind: TaskKind,
     before: OffsetDateTime,
     now: OffsetDateTime,
@@ -144,73 +118,73 @@ pub async fn fail_orphans(
         before,
         now,
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected())
 }
 
+/// The rows of `tasks` that a condition names: the columns stand here once.
+macro_rules! select_tasks {
+    ($condition:literal, $($argument:expr),+) => {
+        sqlx::query_as!(
+            Row,
+            "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at,
+                 finished_at
+             FROM tasks WHERE " + $condition,
+            $($argument),+
+        )
+    };
+}
+
 /// One task. A task that makes a server is as far as its server.
-pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Task>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks WHERE id = $1",
-        id
-    )
-    .fetch_optional(conn)
-    .await?;
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Task>> {
+    let row = select_tasks!("id = $1", id).fetch_optional(connection).await?;
     row.map(Task::try_from).transpose()
 }
 
 /// The task of an earlier call with the same key of the same caller.
-pub async fn find_by_key(conn: &mut PgConnection, by: &str, key: &str) -> sqlx::Result<Option<Task>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks
-         WHERE requested_by = $1 AND request_key = $2",
-        by,
-        key
-    )
-    .fetch_optional(conn)
-    .await?;
+pub async fn find_by_key(connection: &mut PgConnection, by: &str, key: &str) -> sqlx::Result<Option<Task>> {
+    let row =
+        select_tasks!("requested_by = $1 AND request_key = $2", by, key).fetch_optional(connection).await?;
     row.map(Task::try_from).transpose()
 }
 
 /// The youngest task of a kind about a server.
-pub async fn of_server(conn: &mut PgConnection, kind: TaskKind, server: Uuid) -> sqlx::Result<Option<Task>> {
-    let row = sqlx::query_as!(
-        Row,
-        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks
-         WHERE db_server_id = $2 AND kind = $1 ORDER BY created_at DESC, id DESC LIMIT 1",
+pub async fn of_server(
+    connection: &mut PgConnection,
+    kind: TaskKind,
+    server: Uuid,
+) -> sqlx::Result<Option<Task>> {
+    let row = select_tasks!(
+        "db_server_id = $2 AND kind = $1 ORDER BY created_at DESC, id DESC LIMIT 1",
         kind.as_str(),
         server
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     row.map(Task::try_from).transpose()
 }
 
 /// A page of the history, youngest first; an absent kind takes all.
 pub async fn list(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     kind: Option<&str>,
     limit: i64,
     offset: i64,
 ) -> sqlx::Result<(Vec<Task>, i64)> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT id, kind, state, requested_by, db_server_id, input, result, error, created_at, started_at, finished_at FROM tasks
-         WHERE $1::text IS NULL OR kind = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+    let rows = select_tasks!(
+        "$1::text IS NULL OR kind = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
         kind,
         limit,
         offset
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(&mut *connection)
     .await?;
     let total = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM tasks WHERE $1::text IS NULL OR kind = $1"#,
         kind
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await?;
     let tasks: sqlx::Result<Vec<Task>> = rows.into_iter().map(Task::try_from).collect();
     Ok((tasks?, total))
@@ -218,7 +192,7 @@ pub async fn list(
 
 /// Takes the oldest queued task of the leader's kinds, or one that a leader before left running.
 pub async fn take(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     left_before: OffsetDateTime,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<Task>> {
@@ -232,14 +206,14 @@ pub async fn take(
         left_before,
         now
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     row.map(Task::try_from).transpose()
 }
 
 /// Writes how it ended.
 pub async fn finish(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     id: Uuid,
     outcome: Result<&Value, &str>,
     now: OffsetDateTime,
@@ -256,31 +230,17 @@ pub async fn finish(
         error,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// When the youngest task of a kind was begun that looked at everything.
-pub async fn last_started(conn: &mut PgConnection, kind: TaskKind) -> sqlx::Result<Option<OffsetDateTime>> {
+pub async fn last_started(
+    connection: &mut PgConnection,
+    kind: TaskKind,
+) -> sqlx::Result<Option<OffsetDateTime>> {
     sqlx::query_scalar!("SELECT max(created_at) FROM tasks WHERE kind = $1", kind.as_str())
-        .fetch_one(conn)
+        .fetch_one(connection)
         .await
-}
-
-/// Forgets finished tasks of the schedule; those that somebody asked for stay longer.
-pub async fn prune(
-    conn: &mut PgConnection,
-    scheduled_before: OffsetDateTime,
-    asked_before: OffsetDateTime,
-) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
-        "DELETE FROM tasks WHERE finished_at IS NOT NULL
-             AND created_at < CASE WHEN requested_by = 'schedule' THEN $1::timestamptz ELSE $2::timestamptz END",
-        scheduled_before,
-        asked_before
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
 }

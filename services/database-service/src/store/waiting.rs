@@ -8,7 +8,7 @@ use crate::domain::pool::ServerType;
 
 /// Notes that a request waits; `false` when another customer waits under this id.
 pub async fn note(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     instance: &ExternalId,
     customer: &ExternalId,
     server_type: ServerType,
@@ -22,19 +22,20 @@ pub async fn note(
         server_type.as_str(),
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Nobody waits for it any more.
-pub async fn remove(conn: &mut PgConnection, instance: &ExternalId) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM waiting WHERE instance_id = $1", instance.as_str()).execute(conn).await?;
+pub async fn remove(connection: &mut PgConnection, instance: &ExternalId) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM waiting WHERE instance_id = $1", instance.as_str()).execute(connection).await?;
     Ok(())
 }
 
 /// Forgets requests that stopped asking before `before`.
-pub async fn forget(conn: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<u64> {
-    let done = sqlx::query!("DELETE FROM waiting WHERE last_asked_at < $1", before).execute(conn).await?;
+pub async fn forget(connection: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<u64> {
+    let done =
+        sqlx::query!("DELETE FROM waiting WHERE last_asked_at < $1", before).execute(connection).await?;
     Ok(done.rows_affected())
 }

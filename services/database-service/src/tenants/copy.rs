@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::provision::{Tenant, role_mark};
-use super::rotate;
+use super::connections::Tenants;
+use super::marks::role_mark;
+use super::owner;
+use super::roles;
+use super::roles::Tenant;
 use super::rows::{rows, sequences};
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, owner};
+use super::target::{Target, TenantError};
 use crate::domain::names::logins;
 use crate::domain::trace::Table;
 
@@ -90,7 +93,7 @@ impl Tenants {
     }
 
     /// The administrator's [`reader`].
-    pub(super) async fn reader(&self, target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+    pub(crate) async fn reader(&self, target: &Target, database: &str) -> Result<PgConnection, TenantError> {
         let mut admin = self.admin(target).acquire().await?;
         owner::admit(target, &mut admin, database).await?;
         drop(admin);
@@ -104,9 +107,9 @@ impl Tenants {
         database: &str,
         known: &BTreeSet<String>,
     ) -> Result<Content, TenantError> {
-        let mut conn = self.reader(target, database).await?;
-        let content = content(&mut conn, known).await?;
-        conn.close().await?;
+        let mut connection = self.reader(target, database).await?;
+        let content = content(&mut connection, known).await?;
+        connection.close().await?;
         Ok(content)
     }
 
@@ -145,24 +148,24 @@ impl Tenants {
 
     /// Nobody logs in as the tenant any more, and whoever else does finds it read-only. May be repeated.
     pub async fn close_tenant(&self, target: &Target, database: &str) -> Result<(), TenantError> {
-        let mut conn = self.admin(target).acquire().await?;
+        let mut connection = self.admin(target).acquire().await?;
         let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
             .bind(database)
-            .fetch_one(&mut *conn)
+            .fetch_one(&mut *connection)
             .await?;
         if !there {
             return Ok(());
         }
-        owner::admit(target, &mut conn, database).await?;
+        owner::admit(target, &mut connection, database).await?;
         Statement::new("ALTER DATABASE ")
             .identifier(database)
             .sql(" SET default_transaction_read_only = on")
-            .execute(&mut *conn)
+            .execute(&mut *connection)
             .await?;
         // A database has one role, or two while its password changes.
         for role in logins(database) {
-            if role_mark(&mut conn, &role).await?.is_some() {
-                rotate::close(&mut conn, &role).await?;
+            if role_mark(&mut connection, &role).await?.is_some() {
+                roles::close(&mut connection, &role).await?;
             }
         }
         Ok(())
@@ -178,30 +181,30 @@ impl Tenants {
 ///
 /// Tables are read by name, and while a tenant is at work it may put a view of its own in the place of one: a
 /// server that would run it with our rights is refused.
-pub(super) async fn reader(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
-    let mut conn = target.connect(database).await?;
+pub(crate) async fn reader(target: &Target, database: &str) -> Result<PgConnection, TenantError> {
+    let mut connection = target.connect(database).await?;
     sqlx::raw_sql(
         "SET statement_timeout = 0; SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET DateStyle
         = 'ISO'; SET bytea_output = 'hex'; SET IntervalStyle = 'postgres'",
     )
-    .execute(&mut conn)
+    .execute(&mut connection)
     .await?;
     let restricted: i64 = sqlx::query_scalar(
         "SELECT count(set_config(name, 'view,foreign-table', false)) FROM pg_settings WHERE name =
             'restrict_nonsystem_relation_kind'",
     )
-    .fetch_one(&mut conn)
+    .fetch_one(&mut connection)
     .await?;
     if restricted == 0 {
         let why = "a move needs PostgreSQL 15.8, 16.4 or newer, which reads tables without running views"
             .to_owned();
         return Err(TenantError::Unsuited(why));
     }
-    Ok(conn)
+    Ok(connection)
 }
 
-async fn content(conn: &mut PgConnection, known: &BTreeSet<String>) -> Result<Content, TenantError> {
-    let mut tx = conn.begin().await?;
+async fn content(connection: &mut PgConnection, known: &BTreeSet<String>) -> Result<Content, TenantError> {
+    let mut tx = connection.begin().await?;
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
     let tables: Vec<(String, String, String)> = sqlx::query_as(
         "SELECT format('%I.%I', n.nspname, c.relname), n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -226,7 +229,7 @@ async fn content(conn: &mut PgConnection, known: &BTreeSet<String>) -> Result<Co
     .await?;
     tx.commit().await?;
     // Sequences are no part of any transaction.
-    for one in sequences(conn).await? {
+    for one in sequences(connection).await? {
         found.sequences.insert(one.full, one.value);
     }
     Ok(found)

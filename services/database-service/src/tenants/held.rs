@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Target, TenantError};
+use super::target::{Target, TenantError};
 
 /// Time between two looks, and how long a statement waits before anybody is ended for it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -18,12 +18,12 @@ WHERE pid = ANY(pg_blocking_pids($1)) AND usename LIKE 'odoo\\_%' AND EXISTS (SE
     WHERE pid = $1 AND NOT granted AND waitstart < clock_timestamp() - make_interval(secs => $2))";
 
 /// The process of a session.
-pub(super) async fn process(conn: &mut PgConnection) -> sqlx::Result<i32> {
-    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(conn).await
+pub(crate) async fn process(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await
 }
 
 /// Does work in the session of this process, and ends the tenants' sessions that it waits for.
-pub(super) async fn unheld<F: Future>(target: &Target, process: i32, work: F) -> F::Output {
+pub(crate) async fn unheld<F: Future>(target: &Target, process: i32, work: F) -> F::Output {
     let watch = async {
         loop {
             tokio::time::sleep(PATIENCE).await;
@@ -47,15 +47,15 @@ pub(super) async fn unheld<F: Future>(target: &Target, process: i32, work: F) ->
 }
 
 async fn end(target: &Target, process: i32) -> Result<i64, TenantError> {
-    let mut conn = target.connect("postgres").await?;
+    let mut connection = target.connect("postgres").await?;
     let ended =
-        sqlx::query_scalar(END).bind(process).bind(PATIENCE.as_secs_f64()).fetch_one(&mut conn).await?;
-    conn.close().await?;
+        sqlx::query_scalar(END).bind(process).bind(PATIENCE.as_secs_f64()).fetch_one(&mut connection).await?;
+    connection.close().await?;
     Ok(ended)
 }
 
 /// Somebody holds it, or something hangs on it that somebody made meanwhile.
-pub(super) fn is_held(error: &TenantError) -> bool {
+pub(crate) fn is_held(error: &TenantError) -> bool {
     let TenantError::Server(sqlx::Error::Database(error)) = error else { return false };
     matches!(error.code().as_deref(), Some("55P03" | "2BP01"))
 }

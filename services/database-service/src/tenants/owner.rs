@@ -4,12 +4,13 @@
 
 use sqlx::PgConnection;
 
-use super::provision::MARK;
+use super::held;
+use super::marks::MARK;
 use super::statement::Statement;
-use super::{Target, TenantError, held};
+use super::target::{Target, TenantError};
 
 /// Its name; tenants' roles begin with `odoo_`.
-pub(super) const OWNER: &str = "platform_owner";
+pub(crate) const OWNER: &str = "platform_owner";
 
 /// In a database that a tenant has no ownership of, its tables go where they always went. Whoever may connect
 /// may create: that is the tenant.
@@ -79,27 +80,27 @@ struct Standing {
 
 /// Makes the role when it is missing, and what Odoo needs to find databases that it does not own. The role's
 /// flags are those of one that can do nothing. The session is one in `postgres`.
-pub(super) async fn ensure(target: &Target, conn: &mut PgConnection) -> Result<(), TenantError> {
+pub(crate) async fn ensure(target: &Target, connection: &mut PgConnection) -> Result<(), TenantError> {
     let exists: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = $1)")
             .bind(OWNER)
-            .fetch_one(&mut *conn)
+            .fetch_one(&mut *connection)
             .await?;
     if !exists {
-        Statement::new("CREATE ROLE ").identifier(OWNER).execute(&mut *conn).await?;
+        Statement::new("CREATE ROLE ").identifier(OWNER).execute(&mut *connection).await?;
     }
     Statement::new("ALTER ROLE ")
         .identifier(OWNER)
         .sql(" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
-        .execute(&mut *conn)
+        .execute(&mut *connection)
         .await?;
-    let process = held::process(conn).await?;
-    held::unheld(target, process, sqlx::raw_sql(ODOOS_LIST).execute(conn)).await?;
+    let process = held::process(connection).await?;
+    held::unheld(target, process, sqlx::raw_sql(ODOOS_LIST).execute(connection)).await?;
     Ok(())
 }
 
 /// Where a tenant's sessions in `postgres` look first.
-pub(super) fn odoos_list(statement: Statement, role: &str) -> Statement {
+pub(crate) fn odoos_list(statement: Statement, role: &str) -> Statement {
     statement
         .sql("ALTER ROLE ")
         .identifier(role)
@@ -109,7 +110,11 @@ pub(super) fn odoos_list(statement: Statement, role: &str) -> Statement {
 /// Before any work of the administrator in a database, or on it: it is the platform's and open to it. One of
 /// before, which its tenant owns, is taken over; whatever its tenant set on it is reset. What belongs to
 /// somebody else is left as it is. May be repeated.
-pub(super) async fn admit(target: &Target, conn: &mut PgConnection, name: &str) -> Result<(), TenantError> {
+pub(crate) async fn admit(
+    target: &Target,
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(), TenantError> {
     let found: Option<Standing> = sqlx::query_as(
         "SELECT pg_get_userbyid(datdba)::text AS owner, coalesce(shobj_description(datdba, 'pg_authid'), '')
             AS mark,
@@ -117,14 +122,14 @@ pub(super) async fn admit(target: &Target, conn: &mut PgConnection, name: &str) 
          FROM pg_database WHERE datname = $1",
     )
     .bind(name)
-    .fetch_optional(&mut *conn)
+    .fetch_optional(&mut *connection)
     .await?;
     match found {
         Some(found) if found.broken => Ok(()),
-        Some(found) if found.owner == OWNER && found.shut => Ok(unlock(name).execute(conn).await?),
+        Some(found) if found.owner == OWNER && found.shut => Ok(unlock(name).execute(connection).await?),
         Some(found) if found.mark.starts_with(MARK) => {
-            let process = held::process(conn).await?;
-            let work = Box::pin(take_over(target, conn, name, &found.owner));
+            let process = held::process(connection).await?;
+            let work = Box::pin(take_over(target, connection, name, &found.owner));
             held::unheld(target, process, work).await
         }
         _ => Ok(()),
@@ -132,7 +137,7 @@ pub(super) async fn admit(target: &Target, conn: &mut PgConnection, name: &str) 
 }
 
 /// A session of the administrator in a tenant's database.
-pub(super) async fn enter(
+pub(crate) async fn enter(
     target: &Target,
     admin: &mut PgConnection,
     name: &str,
@@ -143,7 +148,7 @@ pub(super) async fn enter(
 
 /// Its tenant may connect and create; nobody else may. Begins the statement that ends the making of a
 /// database.
-pub(super) fn grant(name: &str, role: &str) -> Statement {
+pub(crate) fn grant(name: &str, role: &str) -> Statement {
     Statement::new("GRANT CONNECT, TEMPORARY, CREATE ON DATABASE ")
         .identifier(name)
         .sql(" TO ")
@@ -151,7 +156,7 @@ pub(super) fn grant(name: &str, role: &str) -> Statement {
 }
 
 /// In a tenant's database, or in the template.
-pub(super) async fn open_public(inside: &mut PgConnection) -> sqlx::Result<()> {
+pub(crate) async fn open_public(inside: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql(OPEN_PUBLIC).execute(inside).await.map(drop)
 }
 
@@ -162,16 +167,16 @@ fn unlock(name: &str) -> Statement {
 /// From the tenant, which never misses a right meanwhile: it gets them before it loses the ownership.
 async fn take_over(
     target: &Target,
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     name: &str,
     tenant: &str,
 ) -> Result<(), TenantError> {
-    ensure(target, conn).await?;
+    ensure(target, connection).await?;
     unlock(name)
         .sql(" CONNECTION LIMIT -1; ALTER DATABASE ")
         .identifier(name)
         .sql(" RESET ALL")
-        .execute(&mut *conn)
+        .execute(&mut *connection)
         .await?;
     let mut inside = target.connect(name).await?;
     let process = held::process(&mut inside).await?;
@@ -183,7 +188,7 @@ async fn take_over(
          WHERE datname = $1",
     )
     .bind(name)
-    .fetch_all(&mut *conn)
+    .fetch_all(&mut *connection)
     .await?;
     // One message, which is one transaction. The flags once more: until here the tenant could set them.
     let mut message = unlock(name)
@@ -199,7 +204,9 @@ async fn take_over(
     for other in others.iter().filter(|other| *other != OWNER) {
         message = message.sql(", ").identifier(other);
     }
-    odoos_list(message.sql(" CASCADE; ").then(&grant(name, tenant)).sql("; "), tenant).execute(conn).await?;
+    odoos_list(message.sql(" CASCADE; ").then(&grant(name, tenant)).sql("; "), tenant)
+        .execute(connection)
+        .await?;
     tracing::info!(server = target.name, "a tenant's database was taken over from its tenant");
     Ok(())
 }

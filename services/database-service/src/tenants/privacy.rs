@@ -4,13 +4,17 @@
 
 use sqlx::{Connection as _, PgConnection};
 
+use super::connections::Tenants;
+use super::held;
+use super::marks;
+use super::owner;
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, held, owner, provision};
+use super::target::{Target, TenantError};
 
 /// What a prepared server carries, with the number of PostgreSQL's release behind it. The first number counts
 /// up when anything below or in the template changes: servers of before are brought to it by their next
 /// check.
-pub(super) const MARK: &str = "rights 3 on ";
+pub(crate) const MARK: &str = "rights 3 on ";
 
 /// Does the server carry the mark that is the statement's argument of this name, and has no tenant a database
 /// of its own? A replica of the release before makes such while this one is already at work.
@@ -27,7 +31,7 @@ macro_rules! is_prepared {
         )
     };
 }
-pub(super) use is_prepared;
+pub(crate) use is_prepared;
 
 /// In every database that tenants can connect to. May be repeated. Its names are PostgreSQL's own, whatever
 /// the database holds.
@@ -125,7 +129,7 @@ $do$";
 
 impl Tenants {
     /// Is the server as this release wants it?
-    pub(super) async fn is_prepared(&self, target: &Target) -> sqlx::Result<bool> {
+    pub(crate) async fn is_prepared(&self, target: &Target) -> sqlx::Result<bool> {
         sqlx::query_scalar(concat!("SELECT ", is_prepared!("$1")))
             .bind(MARK)
             .fetch_one(&self.admin(target))
@@ -136,7 +140,7 @@ impl Tenants {
     /// it and in `postgres`; those to come are copied from the template, which has it. Notes at last that the
     /// server is as this release wants it. A database that its tenant keeps shut at this moment holds up no
     /// other.
-    pub(super) async fn make_private(&self, target: &Target) -> Result<(), TenantError> {
+    pub(crate) async fn make_private(&self, target: &Target) -> Result<(), TenantError> {
         let mut admin = self.admin(target).acquire().await?;
         let mut shared = target.connect("postgres").await?;
         hide_others(target, &mut shared).await?;
@@ -149,7 +153,7 @@ impl Tenants {
              ORDER BY 1",
         )
         .bind(owner::OWNER)
-        .bind(provision::MARK)
+        .bind(marks::MARK)
         .fetch_all(&mut *admin)
         .await?;
         let mut failed = None;
@@ -187,7 +191,7 @@ async fn enter_private(target: &Target, admin: &mut PgConnection, database: &str
 }
 
 /// In the database of this session.
-pub(super) async fn hide_others(target: &Target, inside: &mut PgConnection) -> Result<(), TenantError> {
+pub(crate) async fn hide_others(target: &Target, inside: &mut PgConnection) -> Result<(), TenantError> {
     let process = held::process(inside).await?;
     held::unheld(target, process, sqlx::raw_sql(IN_A_DATABASE).execute(inside)).await?;
     Ok(())
@@ -199,6 +203,6 @@ mod tests {
 
     #[test]
     fn a_server_with_a_database_of_a_marked_role_is_not_prepared() {
-        assert!(is_prepared!("$1").contains(&["LIKE '", provision::MARK, "%'"].concat()));
+        assert!(is_prepared!("$1").contains(&["LIKE '", marks::MARK, "%'"].concat()));
     }
 }

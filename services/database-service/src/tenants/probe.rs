@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
+use super::connections::Tenants;
+use super::drops;
+use super::owner;
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, owner, rotate};
+use super::target::{Target, TenantError};
 use crate::domain::checks::{self, Check, Disk};
 
 /// Longest check.
@@ -94,7 +97,7 @@ impl Tenants {
             TenantError::Server(error) => safe_text(&error),
             other => other.to_string(),
         };
-        if let Err(error) = rotate::sweep_gone(target, &admin).await {
+        if let Err(error) = drops::sweep_gone(target, &admin).await {
             tracing::warn!(server = target.name, error = %error, "roles of dropped tenants stay for now");
         }
         if self.is_prepared(target).await.map_err(|error| safe_text(&error))? {
@@ -134,43 +137,45 @@ async fn probe(
     start: Instant,
 ) -> Result<(), (&'static str, sqlx::Error)> {
     let step = |name: &'static str| move |error: sqlx::Error| (name, error);
-    let mut conn = PgConnection::connect_with(&target.options("postgres")).await.map_err(step("connect"))?;
+    let mut connection =
+        PgConnection::connect_with(&target.options("postgres")).await.map_err(step("connect"))?;
     result.checks.push(good("connect", "signed in as the administrator"));
-    result.version = query(&mut conn).await.map_err(step("query"))?;
+    result.version = query(&mut connection).await.map_err(step("query"))?;
     result.checks.push(good("query", "SELECT 1 answered"));
-    write(&mut conn).await.map_err(step("write"))?;
+    write(&mut connection).await.map_err(step("write"))?;
     result.checks.push(good("write", "a row was written and read back"));
     result.took = Some(start.elapsed());
-    result.disk = disk(&mut conn).await.map_err(step("disk"))?;
+    result.disk = disk(&mut connection).await.map_err(step("disk"))?;
     result.checks.push(checks::disk(result.disk));
-    let (used, max) = connections(&mut conn).await.map_err(step("connections"))?;
+    let (used, max) = connections(&mut connection).await.map_err(step("connections"))?;
     result.connections = (used, max);
     result.checks.push(checks::connections(used, max));
-    let _ = conn.close().await;
+    let _ = connection.close().await;
     Ok(())
 }
 
-async fn query(conn: &mut PgConnection) -> sqlx::Result<String> {
-    sqlx::query("SELECT 1").execute(&mut *conn).await?;
-    sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(conn).await
+async fn query(connection: &mut PgConnection) -> sqlx::Result<String> {
+    sqlx::query("SELECT 1").execute(&mut *connection).await?;
+    sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(connection).await
 }
 
 /// One message, which is one transaction.
-async fn make_table(conn: &mut PgConnection) -> sqlx::Result<()> {
+async fn make_table(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql(
         "CREATE SCHEMA IF NOT EXISTS platform;
          CREATE TABLE IF NOT EXISTS platform.probe (
              id integer PRIMARY KEY, token uuid NOT NULL, at timestamptz NOT NULL)",
     )
-    .execute(conn)
+    .execute(connection)
     .await
     .map(drop)
 }
 
-async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass('platform.probe') IS NOT NULL").fetch_one(&mut *conn).await?;
-    if !exists && let Err(error) = make_table(conn).await {
+async fn write(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('platform.probe') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists && let Err(error) = make_table(connection).await {
         // `IF NOT EXISTS` alone does not keep two first checks at once from failing over each other: then the
         // other one made it.
         let other = matches!(&error, sqlx::Error::Database(cause)
@@ -181,7 +186,7 @@ async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
     }
     let token = Uuid::now_v7();
     // One transaction: another check of the same server waits for the row and does not change it in between.
-    let mut tx = conn.begin().await?;
+    let mut tx = connection.begin().await?;
     sqlx::query(
         "INSERT INTO platform.probe (id, token, at) VALUES (1, $1, now()) ON CONFLICT (id) DO UPDATE SET token = $1, at = now()",
     )
@@ -199,17 +204,17 @@ async fn write(conn: &mut PgConnection) -> sqlx::Result<()> {
 
 /// Space of databases and log by PostgreSQL; free space by `df` of the server's own folder, which needs the
 /// administrator's rights.
-async fn disk(conn: &mut PgConnection) -> sqlx::Result<Disk> {
+async fn disk(connection: &mut PgConnection) -> sqlx::Result<Disk> {
     let used: i64 = sqlx::query_scalar(
         "SELECT ((SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database)
              + (SELECT coalesce(sum(size), 0) FROM pg_ls_waldir()))::bigint",
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(&mut *connection)
     .await?;
-    let volume = match df(conn).await {
+    let volume = match df(connection).await {
         Ok(found) => found,
         // Not even the answer of `df` can be written.
-        Err(error) if super::is_disk_full(&error) => Some((0, 1)),
+        Err(error) if super::target::is_disk_full(&error) => Some((0, 1)),
         Err(error) => {
             tracing::debug!(error = %error, "a server cannot tell its free space");
             None
@@ -219,8 +224,8 @@ async fn disk(conn: &mut PgConnection) -> sqlx::Result<Disk> {
 }
 
 /// Free and all bytes of the volume.
-async fn df(conn: &mut PgConnection) -> sqlx::Result<Option<(i64, i64)>> {
-    let mut tx = conn.begin().await?;
+async fn df(connection: &mut PgConnection) -> sqlx::Result<Option<(i64, i64)>> {
+    let mut tx = connection.begin().await?;
     sqlx::query("CREATE TEMPORARY TABLE volume (line text) ON COMMIT DROP").execute(&mut *tx).await?;
     // The server's working folder is its data folder. A delimiter that `df` never prints keeps each line
     // whole.
@@ -239,16 +244,16 @@ fn parse_df(line: &str) -> Option<(i64, i64)> {
     (total > 0 && free >= 0).then_some((free, total))
 }
 
-async fn connections(conn: &mut PgConnection) -> sqlx::Result<(i32, i32)> {
+async fn connections(connection: &mut PgConnection) -> sqlx::Result<(i32, i32)> {
     sqlx::query_as(
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int, current_setting('max_connections')::int",
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await
 }
 
 /// What an operator may read: kind of failure and PostgreSQL's own message, without addresses.
-pub(super) fn safe_text(error: &sqlx::Error) -> String {
+pub(crate) fn safe_text(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),

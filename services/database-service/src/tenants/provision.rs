@@ -6,38 +6,24 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use runtime::failpoint::FailPoint;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::connections::Tenants;
+use super::drops;
+use super::extensions::extensions;
+use super::marks::{mark_of, role_mark};
+use super::owner;
 use super::privacy::{self, hide_others};
+use super::roles::{self, Tenant, write_role};
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants};
-use super::{owner, rotate, template};
+use super::target::{Target, TenantError};
+use super::template;
 use crate::domain::names::logins;
-use crate::domain::placement::RoleLimits;
-use crate::failpoint::FailPoint;
-use crate::secrets::scram_verifier;
 
-/// Begins the comment on a tenant's role; behind it stands the id of its allocation.
-pub(super) const MARK: &str = "saasodoo allocation ";
-/// Extensions that Odoo uses and that only an administrator may be sure to make.
-const EXTENSIONS: [&str; 2] = ["unaccent", "pg_trgm"];
 /// Tries when somebody else is at the same catalog rows.
 const TRIES: u32 = 8;
-
-/// What a tenant gets on a server.
-#[derive(Debug, Clone)]
-pub struct Tenant {
-    /// Marks the role.
-    pub allocation: Uuid,
-    /// Name of database and role.
-    pub name: String,
-    /// Password of the role.
-    pub password: SecretString,
-    /// Limits of the role.
-    pub limits: RoleLimits,
-}
 
 impl Tenants {
     /// Makes role and database, or completes them.
@@ -66,11 +52,11 @@ impl Tenants {
         name: &str,
     ) -> Result<(), TenantError> {
         let admin = self.admin(target);
-        let mut conn = admin.acquire().await?;
-        let owner = database_owner(&mut conn, name).await?;
+        let mut connection = admin.acquire().await?;
+        let owner = database_owner(&mut connection, name).await?;
         let mut roles = Vec::new();
         for role in logins(name) {
-            match role_mark(&mut conn, &role).await? {
+            match role_mark(&mut connection, &role).await? {
                 Some(mark) if mark == mark_of(allocation) => roles.push(role),
                 Some(_) if role == name => return Err(TenantError::NameTaken(name.to_owned())),
                 _ => {}
@@ -81,19 +67,19 @@ impl Tenants {
         }
         // First: a tenant's session that is left could hold the row of its database for ever.
         for role in &roles {
-            rotate::close(&mut conn, role).await?;
+            roles::close(&mut connection, role).await?;
         }
         if owner.is_some() {
-            owner::admit(target, &mut conn, name).await?;
+            owner::admit(target, &mut connection, name).await?;
             Statement::new("DROP DATABASE IF EXISTS ")
                 .identifier(name)
                 .sql(" WITH (FORCE)")
-                .execute(&mut *conn)
+                .execute(&mut *connection)
                 .await?;
         }
         self.fail.at("purge.database_dropped");
         for role in &roles {
-            rotate::drop_role(target, &mut conn, role).await?;
+            drops::drop_role(target, &mut connection, role).await?;
         }
         Ok(())
     }
@@ -105,15 +91,15 @@ async fn prepare_once(
     tenant: &Tenant,
     fail: &FailPoint,
 ) -> Result<(), TenantError> {
-    let mut conn = admin.acquire().await?;
+    let mut connection = admin.acquire().await?;
     let name = tenant.name.as_str();
-    let found = look(&mut conn, name).await?;
-    write_role(&mut conn, tenant, found.mark.as_deref()).await?;
+    let found = look(&mut connection, name).await?;
+    write_role(&mut connection, tenant, found.mark.as_deref()).await?;
     fail.at("allocate.role_made");
     match found.owner.as_deref() {
         None => {}
         Some(known) if known == owner::OWNER || known == name => {
-            owner::admit(target, &mut conn, name).await?;
+            owner::admit(target, &mut connection, name).await?;
         }
         Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
     }
@@ -122,7 +108,7 @@ async fn prepare_once(
     let is_new = found.owner.is_none();
     if is_new {
         if !found.prepared {
-            owner::ensure(target, &mut conn).await?;
+            owner::ensure(target, &mut connection).await?;
         }
         // Until its rights are set, nobody but the administrator gets in: PostgreSQL lets everybody connect
         // to a new database.
@@ -132,7 +118,7 @@ async fn prepare_once(
             .identifier(if found.prepared { template::TEMPLATE } else { "template0" })
             .sql(" ENCODING 'UTF8' CONNECTION LIMIT 0 OWNER ")
             .identifier(owner::OWNER)
-            .execute(&mut *conn)
+            .execute(&mut *connection)
             .await?;
     }
     fail.at("allocate.database_made");
@@ -151,48 +137,8 @@ async fn prepare_once(
         .sql("; ALTER DATABASE ")
         .identifier(name)
         .sql(" CONNECTION LIMIT -1")
-        .execute(&mut *conn)
+        .execute(&mut *connection)
         .await?;
-    Ok(())
-}
-
-/// Role with flags, limits and password, and the mark that it is ours.
-pub(super) async fn role(conn: &mut PgConnection, tenant: &Tenant) -> Result<(), TenantError> {
-    let mark = role_mark(conn, tenant.name.as_str()).await?;
-    write_role(conn, tenant, mark.as_deref()).await
-}
-
-/// Role with flags, limits and password, and the mark that it is ours. One message, which is one transaction:
-/// the role is there with its mark and limits, or not at all. It need not wait for the disk: the making of
-/// the database, or the next change of it, does, and what comes later in the log keeps what came before.
-async fn write_role(conn: &mut PgConnection, tenant: &Tenant, mark: Option<&str>) -> Result<(), TenantError> {
-    let name = tenant.name.as_str();
-    let verifier = scram_verifier(&tenant.password)?;
-    let ours = mark_of(tenant.allocation);
-    let verb = match mark {
-        None => "; CREATE ROLE ",
-        Some(mark) if mark == ours => "; ALTER ROLE ",
-        Some(_) => return Err(TenantError::NameTaken(name.to_owned())),
-    };
-    let mut message = Statement::new("SET LOCAL synchronous_commit = off")
-        .sql(verb)
-        .identifier(name)
-        .sql(" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT ")
-        .sql(tenant.limits.connections)
-        .sql(" PASSWORD ")
-        .literal(&verifier)
-        .sql("; COMMENT ON ROLE ")
-        .identifier(name)
-        .sql(" IS ")
-        .literal(&ours);
-    for (setting, value) in [
-        (" SET temp_file_limit = ", tenant.limits.temp_file_limit),
-        (" SET statement_timeout = ", tenant.limits.statement_timeout),
-        (" SET idle_in_transaction_session_timeout = ", tenant.limits.idle_in_transaction_session_timeout),
-    ] {
-        message = message.sql("; ALTER ROLE ").identifier(name).sql(setting).literal(value);
-    }
-    owner::odoos_list(message.sql("; "), name).execute(conn).await?;
     Ok(())
 }
 
@@ -212,53 +158,21 @@ const LOOK: &str = concat!(
     privacy::is_prepared!("$3")
 );
 
-async fn look(conn: &mut PgConnection, name: &str) -> sqlx::Result<Found> {
+async fn look(connection: &mut PgConnection, name: &str) -> sqlx::Result<Found> {
     let (mark, owner, prepared) = sqlx::query_as(AssertSqlSafe(LOOK))
         .bind(name)
         .bind(template::TEMPLATE)
         .bind(privacy::MARK)
-        .fetch_one(conn)
+        .fetch_one(connection)
         .await?;
     Ok(Found { mark, owner, prepared })
 }
 
-/// Extensions that the server has, made in the tenant's database by the administrator.
-pub(super) async fn extensions(inside: &mut PgConnection) -> Result<(), TenantError> {
-    let missing: Vec<String> = sqlx::query_scalar(
-        "SELECT name::text FROM pg_available_extensions WHERE name = ANY($1) AND installed_version IS NULL",
-    )
-    .bind(EXTENSIONS.as_slice())
-    .fetch_all(&mut *inside)
-    .await?;
-    for extension in missing {
-        Statement::new("CREATE EXTENSION IF NOT EXISTS ")
-            .identifier(&extension)
-            .sql(" SCHEMA public")
-            .execute(&mut *inside)
-            .await?;
-    }
-    Ok(())
-}
-
-/// The mark of a role, empty when it has none; `None` when there is no such role.
-pub(super) async fn role_mark(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar(
-        "SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = $1",
-    )
-    .bind(name)
-    .fetch_optional(conn)
-    .await
-}
-
-async fn database_owner(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
+async fn database_owner(connection: &mut PgConnection, name: &str) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1")
         .bind(name)
-        .fetch_optional(conn)
+        .fetch_optional(connection)
         .await
-}
-
-pub(super) fn mark_of(allocation: Uuid) -> String {
-    [MARK, &allocation.to_string()].concat()
 }
 
 /// Somebody else was at the same rows of the catalog, or at the template: it passes.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{Target, TenantError, Tenants};
+use super::connections::Tenants;
+use super::target::{Target, TenantError};
 
 /// Keeps what the looks need: roles and databases with their indexes, locked as any reader locks them.
 const KEEP: &str =
@@ -27,7 +28,32 @@ SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM sessions, room
 WHERE together > room.locks * $1
     OR (pg_notification_queue_usage() >= $2 AND xact_start < clock_timestamp() - make_interval(secs => $3))";
 
-/// What of the server's shared memory and disk one tenant may take.
+/// What sessions hold for themselves, as the machine's kernel counts it; the smallest of a tenant are left to
+/// it. A tenant may ask for any amount of memory for its sorts (`work_mem` is everybody's to set), and when the
+/// pod has no more, all sessions of the server end with it.
+const MEMORY: &str = "
+WITH sessions AS (
+    SELECT pid, usesysid, coalesce(1024 * substring(
+        pg_read_file('/proc/' || pid || '/status', 0, 8192, true) FROM 'RssAnon:\\s+(\\d+) kB')::bigint, 0) AS bytes
+    FROM pg_stat_get_activity(NULL) WHERE backend_type = 'client backend'
+), sums AS (
+    SELECT pid, usesysid, sum(bytes) OVER () AS all_bytes,
+        sum(bytes) OVER (PARTITION BY usesysid ORDER BY bytes, pid) AS together
+    FROM sessions
+)
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM sums
+WHERE usesysid >= 16384 AND all_bytes > $1 AND together > $2";
+
+/// What the sessions of a server may hold for themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryLimits {
+    /// All of them in bytes: above it the server's memory is nearly gone.
+    pub all: i64,
+    /// Those of one tenant then.
+    pub each: i64,
+}
+
+/// What of the server's memory and disk one tenant may take.
 #[derive(Debug, Clone, Copy)]
 pub struct SharedLimits {
     /// Part of the table of locks, with all sessions of the tenant.
@@ -37,6 +63,8 @@ pub struct SharedLimits {
     pub queue: f64,
     /// How long that is.
     pub transaction: Duration,
+    /// Memory of the sessions themselves; absent where it is not known how much there is.
+    pub memory: Option<MemoryLimits>,
 }
 
 /// A session of the administrator that stays, for a server whose shared memory is full: nobody logs in there
@@ -50,12 +78,37 @@ impl Guard {
     pub async fn look(&mut self, limits: SharedLimits) -> sqlx::Result<i64> {
         // Within a transaction the activity of its first look is shown for ever.
         sqlx::query("SELECT pg_stat_clear_snapshot()").execute(&mut self.0).await?;
-        sqlx::query_scalar(LOOK)
+        let ended: i64 = sqlx::query_scalar(LOOK)
             .bind(limits.locks)
             .bind(limits.queue)
             .bind(limits.transaction.as_secs_f64())
             .fetch_one(&mut self.0)
-            .await
+            .await?;
+        match limits.memory {
+            Some(memory) => Ok(ended + self.end_hoarders(memory).await?),
+            None => Ok(ended),
+        }
+    }
+
+    /// A session that ends while its memory is read is an error of the statement, and none of the guard.
+    async fn end_hoarders(&mut self, limits: MemoryLimits) -> sqlx::Result<i64> {
+        sqlx::raw_sql("SAVEPOINT memory").execute(&mut self.0).await?;
+        let looked =
+            sqlx::query_scalar(MEMORY).bind(limits.all).bind(limits.each).fetch_one(&mut self.0).await;
+        match looked {
+            Ok(ended) => {
+                sqlx::raw_sql("RELEASE SAVEPOINT memory").execute(&mut self.0).await?;
+                Ok(ended)
+            }
+            Err(error) if error.as_database_error().is_some() => {
+                tracing::debug!(error = %error, "the memory of sessions cannot be told");
+                sqlx::raw_sql("ROLLBACK TO SAVEPOINT memory; RELEASE SAVEPOINT memory")
+                    .execute(&mut self.0)
+                    .await?;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -71,9 +124,9 @@ pub struct SessionLimits {
 impl Tenants {
     /// A guard. It stays in one transaction, which reads nothing while it waits and holds up no vacuum.
     pub async fn guard(target: &Target) -> Result<Guard, TenantError> {
-        let mut conn = target.connect("postgres").await?;
-        sqlx::raw_sql(KEEP).execute(&mut conn).await?;
-        Ok(Guard(conn))
+        let mut connection = target.connect("postgres").await?;
+        sqlx::raw_sql(KEEP).execute(&mut connection).await?;
+        Ok(Guard(connection))
     }
 
     /// Ends the sessions beyond the limits; gives their number.

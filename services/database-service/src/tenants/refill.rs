@@ -7,11 +7,13 @@
 use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
 
+use super::connections::Tenants;
 use super::copy::reader;
-use super::rotate;
+use super::owner;
+use super::roles;
 use super::rows::{self, Sequence, columns, sequence};
 use super::statement::Statement;
-use super::{Target, TenantError, Tenants, owner};
+use super::target::{Target, TenantError};
 use crate::domain::names::logins;
 use crate::domain::trace::Table;
 
@@ -33,9 +35,9 @@ pub struct Open(PgConnection);
 impl Tenants {
     /// Ends all sessions of a tenant, and waits until they are gone: what they wrote is counted then.
     pub async fn end_sessions(&self, target: &Target, database: &str) -> Result<(), TenantError> {
-        let mut conn = self.admin(target).acquire().await?;
+        let mut connection = self.admin(target).acquire().await?;
         for role in logins(database) {
-            rotate::end_sessions(&mut conn, &role).await?;
+            roles::end_sessions(&mut connection, &role).await?;
             if self.sessions_of(target, &role).await? > 0 {
                 return Err(TenantError::Internal(anyhow::anyhow!("a session of {role} does not end")));
             }

@@ -12,7 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Target, Tenants};
+use super::connections::Tenants;
+use super::target::Target;
 use crate::certificates::fingerprint;
 
 /// Longest look.

@@ -6,34 +6,34 @@ use sqlx::{AssertSqlSafe, Executor, Postgres};
 
 /// A statement under construction. Its fixed parts are literals of this program; everything else is quoted.
 #[derive(Debug, Clone)]
-pub(super) struct Statement(String);
+pub(crate) struct Statement(String);
 
 impl Statement {
     /// Begins with a fixed part.
-    pub(super) fn new(text: &'static str) -> Self {
+    pub(crate) fn new(text: &'static str) -> Self {
         Self(text.to_owned())
     }
 
     /// A fixed part.
-    pub(super) fn sql(mut self, text: &'static str) -> Self {
+    pub(crate) fn sql(mut self, text: &'static str) -> Self {
         self.0.push_str(text);
         self
     }
 
     /// Another statement behind this one.
-    pub(super) fn then(mut self, next: &Self) -> Self {
+    pub(crate) fn then(mut self, next: &Self) -> Self {
         self.0.push_str(&next.0);
         self
     }
 
     /// A quoted identifier.
-    pub(super) fn identifier(mut self, name: &str) -> Self {
+    pub(crate) fn identifier(mut self, name: &str) -> Self {
         self.quoted(name, '"');
         self
     }
 
     /// A quoted literal. A backslash has no meaning in it (`standard_conforming_strings`).
-    pub(super) fn literal(mut self, value: &str) -> Self {
+    pub(crate) fn literal(mut self, value: &str) -> Self {
         self.quoted(value, '\'');
         self
     }
@@ -50,12 +50,12 @@ impl Statement {
     }
 
     /// Its text, for the one call that takes nothing else (`COPY`).
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.0
     }
 
     /// Runs it.
-    pub(super) async fn execute<'e, E: Executor<'e, Database = Postgres>>(
+    pub(crate) async fn execute<'e, E: Executor<'e, Database = Postgres>>(
         self,
         executor: E,
     ) -> sqlx::Result<()> {
@@ -63,7 +63,7 @@ impl Statement {
     }
 
     /// Runs it for its one row.
-    pub(super) async fn fetch_one<'e, E: Executor<'e, Database = Postgres>>(
+    pub(crate) async fn fetch_one<'e, E: Executor<'e, Database = Postgres>>(
         self,
         executor: E,
     ) -> sqlx::Result<PgRow> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Target, TenantError, Tenants};
+use super::connections::Tenants;
+use super::target::{Target, TenantError};
 use crate::domain::trace::{Table, Trace};
 
 /// Before it, counts of writes went to a collector that could lose them.
@@ -100,22 +101,24 @@ impl TableRow {
 impl Tenants {
     /// What a database looks like now.
     pub async fn trace(&self, target: &Target, database: &str) -> Result<Trace, TenantError> {
-        let mut conn = self.reader(target, database).await?;
-        let found = read(&mut conn).await?;
-        conn.close().await?;
+        let mut connection = self.reader(target, database).await?;
+        let found = read(&mut connection).await?;
+        connection.close().await?;
         Ok(found)
     }
 }
 
-async fn read(conn: &mut PgConnection) -> Result<Trace, TenantError> {
-    let (epoch, version, counts): (String, i32, bool) = sqlx::query_as(EPOCH).fetch_one(&mut *conn).await?;
+async fn read(connection: &mut PgConnection) -> Result<Trace, TenantError> {
+    let (epoch, version, counts): (String, i32, bool) =
+        sqlx::query_as(EPOCH).fetch_one(&mut *connection).await?;
     if version < OLDEST || !counts {
         let why = format!("a move needs PostgreSQL 15 or newer with track_counts; it has {version}");
         return Err(TenantError::Unsuited(why));
     }
     // The counts first: what is written between the two statements shows in the catalogue.
-    let rows: Vec<TableRow> = sqlx::query_as(TABLES).fetch_all(&mut *conn).await?;
-    let (catalogue, eager_triggers, large_objects) = sqlx::query_as(CATALOGUE).fetch_one(&mut *conn).await?;
+    let rows: Vec<TableRow> = sqlx::query_as(TABLES).fetch_all(&mut *connection).await?;
+    let (catalogue, eager_triggers, large_objects) =
+        sqlx::query_as(CATALOGUE).fetch_one(&mut *connection).await?;
     let tables: BTreeMap<String, Table> = rows.into_iter().map(TableRow::named).collect();
     Ok(Trace { epoch, catalogue, eager_triggers, large_objects, tables })
 }

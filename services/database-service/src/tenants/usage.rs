@@ -1,7 +1,8 @@
 //! What tenants use on a server, as the server itself sees it (operator's view), and whether anything of a
 //! tenant is there (DBS-20).
 
-use super::{Target, Tenants};
+use super::connections::Tenants;
+use super::target::Target;
 
 /// One database of a tenant.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]

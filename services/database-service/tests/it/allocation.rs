@@ -161,8 +161,8 @@ async fn a_crash_between_the_steps_is_finished_by_the_next_try(pool: PgPool) {
     };
     let mut conn = pool.acquire().await.unwrap();
     let allocation = database_service::store::allocations::find(&mut conn, made).await.unwrap().unwrap();
-    world.app.prepare(&mut conn, &allocation).await.unwrap();
-    world.app.prepare(&mut conn, &allocation).await.unwrap();
+    world.app.prepare(&allocation).await.unwrap();
+    world.app.prepare(&allocation).await.unwrap();
     let done = world.allocate("after-database", "customer-1", "starter").await.unwrap().allocation.unwrap();
     assert_eq!(done.state, "allocated");
 
@@ -171,7 +171,7 @@ async fn a_crash_between_the_steps_is_finished_by_the_next_try(pool: PgPool) {
         panic!("no slot")
     };
     let allocation = database_service::store::allocations::find(&mut conn, role).await.unwrap().unwrap();
-    world.app.prepare(&mut conn, &allocation).await.unwrap();
+    world.app.prepare(&allocation).await.unwrap();
     let mut admin = server.admin().await;
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP DATABASE {}", allocation.db_name)))
         .execute(&mut admin)

@@ -8,12 +8,14 @@ use contracts::database::v1::PoolSpec;
 use database_service::app::allocate::{Outcome, Wanted};
 use database_service::app::dedicated::Dedicated;
 use database_service::app::pool_work::{Address, Report};
-use database_service::app::{App, By, Settings};
+use database_service::app::{App, Settings};
 use database_service::domain::ReleaseMode;
+use database_service::domain::caller::Caller;
 use database_service::domain::names::ExternalId;
 use database_service::domain::pool::{Observed, PoolStatus};
 use database_service::error::Error;
-use database_service::failpoint::{self, FailPoint};
+use database_service::failpoint;
+use runtime::failpoint::FailPoint;
 use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -40,7 +42,7 @@ impl Lives {
         wipe(pool).await;
         let world = World::still(pool, settings).await;
         // Places of death panic on purpose; their texts are no news.
-        let fail = FailPoint::each(places, || panic!("the process dies here"));
+        let fail = failpoint::NONE.each(places, || panic!("the process dies here"));
         Self { world, fail, forgotten, noticed: 0, places: places.len() }
     }
 
@@ -167,8 +169,13 @@ pub async fn consistent(pool: &PgPool, servers: &[&PoolServer]) {
     }
 }
 
-fn by() -> By {
-    By { actor: "tester".into(), role: "admin".into(), request_id: String::new(), client_ip: String::new() }
+fn caller() -> Caller {
+    Caller {
+        actor: "tester".into(),
+        role: "admin".into(),
+        request_id: String::new(),
+        client_ip: String::new(),
+    }
 }
 
 /// Order, allocation, soft release, reclaim, purge on a shared pool, then a dedicated server and its removal.
@@ -227,7 +234,7 @@ async fn dedicated(lives: &mut Lives, shared: &PoolServer, own: &mut PoolServer)
     let asked = Wanted::parse("own-one", "customer", "enterprise", false).unwrap();
     let dedicated = move |app: App| {
         let asked = asked.clone();
-        async move { app.provision_dedicated(&by(), asked).await }
+        async move { app.provision_dedicated(&caller(), asked).await }
     };
     assert!(matches!(lives.call(dedicated.clone()).await, Dedicated::Provisioning(..)));
     let spec = lives.world.specs().await.into_iter().find(|spec| spec.server_type == "dedicated").unwrap();
@@ -263,7 +270,7 @@ pub async fn two_servers() -> (PoolServer, PoolServer) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_is_mended_by_the_next_call(pool: PgPool) {
     let (mut shared, mut own) = two_servers().await;
-    let mut lives = Lives::new(&pool, settings(50), &failpoint::ALL, false).await;
+    let mut lives = Lives::new(&pool, settings(50), failpoint::ALL, false).await;
     life(&mut lives, &mut shared, &mut own).await;
     assert_eq!(lives.fail.left(), [""; 0], "nobody died there");
 }
@@ -272,7 +279,7 @@ async fn a_death_anywhere_is_mended_by_the_next_call(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_is_mended_by_the_sweep(pool: PgPool) {
     let (mut shared, mut own) = two_servers().await;
-    for place in failpoint::ALL {
+    for &place in failpoint::ALL {
         let mut lives = Lives::new(&pool, settings(50), &[place], true).await;
         life(&mut lives, &mut shared, &mut own).await;
         assert_eq!(lives.fail.left(), [""; 0], "nobody died there");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contracts::database::v1::GetCredentialsRequest;
 use database_service::certificates::full_name;
-use database_service::tenants::{As, SharedLimits, Target, Tenants};
+use database_service::tenants::{As, MemoryLimits, SharedLimits, Target, Tenants};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -107,7 +107,7 @@ async fn whoever_holds_the_notification_queue_is_ended(pool: PgPool) {
     sqlx::raw_sql("LISTEN imbus").execute(&mut listens).await.unwrap();
     let (password, tls) = world.pool_secret(&spec).await;
     let mut guard = Tenants::guard(&target(&server, password, &tls)).await.unwrap();
-    let limits = |queue, transaction| SharedLimits { locks: 0.25, queue, transaction };
+    let limits = |queue, transaction| SharedLimits { locks: 0.25, queue, transaction, memory: None };
 
     assert_eq!(guard.look(limits(0.25, Duration::ZERO)).await.unwrap(), 0, "the queue is empty");
     assert_eq!(guard.look(limits(0.0, Duration::from_hours(1))).await.unwrap(), 0, "nobody is long in one");
@@ -115,6 +115,40 @@ async fn whoever_holds_the_notification_queue_is_ended(pool: PgPool) {
 
     assert!(sqlx::query("SELECT 1").execute(&mut holds).await.is_err());
     sqlx::query("SELECT 1").execute(&mut listens).await.unwrap();
+}
+
+/// DBS-29: a tenant gives its sessions as much memory as it likes; when the server's is nearly gone, whoever
+/// has most of it is ended, and neither its small sessions nor its neighbour.
+#[sqlx::test(migrations = "./migrations")]
+async fn whoever_holds_the_memory_of_all_is_ended(pool: PgPool) {
+    const MIB: i64 = 1024 * 1024;
+    let world = World::still(&pool, settings(3)).await;
+    let (spec, server) = world.first_pool().await;
+    let (a, b) = (Login::new(&world, "a").await, Login::new(&world, "b").await);
+    let mut hoards = a.connect(&server).await.unwrap();
+    sqlx::query("SELECT length(set_config('it.is', repeat('x', 200000000), false))")
+        .execute(&mut hoards)
+        .await
+        .unwrap();
+    let mut small = a.connect(&server).await.unwrap();
+    let mut neighbour = b.connect(&server).await.unwrap();
+    let (password, tls) = world.pool_secret(&spec).await;
+    let mut guard = Tenants::guard(&target(&server, password, &tls)).await.unwrap();
+    let limits = |all, each| SharedLimits {
+        locks: 0.25,
+        queue: 0.25,
+        transaction: Duration::from_mins(1),
+        memory: Some(MemoryLimits { all, each }),
+    };
+
+    assert_eq!(guard.look(limits(4096 * MIB, 0)).await.unwrap(), 0, "there is enough for all");
+    assert_eq!(guard.look(limits(0, 4096 * MIB)).await.unwrap(), 0, "nobody has so much");
+    assert_eq!(guard.look(limits(0, 100 * MIB)).await.unwrap(), 1);
+
+    assert!(sqlx::query("SELECT 1").execute(&mut hoards).await.is_err());
+    sqlx::query("SELECT 1").execute(&mut small).await.unwrap();
+    sqlx::query("SELECT 1").execute(&mut neighbour).await.unwrap();
+    assert_eq!(guard.look(limits(0, 100 * MIB)).await.unwrap(), 0, "the guard goes on");
 }
 
 /// A log-in that says who it is and then nothing more. `None`: the server has no slot for it.

@@ -210,11 +210,11 @@ async fn move_over(lives: &mut Lives, first: &PoolServer, second: &PoolServer, t
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_in_a_move_is_mended_by_the_next_call(pool: PgPool) {
     let (mut first, mut second) = two_servers().await;
-    let mut lives = Lives::new(&pool, settings(1), &failpoint::MOVES, false).await;
+    let mut lives = Lives::new(&pool, settings(1), failpoint::MOVES, false).await;
     life(&mut lives, &mut first, &mut second, Course::GivesUpAndMoves).await;
     assert_eq!(lives.fail.left(), [""; 0], "nobody died there");
 
-    let mut lives = Lives::new(&pool, settings(1), &failpoint::MOVES, false).await;
+    let mut lives = Lives::new(&pool, settings(1), failpoint::MOVES, false).await;
     life(&mut lives, &mut first, &mut second, Course::Moves).await;
     assert_eq!(lives.fail.left(), ["move.aborting"], "nobody gives up a copy here");
 }
@@ -223,7 +223,7 @@ async fn a_death_anywhere_in_a_move_is_mended_by_the_next_call(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_death_anywhere_in_a_move_is_no_trouble_for_the_sweep(pool: PgPool) {
     let (mut first, mut second) = two_servers().await;
-    for place in failpoint::MOVES {
+    for &place in failpoint::MOVES {
         let course = match place {
             // Only a move that ends comes to these.
             "move.before_switch" | "move.switched" | "move.source_closed" => Course::Moves,

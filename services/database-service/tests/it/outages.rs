@@ -30,7 +30,7 @@ async fn allocations_go_on_over_restarts_of_the_platforms_database() {
         .connect_with(options)
         .await
         .unwrap();
-    database_service::MIGRATOR.run(&pool).await.unwrap();
+    database_service::MIGRATIONS.run(&pool).await.unwrap();
     let world = World::alive(&pool, settings(50)).await;
     assert_eq!(world.allocate("first", "c", "starter").await.unwrap().status, "provisioning");
     let spec = world.specs().await.pop().unwrap();

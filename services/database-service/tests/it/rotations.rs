@@ -6,7 +6,7 @@ use contracts::database::v1::{GetCredentialsRequest, GetDatabaseTaskRequest, Rel
 use contracts::database::v1::{RotateAllocationRequest, RotatePoolRequest};
 use database_service::app::{data_key, external_id};
 use database_service::secrets::Vault;
-use database_service::store::rekey::Place;
+use database_service::store::rekey::PLACES;
 use runtime::identity::Role;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -315,7 +315,7 @@ async fn the_data_key_changes_while_the_service_runs(pool: PgPool) {
     let old_key = SecretString::from(DATA_KEY);
     let both = Vault::try_new(&new_key).unwrap().with_others(&old_key).unwrap();
 
-    assert_eq!(data_key::rotate_some(&pool, &both, Place::Allocations, 1).await.unwrap(), 1);
+    assert_eq!(data_key::rotate_some(&pool, &both, PLACES[2], 1).await.unwrap(), 1);
     // Interrupted here: whoever knows both keys reads either.
     let half = World::with_vault(
         &pool,

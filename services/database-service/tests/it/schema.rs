@@ -2,10 +2,10 @@
 
 use contracts::database::v1::GetCredentialsRequest;
 use database_service::domain::AllocationState;
-use database_service::domain::RotationState;
 use database_service::domain::TaskState;
 use database_service::domain::placement::PlanTier;
 use database_service::domain::pool::{Fill, HealthStatus, Observed, PoolEvent, PoolStatus, ServerType};
+use database_service::domain::rotation::RotationState;
 use sqlx::PgPool;
 
 use crate::world::{World, settings};

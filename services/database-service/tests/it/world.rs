@@ -13,10 +13,10 @@ use contracts::database::v1::{
 };
 use contracts::services::{DATABASE, WORKER};
 use database_service::app::{App, Settings};
+use database_service::domain::server::Resources;
 use database_service::grpc;
 use database_service::metrics::ServiceMetrics;
 use database_service::secrets::Vault;
-use database_service::store::servers::Resources;
 use runtime::grpc::Authenticated;
 use secrecy::SecretString;
 use sqlx::PgPool;

@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use super::super::{App, tenant_error};
 use crate::domain::MoveState;
+use crate::domain::server::Server;
 use crate::domain::trace::{Compared, Lack, Trace};
 use crate::error::Error;
-use crate::store::allocations;
 use crate::store::moves::{self, Move};
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::store::{self};
 use crate::tenants::Tenant;
 
@@ -46,13 +46,14 @@ impl App {
     pub async fn begin_copy(&self, id: Uuid) -> Result<Ends, Error> {
         let now = runtime::clock::now();
         let (found, allocation) = self.move_and_allocation(id).await?;
-        let _permit = self.remote.permit(found.target).await?;
-        let mut tx = self.pool.begin_with(store::PATIENT).await?;
-        allocations::lock_work(&mut tx, allocation.id).await?;
+        let mut work = self.work(found.target, allocation.id).await?;
+        let mut tx = work.end(self).await?;
         let from = [MoveState::Reserved, MoveState::Copying, MoveState::Verified];
         if !moves::advance(&mut tx, id, &from, MoveState::Copying, now).await? {
             return Err(Error::InvalidState("the move has ended".into()));
         }
+        // Before anything is dropped: what was said of a former copy is true no more.
+        moves::begin_copy(&mut tx, id).await?;
         let source = servers::find(&mut tx, found.source).await?.ok_or(Error::Conflict)?;
         let target = servers::find(&mut tx, found.target).await?.ok_or(Error::Conflict)?;
         let sealed =
@@ -71,7 +72,8 @@ impl App {
             store::certificates::trust(&mut tx, target.id, now).await?,
         );
         let authorities = if from.enforced && to.enforced { to.authorities } else { String::new() };
-        let origin = self.target(&mut tx, &source).await?;
+        tx.commit().await?;
+        let (origin, place) = (self.target(&source).await?, self.target(&target).await?);
         self.tenants
             .let_in(&origin, &allocation.db_name, &allocation.db_user)
             .await
@@ -81,13 +83,13 @@ impl App {
             .trace(&origin, &allocation.db_name)
             .await
             .map_err(|error| tenant_error(&source.name, error))?;
-        moves::note_trace(&mut tx, id, &trace).await?;
-        let place = self.target(&mut tx, &target).await?;
         self.tenants
             .prepare_anew(&place, &tenant)
             .await
             .map_err(|error| tenant_error(&target.name, error))?;
         self.fail.at("move.target_made");
+        let mut tx = work.end(self).await?;
+        moves::note_trace(&mut tx, id, &trace).await?;
         tx.commit().await?;
         self.fail.at("move.copy_begun");
         let end = |server, user: &str, password| End {

@@ -8,7 +8,6 @@ use super::super::{App, tenant_error};
 use crate::domain::MoveState;
 use crate::domain::pool::{PoolEvent, ServerType};
 use crate::error::Error;
-use crate::store;
 use crate::store::allocations;
 use crate::store::moves::{self, Move};
 use crate::store::servers;
@@ -20,14 +19,14 @@ impl App {
     /// Closes sources, drops copies and sources whose time has come. A server that is away is tried again by
     /// the next sweep.
     pub(in crate::app) async fn sweep_moves(&self, now: OffsetDateTime) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let found = moves::unfinished(&mut conn, now, now - STUCK).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let found = moves::unfinished(&mut connection, now, now - STUCK).await?;
+        drop(connection);
         for left in found {
             if let Err(error) = bounded(Box::pin(self.settle(&left, now))).await {
                 tracing::warn!(r#move.id = %left.id, error = %error, "the leftovers of a move stay for now");
-                let mut conn = self.pool.acquire().await?;
-                moves::note_failure(&mut conn, left.id, &error.to_string(), now).await?;
+                let mut connection = self.pool.acquire().await?;
+                moves::note_failure(&mut connection, left.id, &error.to_string(), now).await?;
             }
         }
         Ok(())
@@ -37,9 +36,9 @@ impl App {
     pub(in crate::app) async fn clean_up_moves(&self, ids: Vec<Uuid>) {
         for id in ids {
             let work = async {
-                let mut conn = self.pool.acquire().await?;
-                let found = moves::find(&mut conn, id).await?;
-                drop(conn);
+                let mut connection = self.pool.acquire().await?;
+                let found = moves::find(&mut connection, id).await?;
+                drop(connection);
                 match found {
                     Some(found) => self.settle(&found, runtime::clock::now()).await,
                     None => Ok(()),
@@ -64,15 +63,17 @@ impl App {
     }
 
     async fn close_source(&self, left: &Move, now: OffsetDateTime) -> Result<(), Error> {
-        let _permit = self.remote.permit(left.source).await?;
-        let mut tx = self.pool.begin_with(store::PATIENT).await?;
-        allocations::lock_work(&mut tx, left.allocation_id).await?;
-        let allocation = allocations::find(&mut tx, left.allocation_id).await?.ok_or(Error::Conflict)?;
-        let server = servers::find(&mut tx, left.source).await?.ok_or(Error::Conflict)?;
-        let place = self.target(&mut tx, &server).await?;
+        let mut work = self.work(left.source, left.allocation_id).await?;
+        let mut connection = self.pool.acquire().await?;
+        let allocation =
+            allocations::find(&mut connection, left.allocation_id).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut connection, left.source).await?.ok_or(Error::Conflict)?;
+        drop(connection);
+        let place = self.target(&server).await?;
         let closed = self.tenants.close_tenant(&place, &allocation.db_name).await;
         closed.map_err(|error| tenant_error(&server.name, error))?;
         self.fail.at("move.source_closed");
+        let mut tx = work.end(self).await?;
         moves::mark_closed(&mut tx, left.id, now).await?;
         tx.commit().await?;
         Ok(())
@@ -80,31 +81,26 @@ impl App {
 
     /// Drops every leftover of an allocation whose database goes.
     pub(in crate::app) async fn drop_leftovers(&self, allocation: Uuid) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        let found = moves::of_allocation(&mut conn, allocation).await?;
-        drop(conn);
+        let mut connection = self.pool.acquire().await?;
+        let found = moves::of_allocation(&mut connection, allocation).await?;
+        drop(connection);
         for left in found {
-            self.drop_leftover_unbounded(left.id).await?;
+            self.drop_leftover(left.id).await?;
         }
         Ok(())
     }
 
     /// Drops the copy of a move that was given up, or the source of one that was switched, and gives its slot
     /// back.
-    pub(super) async fn drop_leftover(&self, id: Uuid) -> Result<(), Error> {
+    pub(crate) async fn drop_leftover(&self, id: Uuid) -> Result<(), Error> {
+        let now = runtime::clock::now();
         let Some(found) = moves::find(&mut *self.pool.acquire().await?, id).await? else { return Ok(()) };
         let place = if found.state == MoveState::Switched { found.source } else { found.target };
-        let _permit = self.remote.permit(place).await?;
-        self.drop_leftover_unbounded(id).await
-    }
-
-    async fn drop_leftover_unbounded(&self, id: Uuid) -> Result<(), Error> {
-        let now = runtime::clock::now();
-        let mut tx = self.pool.begin_with(store::PATIENT).await?;
-        let Some(found) = moves::find(&mut tx, id).await? else { return Ok(()) };
-        allocations::lock_work(&mut tx, found.allocation_id).await?;
-        let found = moves::find(&mut tx, id).await?.ok_or(Error::Conflict)?;
-        let allocation = allocations::find(&mut tx, found.allocation_id).await?.ok_or(Error::Conflict)?;
+        let mut work = self.work(place, found.allocation_id).await?;
+        let mut connection = self.pool.acquire().await?;
+        let found = moves::find(&mut connection, id).await?.ok_or(Error::Conflict)?;
+        let allocation =
+            allocations::find(&mut connection, found.allocation_id).await?.ok_or(Error::Conflict)?;
         let (place, from, to) = match found.state {
             MoveState::Switched => (found.source, MoveState::Switched, MoveState::Dropped),
             MoveState::Aborting => (found.target, MoveState::Aborting, MoveState::Aborted),
@@ -113,13 +109,15 @@ impl App {
         if place == allocation.db_server_id {
             return Err(Error::Internal(anyhow::anyhow!("move {id} would drop the database in use")));
         }
-        let server = servers::find(&mut tx, place).await?.ok_or(Error::Conflict)?;
+        let server = servers::find(&mut connection, place).await?.ok_or(Error::Conflict)?;
+        drop(connection);
         if !server.platform_host.is_empty() && server.status.wants_objects() {
-            let target = self.target(&mut tx, &server).await?;
+            let target = self.target(&server).await?;
             let dropped = self.tenants.drop_copy(&target, allocation.id, &allocation.db_name).await;
             dropped.map_err(|error| tenant_error(&server.name, error))?;
         }
         self.fail.at("move.leftover_dropped");
+        let mut tx = work.end(self).await?;
         // The server first, as everywhere: a slot is given and taken under its lock.
         servers::lock(&mut tx, place).await?.ok_or(Error::Conflict)?;
         if !moves::advance(&mut tx, id, &[from], to, now).await? {

@@ -4,19 +4,21 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::super::usable::require_in_use;
 use super::super::{App, tenant_error};
-use super::movable;
 use crate::domain::MoveState;
+use crate::domain::allocation::Allocation;
 use crate::domain::estimate::{Estimate, estimate};
 use crate::domain::names::ExternalId;
 use crate::domain::placement::PlanTier;
 use crate::domain::pool::{PoolEvent, PoolStatus, ServerType};
+use crate::domain::server::Server;
 use crate::error::Error;
 use crate::secrets::generate_password;
-use crate::store::allocations::{self, Allocation};
+use crate::store::allocations;
 use crate::store::moves::{self, Move};
 use crate::store::rotations;
-use crate::store::servers::{self, Server};
+use crate::store::servers;
 use crate::store::waiting;
 
 /// Where a database shall go.
@@ -58,15 +60,15 @@ impl App {
         let mut tx = self.pool.begin().await?;
         let allocation =
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
-        movable(&allocation)?;
+        require_in_use(&allocation)?;
         let source = servers::find(&mut tx, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
         let target = match pool {
             "" => String::new(),
             pool => self.named_target(&mut tx, &allocation, pool).await?.name,
         };
-        let place = self.target(&mut tx, &source).await?;
         let earlier = moves::measured(&mut tx).await?;
         tx.rollback().await?;
+        let place = self.target(&source).await?;
         let size = self.tenants.size(&place, &allocation.db_name).await;
         let size_bytes = size.map_err(|error| tenant_error(&source.name, error))?;
         let estimate = estimate(size_bytes, &earlier);
@@ -85,7 +87,7 @@ impl App {
         let mut tx = self.pool.begin().await?;
         let allocation =
             allocations::find_by_instance(&mut tx, instance).await?.ok_or(Error::NotFound("allocation"))?;
-        movable(&allocation)?;
+        require_in_use(&allocation)?;
         allocations::lock_work(&mut tx, allocation.id).await?;
         if rotations::open(&mut tx, allocation.id).await?.is_some() {
             return Err(Error::RotationInProgress);
@@ -146,16 +148,17 @@ impl App {
     /// Where the database is and how large. Asked before anything is locked: a server that hangs would keep
     /// everybody from the pools meanwhile. Nothing for a move that has its slot already.
     async fn measure(&self, id: Uuid, instance: &ExternalId) -> Result<Option<(Uuid, i64)>, Error> {
-        let mut conn = self.pool.acquire().await?;
-        if moves::find(&mut conn, id).await?.is_some() {
+        let mut connection = self.pool.acquire().await?;
+        if moves::find(&mut connection, id).await?.is_some() {
             return Ok(None);
         }
-        let allocation =
-            allocations::find_by_instance(&mut conn, instance).await?.ok_or(Error::NotFound("allocation"))?;
-        movable(&allocation)?;
-        let source = servers::find(&mut conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
-        let place = self.target(&mut conn, &source).await?;
-        drop(conn);
+        let allocation = allocations::find_by_instance(&mut connection, instance)
+            .await?
+            .ok_or(Error::NotFound("allocation"))?;
+        require_in_use(&allocation)?;
+        let source = servers::find(&mut connection, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+        drop(connection);
+        let place = self.target(&source).await?;
         let size = self.tenants.size(&place, &allocation.db_name).await;
         Ok(Some((source.id, size.map_err(|error| tenant_error(&source.name, error))?)))
     }
@@ -163,7 +166,7 @@ impl App {
     #[expect(clippy::too_many_arguments, reason = "one row, written in one place")]
     async fn hold_slot(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         id: Uuid,
         allocation: &Allocation,
         mut target: Server,
@@ -185,13 +188,13 @@ impl App {
             drop_after: None,
             last_error: String::new(),
         };
-        moves::insert(conn, &new, now).await?;
+        moves::insert(connection, &new, now).await?;
         target.fill.current += 1;
         target.last_allocated_at = Some(now);
         target.apply(PoolEvent::FillChanged, now)?;
-        servers::save(conn, &target).await?;
+        servers::save(connection, &target).await?;
         if target.server_type == ServerType::Shared {
-            self.grow(conn, now).await?;
+            self.grow(connection, now).await?;
         }
         Ok(())
     }
@@ -199,16 +202,16 @@ impl App {
     /// The pool that was named, locked, when it can take the tenant.
     async fn named_target(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         allocation: &Allocation,
         pool: &str,
     ) -> Result<Server, Error> {
         let named = match Uuid::parse_str(pool) {
-            Ok(id) => servers::find(conn, id).await?,
-            Err(_) => servers::find_by_name(conn, pool).await?,
+            Ok(id) => servers::find(connection, id).await?,
+            Err(_) => servers::find_by_name(connection, pool).await?,
         };
         let id = named.ok_or(Error::NotFound("pool"))?.id;
-        let server = servers::lock(conn, id).await?.ok_or(Error::NotFound("pool"))?;
+        let server = servers::lock(connection, id).await?.ok_or(Error::NotFound("pool"))?;
         let invalid = |message| Error::Invalid { field: "target_pool_id", message };
         if server.id == allocation.db_server_id {
             return Err(invalid("is where the database is now"));
@@ -230,18 +233,18 @@ impl App {
     /// `None`: a server is being made.
     async fn choose_target(
         &self,
-        conn: &mut PgConnection,
+        connection: &mut PgConnection,
         allocation: &Allocation,
         instance: &ExternalId,
         wish: &Wish,
         now: OffsetDateTime,
     ) -> Result<Option<Server>, Error> {
         if !wish.pool.is_empty() {
-            return self.named_target(conn, allocation, &wish.pool).await.map(Some);
+            return self.named_target(connection, allocation, &wish.pool).await.map(Some);
         }
         if wish.dedicated {
-            servers::lock_growth(conn).await?;
-            let source = servers::find(conn, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
+            servers::lock_growth(connection).await?;
+            let source = servers::find(connection, allocation.db_server_id).await?.ok_or(Error::Conflict)?;
             if source.server_type == ServerType::Dedicated {
                 if source.status != PoolStatus::Maintenance {
                     return Err(Error::InvalidState(
@@ -249,9 +252,9 @@ impl App {
                             .into(),
                     ));
                 }
-                servers::retire(conn, source.id).await?;
+                servers::retire(connection, source.id).await?;
             }
-            return match servers::lock_dedicated(conn, instance).await? {
+            return match servers::lock_dedicated(connection, instance).await? {
                 Some(server) if matches!(server.status, PoolStatus::Active | PoolStatus::Full) => {
                     Ok(Some(server))
                 }
@@ -259,20 +262,20 @@ impl App {
                     // Who waits for it keeps it; nobody asks for a server that was ordered for a move which
                     // ended.
                     let customer = super::super::external_id("customer_id", &allocation.customer_id)?;
-                    waiting::note(conn, instance, &customer, ServerType::Dedicated, now).await?;
+                    waiting::note(connection, instance, &customer, ServerType::Dedicated, now).await?;
                     if in_the_making.is_none() {
-                        self.order_dedicated(conn, instance, now).await?;
+                        self.order_dedicated(connection, instance, now).await?;
                     }
                     Ok(None)
                 }
             };
         }
-        if let Some(id) = moves::lock_other_with_room(conn, allocation.db_server_id).await? {
-            return Ok(servers::find(conn, id).await?);
+        if let Some(id) = moves::lock_other_with_room(connection, allocation.db_server_id).await? {
+            return Ok(servers::find(connection, id).await?);
         }
         let customer = super::super::external_id("customer_id", &allocation.customer_id)?;
-        waiting::note(conn, instance, &customer, ServerType::Shared, now).await?;
-        self.grow_beside(conn, Some(allocation.db_server_id), now).await?;
+        waiting::note(connection, instance, &customer, ServerType::Shared, now).await?;
+        self.grow_beside(connection, Some(allocation.db_server_id), now).await?;
         Ok(None)
     }
 }

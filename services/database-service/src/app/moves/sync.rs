@@ -54,11 +54,11 @@ impl App {
         let at_target = |error| tenant_error(&copy.admin.name, error);
         let open = self.tenants.open_copy(&copy).await.map_err(at_target)?;
         // Asked with the session open: whoever closes the copy first says so and then ends its sessions.
-        let mut conn = self.pool.acquire().await?;
-        if !moves::is_open_to_copies(&mut conn, id, known.number).await? {
+        let mut connection = self.pool.acquire().await?;
+        if !moves::is_open_to_copies(&mut connection, id, known.number).await? {
             return Err(Error::InvalidState("the copy is closed".into()));
         }
-        drop(conn);
+        drop(connection);
         let tables: Vec<_> = names.iter().filter_map(|name| now.tables.get(name)).collect();
         self.tenants.refill(&source, open, &copy.name, &tables).await.map_err(at_target)?;
         self.fail.at("move.tables_copied");
@@ -71,7 +71,7 @@ impl App {
     }
 
     /// The copy on the target.
-    pub(super) fn copy_of(&self, found: &Move, admin: Target, name: String) -> Result<Copy, Error> {
+    pub(crate) fn copy_of(&self, found: &Move, admin: Target, name: String) -> Result<Copy, Error> {
         let sealed = found.sealed.as_ref().ok_or(Error::NotFound("secret"))?;
         let password = self.vault.open(found.id, sealed)?;
         let tenant = admin.as_tenant(&name, password);

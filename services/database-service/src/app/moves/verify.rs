@@ -41,17 +41,17 @@ impl App {
             tokio::join!(self.tenants.content(&from, name, &known), self.tenants.content(&to, name, &known));
         let (here, there) = (here.map_err(at_source)?, there.map_err(at_target)?);
         let now = runtime::clock::now();
-        let mut conn = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         if let Some(difference) = here.difference(&there) {
             tracing::error!(r#move.id = %found.id, difference, "a copy differs from its source");
-            moves::note_failure(&mut conn, found.id, &[DIFFERS, &difference].concat(), now).await?;
+            moves::note_failure(&mut connection, found.id, &[DIFFERS, &difference].concat(), now).await?;
             return Err(Error::CopyDiffers(difference));
         }
         self.fail.at("move.compared");
         tracing::info!(
             r#move.id = %found.id, tables = here.tables.len(), before = known.len(), rows = here.rows(), "a copy is the same as its source"
         );
-        if moves::advance(&mut conn, found.id, &[MoveState::Copying], MoveState::Verified, now).await? {
+        if moves::advance(&mut connection, found.id, &[MoveState::Copying], MoveState::Verified, now).await? {
             Ok(())
         } else {
             Err(Error::InvalidState("the move has ended".into()))

@@ -1,6 +1,7 @@
 //! Table `db_servers`. [`save`] is the only way to change a row: it counts the version up and announces the
 //! change in the same transaction.
 
+mod read;
 mod row;
 mod supply;
 
@@ -9,83 +10,20 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::row::Row;
-use super::readable;
+use self::row::{Row, fact};
 use crate::domain::names::{ExternalId, pool_name};
-use crate::domain::pool::{PoolStatus, ServerType};
+use crate::domain::pool::ServerType;
+use crate::domain::server::{Resources, Server};
 
-pub use row::{Measured, Resources, Server};
+pub use read::{find, find_by_name, list, lock, managed, with_old_volumes};
 pub use supply::{
     forgotten_dedicated, last_failed_order, lock_dedicated, lock_growth, lock_open_in_the_making,
     lock_with_room, supply,
 };
 
-/// One server.
-pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Server>> {
-    let row = sqlx::query_as!(Row, "SELECT * FROM db_servers WHERE id = $1", id).fetch_optional(conn).await?;
-    row.map(Server::try_from).transpose()
-}
-
-/// One server by its name.
-pub async fn find_by_name(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<Server>> {
-    let row =
-        sqlx::query_as!(Row, "SELECT * FROM db_servers WHERE name = $1", name).fetch_optional(conn).await?;
-    row.map(Server::try_from).transpose()
-}
-
-/// One server, locked until the end of the transaction.
-pub async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Server>> {
-    let row = sqlx::query_as!(Row, "SELECT * FROM db_servers WHERE id = $1 FOR UPDATE", id)
-        .fetch_optional(conn)
-        .await?;
-    row.map(Server::try_from).transpose()
-}
-
-/// Servers whose objects the worker looks after: all but the platform's own and those that are gone.
-pub async fn managed(conn: &mut PgConnection) -> sqlx::Result<Vec<Server>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT * FROM db_servers WHERE server_type <> 'platform' AND status <> 'deprovisioned' ORDER BY created_at, id"
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(readable("a server", rows, |row| row.id))
-}
-
-/// A page of the operators' list; an absent filter takes all. Newest first.
-pub async fn list(
-    conn: &mut PgConnection,
-    status: Option<PoolStatus>,
-    server_type: Option<ServerType>,
-    limit: i64,
-    offset: i64,
-) -> sqlx::Result<(Vec<Server>, i64)> {
-    let (status, server_type) = (status.map(PoolStatus::as_str), server_type.map(ServerType::as_str));
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT * FROM db_servers WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR server_type = $2)
-         ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4",
-        status,
-        server_type,
-        limit,
-        offset
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let total = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM db_servers WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR server_type = $2)"#,
-        status,
-        server_type
-    )
-    .fetch_one(conn)
-    .await?;
-    let servers: sqlx::Result<Vec<Server>> = rows.into_iter().map(Server::try_from).collect();
-    Ok((servers?, total))
-}
-
 /// Writes what may change, counts the version up, announces the new row. The caller holds the row's lock.
 /// Gives the row as it is now: the trigger may have changed the number of tenants.
-pub async fn save(conn: &mut PgConnection, server: &Server) -> sqlx::Result<Server> {
+pub async fn save(connection: &mut PgConnection, server: &Server) -> sqlx::Result<Server> {
     let row = sqlx::query_as!(
         Row,
         "UPDATE db_servers SET status = $2, health_status = $3, host = $4, port = $5, platform_host = $6, platform_port = $7,
@@ -122,16 +60,16 @@ pub async fn save(conn: &mut PgConnection, server: &Server) -> sqlx::Result<Serv
         server.measured.max_connections,
         server.measured.latency_ms,
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(&mut *connection)
     .await?;
     let saved = Server::try_from(row)?;
-    messaging::outbox::enqueue(&mut *conn, POOL_CHANGED, saved.id, &saved.fact()).await?;
+    messaging::outbox::enqueue(&mut *connection, POOL_CHANGED, saved.id, &fact(&saved)).await?;
     Ok(saved)
 }
 
 /// Asks the worker to make (or remove) the objects of a server.
-pub async fn request_objects(conn: &mut PgConnection, server: &Server) -> sqlx::Result<()> {
-    messaging::outbox::enqueue(conn, POOL_REQUESTED, server.id, &server.fact()).await?;
+pub async fn request_objects(connection: &mut PgConnection, server: &Server) -> sqlx::Result<()> {
+    messaging::outbox::enqueue(connection, POOL_REQUESTED, server.id, &fact(server)).await?;
     Ok(())
 }
 
@@ -152,13 +90,17 @@ pub struct Order<'a> {
 
 /// Adds a server in `provisioning` with the next number of its kind (DBS-26), and announces it. The secret is
 /// the caller's to add.
-pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateTime) -> sqlx::Result<Server> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    order: &Order<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<Server> {
     let (server_type, number) = if order.instance.is_some() {
         let number = sqlx::query_scalar!(r#"SELECT nextval('dedicated_pool_number') AS "number!""#);
-        (ServerType::Dedicated, number.fetch_one(&mut *conn).await?)
+        (ServerType::Dedicated, number.fetch_one(&mut *connection).await?)
     } else {
         let number = sqlx::query_scalar!(r#"SELECT nextval('shared_pool_number') AS "number!""#);
-        (ServerType::Shared, number.fetch_one(&mut *conn).await?)
+        (ServerType::Shared, number.fetch_one(&mut *connection).await?)
     };
     let row = sqlx::query_as!(
         Row,
@@ -179,52 +121,40 @@ pub async fn insert(conn: &mut PgConnection, order: &Order<'_>, now: OffsetDateT
         now,
         order.by,
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(&mut *connection)
     .await?;
     let server = Server::try_from(row)?;
-    messaging::outbox::enqueue(&mut *conn, POOL_CHANGED, server.id, &server.fact()).await?;
-    request_objects(conn, &server).await?;
+    messaging::outbox::enqueue(&mut *connection, POOL_CHANGED, server.id, &fact(&server)).await?;
+    request_objects(connection, &server).await?;
     Ok(server)
 }
 
 /// Its tenant shall move to another server of its own.
-pub async fn retire(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+pub async fn retire(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("UPDATE db_servers SET retiring = true WHERE id = $1 AND NOT retiring", id)
-        .execute(conn)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Removed servers whose volumes were kept until now.
-pub async fn with_old_volumes(
-    conn: &mut PgConnection,
-    removed_before: OffsetDateTime,
-) -> sqlx::Result<Vec<Server>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT * FROM db_servers WHERE status = 'deprovisioned' AND volume_removed_at IS NULL AND status_since < $1 AND server_type <> 'platform'
-         ORDER BY status_since LIMIT 50",
-        removed_before
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(readable("a server", rows, |row| row.id))
-}
-
 /// The volume of a removed server is gone.
-pub async fn volume_removed(conn: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn volume_removed(
+    connection: &mut PgConnection,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE db_servers SET volume_removed_at = $2 WHERE id = $1 AND status = 'deprovisioned' AND volume_removed_at IS NULL",
         id,
         now
     )
-    .execute(conn)
+    .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Wakes the leader's activation loop in whichever replica it runs.
-pub async fn wake_leader(conn: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("SELECT pg_notify('pool_work', '')::text").fetch_one(conn).await?;
+pub async fn wake_leader(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SELECT pg_notify('pool_work', '')::text").fetch_one(connection).await?;
     Ok(())
 }

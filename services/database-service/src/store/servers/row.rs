@@ -5,188 +5,81 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::checks::Disk;
-use crate::domain::pool::{
-    Fill, HealthStatus, InvalidTransition, Observed, PoolEvent, PoolStatus, ServerType,
-};
+use crate::domain::pool::Fill;
+use crate::domain::server::{Measured, Resources, Server};
 use crate::store::decode;
 
-/// A server that holds tenants.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Server {
-    /// Id.
-    pub id: Uuid,
-    /// Name of the StatefulSet.
-    pub name: String,
-    /// What it is for.
-    pub server_type: ServerType,
-    /// State.
-    pub status: PoolStatus,
-    /// Health.
-    pub health: HealthStatus,
-    /// Host for pods; empty until known.
-    pub host: String,
-    /// Port for pods.
-    pub port: i32,
-    /// Host for this service; empty until known.
-    pub platform_host: String,
-    /// Port for this service.
-    pub platform_port: i32,
-    /// Administrator's role.
-    pub admin_user: String,
-    /// Slots.
-    pub fill: Fill,
-    /// Lower is chosen first.
-    pub priority: i32,
-    /// automatic or manual.
-    pub allocation_strategy: String,
-    /// Version text; empty until known.
-    pub postgres_version: String,
-    /// Image of the pod.
-    pub image: String,
-    /// Requests and limits, as Kubernetes writes them.
-    pub resources: Resources,
-    /// The tenant of a dedicated server.
-    pub instance_id: Option<String>,
-    /// Last word of the worker.
-    pub observed: Observed,
-    /// Node of the pod.
-    pub node: String,
-    /// Safe text.
-    pub last_error: String,
-    /// Bad checks in a row.
-    pub failures: i32,
-    /// Last check.
-    pub last_health_check: Option<OffsetDateTime>,
-    /// What the last good check measured.
-    pub measured: Measured,
-    /// All its slots are spoken for while it is in the making.
-    pub booked_out: bool,
-    /// Of the wanted objects.
-    pub generation: i64,
-    /// Of the row.
-    pub version: i64,
-    /// Who ordered it: `automatic`, or an administrator.
-    pub provisioned_by: String,
-    /// First time active.
-    pub provisioned_at: Option<OffsetDateTime>,
-    /// Last slot taken.
-    pub last_allocated_at: Option<OffsetDateTime>,
-    /// Since when it has this state.
-    pub status_since: OffsetDateTime,
-    /// When it was ordered.
-    pub created_at: OffsetDateTime,
-}
-
-/// Space and connections at the last good check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Measured {
-    /// Space of the volume.
-    pub disk: Disk,
-    /// Connections in use.
-    pub connections: i32,
-    /// And at most.
-    pub max_connections: i32,
-    /// How long connect, query and write took.
-    pub latency_ms: Option<i32>,
-}
-
-/// What a pool's pod gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resources {
-    /// Processor time asked for.
-    pub cpu_request: String,
-    /// Processor time at most.
-    pub cpu_limit: String,
-    /// Memory asked for.
-    pub memory_request: String,
-    /// Memory at most.
-    pub memory_limit: String,
-    /// Size of the volume.
-    pub storage: String,
-}
-
-impl Server {
-    /// Moves the state by the one rule; `now` is noted when it changes.
-    pub fn apply(&mut self, event: PoolEvent, now: OffsetDateTime) -> Result<(), InvalidTransition> {
-        let next = self.status.after(event, self.fill)?;
-        if next != self.status {
-            self.status = next;
-            self.status_since = now;
-        }
-        Ok(())
-    }
-
-    pub(super) fn fact(&self) -> PoolFact {
-        PoolFact {
-            id: self.id,
-            name: self.name.clone(),
-            server_type: self.server_type.to_string(),
-            status: self.status.to_string(),
-            health_status: self.health.to_string(),
-            host: self.host.clone(),
-            port: self.port,
-            admin_user: self.admin_user.clone(),
-            current_instances: self.fill.current,
-            max_instances: self.fill.max,
-            priority: self.priority,
-            allocation_strategy: self.allocation_strategy.clone(),
-            postgres_version: self.postgres_version.clone(),
-            health_check_failures: self.failures,
-            last_health_check: self.last_health_check,
-            version: self.version,
-        }
+/// The server as events tell of it.
+pub(crate) fn fact(server: &Server) -> PoolFact {
+    PoolFact {
+        id: server.id,
+        name: server.name.clone(),
+        server_type: server.server_type.to_string(),
+        status: server.status.to_string(),
+        health_status: server.health.to_string(),
+        host: server.host.clone(),
+        port: server.port,
+        admin_user: server.admin_user.clone(),
+        current_instances: server.fill.current,
+        max_instances: server.fill.max,
+        priority: server.priority,
+        allocation_strategy: server.allocation_strategy.clone(),
+        postgres_version: server.postgres_version.clone(),
+        health_check_failures: server.failures,
+        last_health_check: server.last_health_check,
+        version: server.version,
     }
 }
 
 /// The row, column by column.
-pub(super) struct Row {
-    pub(super) id: Uuid,
-    pub(super) name: String,
-    pub(super) server_type: String,
-    pub(super) status: String,
-    pub(super) health_status: String,
-    pub(super) host: String,
-    pub(super) port: i32,
-    pub(super) platform_host: String,
-    pub(super) platform_port: i32,
-    pub(super) admin_user: String,
-    pub(super) current_instances: i32,
-    pub(super) max_instances: i32,
-    pub(super) priority: i32,
-    pub(super) allocation_strategy: String,
-    pub(super) postgres_version: String,
-    pub(super) image: String,
-    pub(super) cpu_request: String,
-    pub(super) cpu_limit: String,
-    pub(super) memory_request: String,
-    pub(super) memory_limit: String,
-    pub(super) storage_size: String,
-    pub(super) instance_id: Option<String>,
-    pub(super) observed: String,
-    pub(super) node: String,
-    pub(super) last_error: String,
-    pub(super) health_check_failures: i32,
-    pub(super) last_health_check: Option<OffsetDateTime>,
-    pub(super) booked_out: bool,
-    pub(super) generation: i64,
-    pub(super) version: i64,
-    pub(super) provisioned_by: String,
-    pub(super) provisioned_at: Option<OffsetDateTime>,
-    pub(super) last_allocated_at: Option<OffsetDateTime>,
-    pub(super) status_since: OffsetDateTime,
-    pub(super) created_at: OffsetDateTime,
+pub(crate) struct Row {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) server_type: String,
+    pub(crate) status: String,
+    pub(crate) health_status: String,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+    pub(crate) platform_host: String,
+    pub(crate) platform_port: i32,
+    pub(crate) admin_user: String,
+    pub(crate) current_instances: i32,
+    pub(crate) max_instances: i32,
+    pub(crate) priority: i32,
+    pub(crate) allocation_strategy: String,
+    pub(crate) postgres_version: String,
+    pub(crate) image: String,
+    pub(crate) cpu_request: String,
+    pub(crate) cpu_limit: String,
+    pub(crate) memory_request: String,
+    pub(crate) memory_limit: String,
+    pub(crate) storage_size: String,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) observed: String,
+    pub(crate) node: String,
+    pub(crate) last_error: String,
+    pub(crate) health_check_failures: i32,
+    pub(crate) last_health_check: Option<OffsetDateTime>,
+    pub(crate) booked_out: bool,
+    pub(crate) generation: i64,
+    pub(crate) version: i64,
+    pub(crate) provisioned_by: String,
+    pub(crate) provisioned_at: Option<OffsetDateTime>,
+    pub(crate) last_allocated_at: Option<OffsetDateTime>,
+    pub(crate) status_since: OffsetDateTime,
+    pub(crate) created_at: OffsetDateTime,
     #[expect(dead_code, reason = "for operators")]
-    pub(super) updated_at: OffsetDateTime,
-    pub(super) storage_used: i64,
-    pub(super) storage_free: Option<i64>,
-    pub(super) storage_total: Option<i64>,
-    pub(super) connections: i32,
-    pub(super) max_connections: i32,
-    pub(super) check_latency_ms: Option<i32>,
+    pub(crate) updated_at: OffsetDateTime,
+    pub(crate) storage_used: i64,
+    pub(crate) storage_free: Option<i64>,
+    pub(crate) storage_total: Option<i64>,
+    pub(crate) connections: i32,
+    pub(crate) max_connections: i32,
+    pub(crate) check_latency_ms: Option<i32>,
     #[expect(dead_code, reason = "looked at in SQL only")]
-    pub(super) retiring: bool,
+    pub(crate) retiring: bool,
     #[expect(dead_code, reason = "for operators")]
-    pub(super) volume_removed_at: Option<OffsetDateTime>,
+    pub(crate) volume_removed_at: Option<OffsetDateTime>,
 }
 
 impl TryFrom<Row> for Server {

@@ -4,22 +4,23 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::read::find;
 use super::row::Row;
-use super::{Server, find};
 use crate::domain::growth::Supply;
 use crate::domain::names::ExternalId;
+use crate::domain::server::Server;
 
 /// Locks the shared pool that shall take the next tenant (DBS-22). First without waiting, so that parallel
 /// requests spread; when every candidate is locked, waiting for them, because a locked pool is not a full
 /// one.
-pub async fn lock_with_room(conn: &mut PgConnection) -> sqlx::Result<Option<Server>> {
+pub async fn lock_with_room(connection: &mut PgConnection) -> sqlx::Result<Option<Server>> {
     let free = sqlx::query_scalar!(
         "SELECT id FROM db_servers
          WHERE server_type = 'shared' AND status = 'active' AND current_instances < max_instances AND allocation_strategy = 'automatic'
            AND (health_status = 'healthy' OR (health_status = 'unknown' AND provisioned_at > now() - interval '10 minutes'))
          ORDER BY priority, current_instances::float8 / max_instances, created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
-    .fetch_optional(&mut *conn)
+    .fetch_optional(&mut *connection)
     .await?;
     let id = match free {
         Some(id) => Some(id),
@@ -30,24 +31,27 @@ pub async fn lock_with_room(conn: &mut PgConnection) -> sqlx::Result<Option<Serv
                    AND (health_status = 'healthy' OR (health_status = 'unknown' AND provisioned_at > now() - interval '10 minutes'))
                  ORDER BY priority, current_instances::float8 / max_instances, created_at, id LIMIT 1 FOR UPDATE"
             )
-            .fetch_optional(&mut *conn)
+            .fetch_optional(&mut *connection)
             .await?
         }
     };
     match id {
-        Some(id) => find(conn, id).await,
+        Some(id) => find(connection, id).await,
         None => Ok(None),
     }
 }
 
 /// The dedicated server of a tenant, whatever its state, locked. Not one that it shall leave.
-pub async fn lock_dedicated(conn: &mut PgConnection, instance: &ExternalId) -> sqlx::Result<Option<Server>> {
+pub async fn lock_dedicated(
+    connection: &mut PgConnection,
+    instance: &ExternalId,
+) -> sqlx::Result<Option<Server>> {
     let row = sqlx::query_as!(
         Row,
         "SELECT * FROM db_servers WHERE instance_id = $1 AND server_type = 'dedicated' AND status <> 'deprovisioned' AND NOT retiring FOR UPDATE",
         instance.as_str()
     )
-    .fetch_optional(conn)
+    .fetch_optional(connection)
     .await?;
     row.map(Server::try_from).transpose()
 }
@@ -55,7 +59,7 @@ pub async fn lock_dedicated(conn: &mut PgConnection, instance: &ExternalId) -> s
 /// Instances whose dedicated server was ordered before `before`, holds nothing, and is wanted by nobody: no
 /// request waits for it, and no move leads there. All of them, or `only` this one.
 pub async fn forgotten_dedicated(
-    conn: &mut PgConnection,
+    connection: &mut PgConnection,
     before: OffsetDateTime,
     only: Option<&ExternalId>,
 ) -> sqlx::Result<Vec<String>> {
@@ -70,13 +74,13 @@ pub async fn forgotten_dedicated(
         before,
         only.map(ExternalId::as_str)
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await
 }
 
 /// What is there, what is coming, who waits, without what `except` has. Pools that fail their checks for good
 /// do not count; those that stumble do.
-pub async fn supply(conn: &mut PgConnection, except: Option<Uuid>) -> sqlx::Result<Supply> {
+pub async fn supply(connection: &mut PgConnection, except: Option<Uuid>) -> sqlx::Result<Supply> {
     let row = sqlx::query!(
         r#"SELECT
              coalesce(sum(max_instances - current_instances) FILTER (WHERE status = 'active' AND health_status <> 'unhealthy'
@@ -87,35 +91,35 @@ pub async fn supply(conn: &mut PgConnection, except: Option<Uuid>) -> sqlx::Resu
            FROM db_servers WHERE server_type = 'shared' AND id IS DISTINCT FROM $1"#,
         except
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await?;
     Ok(Supply { free: row.free, coming: row.coming, waiting: row.waiting, serving: row.serving })
 }
 
 /// Shared pools in the making that are not booked out yet, locked.
-pub async fn lock_open_in_the_making(conn: &mut PgConnection) -> sqlx::Result<Vec<Server>> {
+pub async fn lock_open_in_the_making(connection: &mut PgConnection) -> sqlx::Result<Vec<Server>> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT * FROM db_servers WHERE server_type = 'shared' AND status IN ('provisioning', 'initializing') AND NOT booked_out FOR UPDATE"
     )
-    .fetch_all(conn)
+    .fetch_all(connection)
     .await?;
     rows.into_iter().map(Server::try_from).collect()
 }
 
 /// One decision on growth at a time, over all replicas, until the end of the transaction.
-pub async fn lock_growth(conn: &mut PgConnection) -> sqlx::Result<()> {
+pub async fn lock_growth(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('database-service.growth', 0))::text")
-        .fetch_one(conn)
+        .fetch_one(connection)
         .await?;
     Ok(())
 }
 
 /// When the youngest shared pool that never came up was given up, if it still is.
-pub async fn last_failed_order(conn: &mut PgConnection) -> sqlx::Result<Option<OffsetDateTime>> {
+pub async fn last_failed_order(connection: &mut PgConnection) -> sqlx::Result<Option<OffsetDateTime>> {
     sqlx::query_scalar!(
         "SELECT max(status_since) FROM db_servers WHERE server_type = 'shared' AND status = 'error' AND provisioned_at IS NULL"
     )
-    .fetch_one(conn)
+    .fetch_one(connection)
     .await
 }
