@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use runtime::config::{Common, Postgres, Rabbit, ServiceIdentity};
 
+pub use crate::cluster::Addressing;
 use crate::cluster::Source;
 use crate::objects::Settings;
 use crate::objects::catalogue::{Catalogue, Flavour};
@@ -25,17 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Run until SIGTERM. The database is migrated by instance-service
     Serve(Box<Config>),
-}
-
-/// How platform services reach pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Addressing {
-    /// Through the Service's name: inside the cluster
-    ServiceDns,
-    /// Through the pod's address: the local node
-    PodIp,
-    /// Through the API server: from outside of a cluster
-    PortForward,
+    /// Serve the pages that tell why an instance does not answer, one port a state
+    OffPage(Box<Common>),
 }
 
 /// Settings of the service.
@@ -250,5 +242,37 @@ impl EngineSettings {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             format!("{}-{}", host.trim(), std::process::id())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(more: &[&str]) -> Config {
+        let arguments = [
+            "instance-worker",
+            "serve",
+            "--db-service-password=x",
+            "--rabbitmq-password=x",
+            "--service-token-private-key=x",
+            "--service-token-public-keys=x",
+        ];
+        let Command::Serve(config) = Cli::try_parse_from(arguments.iter().chain(more)).unwrap().command
+        else {
+            panic!("serve");
+        };
+        *config
+    }
+
+    /// SEC-18: a process that ends itself on purpose is for tests.
+    #[test]
+    fn a_fail_point_is_refused_in_production_alone() {
+        let fail = "--worker-fail-point=create.volume";
+        let refused = config(&["--environment=production", fail]).check().unwrap_err();
+        assert!(refused.to_string().contains("WORKER_FAIL_POINT"), "{refused}");
+        for allowed in [&["--environment=production"][..], &["--environment=staging", fail], &[fail]] {
+            config(allowed).check().unwrap();
+        }
     }
 }

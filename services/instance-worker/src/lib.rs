@@ -7,9 +7,12 @@
 pub mod cluster;
 pub mod config;
 pub mod consumer;
+pub mod election;
 pub mod failpoint;
 pub mod grpc;
+pub mod lead;
 pub mod objects;
+pub mod off_page;
 pub mod operations;
 pub mod peers;
 pub mod reconcile;
@@ -17,4 +20,4 @@ mod serve;
 pub mod watch;
 pub mod worker;
 
-pub use serve::serve;
+pub use serve::{health, serve};

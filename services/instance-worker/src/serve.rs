@@ -17,13 +17,14 @@ use tonic::service::Routes;
 use crate::cluster::{self, Cluster, Connection};
 use crate::config::Config;
 use crate::consumer::{self, OperationRequested, PoolNews};
+use crate::election::Election;
 use crate::failpoint::FailPoint;
 use crate::grpc::{Handlers, POLICIES};
+use crate::lead::Lead;
 use crate::operations::{self, Engine, Tuning, Wake, listen};
 use crate::peers::Peers;
 use crate::reconcile::Repairs;
-use crate::watch::lead::Lead;
-use crate::watch::{Election, Status};
+use crate::watch::Status;
 use crate::worker::Worker;
 
 /// The worker shares database and role with instance-service.
@@ -83,7 +84,7 @@ fn worker(config: &Config, process: &Process, pool: &sqlx::PgPool) -> anyhow::Re
 }
 
 /// K8S-02: ready only with a database and a cluster that answer.
-fn health(worker: &Worker) -> Health {
+pub fn health(worker: &Worker) -> Health {
     let cluster = worker.cluster.clone();
     Health::new(services::WORKER).with_database(&worker.database).with_check("kubernetes", move || {
         let cluster = cluster.clone();

@@ -99,7 +99,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     spawn(&mut tasks, "ingress listener", async { log_error(proxy.serve(ingress).await) });
     let api = kubelet_api::serve(context.clone(), kubelet, tls);
     spawn(&mut tasks, "kubelet API", async { log_error(api.await) });
-    let switch = server::router(context.clone());
+    let switch = server::router(context.clone(), ports.1);
     spawn(&mut tasks, "fault switch", async {
         log_error(axum::serve(faults, switch).await.map_err(Into::into));
     });

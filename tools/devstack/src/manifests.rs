@@ -1,5 +1,6 @@
 //! Which manifests a local stack applies, and in which order: namespaces first, then what guards them, then
 //! the rights of the worker. Workloads of the platform are not applied: locally the services are processes.
+//! The page of instances that are off is the exception, for the Ingresses of instances lead to its pods.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,9 @@ const KINDS: [&str; 13] = [
     "ValidatingAdmissionPolicyBinding",
 ];
 
+/// Folder of the workload that runs in the cluster locally too.
+const OFF_PAGE: &str = "services/instance-off";
+
 /// The files to apply, in order: those of the folder itself, then those below it, each sorted by name.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -34,7 +38,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut applied = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        if is_local(&text) {
+        if is_local(&text) || file.parent().is_some_and(|folder| folder.ends_with(OFF_PAGE)) {
             applied.push(file);
         }
     }
@@ -96,6 +100,7 @@ mod tests {
         };
         put("services/instance-worker/rbac.yaml", "kind: Role\n---\nkind: RoleBinding\n");
         put("services/instance-worker/deployment.yaml", "kind: ServiceAccount\n---\nkind: Deployment\n");
+        put("services/instance-off/page.yaml", "kind: Service\n---\nkind: Deployment\n");
         put("10-quota.yaml", "kind: ResourceQuota\n");
         put("00-namespace.yaml", "apiVersion: v1\nkind: Namespace\n");
         put("kustomization.yaml", "kind: Kustomization\n");
@@ -105,6 +110,7 @@ mod tests {
             .iter()
             .map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string())
             .collect();
-        assert_eq!(names, ["00-namespace.yaml", "10-quota.yaml", "services/instance-worker/rbac.yaml"]);
+        let off = "services/instance-off/page.yaml";
+        assert_eq!(names, ["00-namespace.yaml", "10-quota.yaml", off, "services/instance-worker/rbac.yaml"]);
     }
 }

@@ -23,6 +23,9 @@ struct Labels {
     outcome: &'static str,
 }
 
+/// Field manager of every write (K8S-15).
+pub const FIELD_MANAGER: &str = "saasodoo-instance-worker";
+
 /// Calls to the API.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {

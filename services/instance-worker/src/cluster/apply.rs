@@ -9,46 +9,18 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt as _};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::FIELD_MANAGER;
-use super::access::Cluster;
-use super::cache::{Cached, Known};
+use super::access::{Cluster, FIELD_MANAGER};
+use super::cache::Known;
 use super::compare::differences;
 use super::error::{Error, absent_as_none};
+use super::kind::Kind;
 use super::mend::Target;
 use crate::objects::{Name, meta};
-
-/// A namespaced kind that the worker writes.
-pub trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Cached
-    + Serialize
-    + DeserializeOwned
-    + Clone
-    + fmt::Debug
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<K> Kind for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Cached
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + fmt::Debug
-        + Send
-        + Sync
-        + 'static
-{
-}
 
 /// Whose an object is, by its labels (K8S-16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,12 +269,27 @@ impl Cluster {
         Ok(Applied::Repaired { uid: stored.uid().unwrap_or_default(), paths, left })
     }
 
-    /// Applies without a look at what is there: only for Secrets of pools, which the worker may not read
-    /// (K8S-26).
-    pub async fn apply_unseen<K: Kind>(&self, wanted: &K) -> Result<(), Error> {
+    /// Writes without a look at what is there: only for Secrets of pools, which the worker may not read
+    /// (K8S-26). One that is there is made anew, because the answer to a change would hold what it held.
+    /// Whoever reads it meanwhile finds none and tries again, as a kubelet does.
+    pub async fn write_unseen<K: Kind>(&self, wanted: &K) -> Result<(), Error> {
         let (namespace, name, what) = place(wanted)?;
         let json = wanted_json(wanted)?;
-        self.write::<K>(&namespace, &name, &what, &json).await.map(drop)
+        let target = Target {
+            namespace: &namespace,
+            name: &name,
+            what: &what,
+            json: &json,
+            exists: false,
+            seen: None,
+        };
+        match Box::pin(self.create::<K>(target)).await {
+            Err(Error::Conflict(_)) => {
+                self.delete_unseen::<K>(&namespace, &name).await?;
+                Box::pin(self.create::<K>(target)).await.map(drop)
+            }
+            answer => answer.map(drop),
+        }
     }
 
     pub(super) async fn write<K: Kind>(

@@ -204,4 +204,37 @@ mod tests {
         let pods = "spec.template.spec.nodeSelector";
         assert!(!may_stand("Deployment", pods, &json!({"a": "b"})));
     }
+
+    /// Controllers and kubectl leave notes that come back at once when they are taken away; what somebody else
+    /// adds is an edit.
+    #[test]
+    fn notes_of_the_cluster_s_tools_are_tolerated_and_others_are_not() {
+        let kinds = ["Deployment", "Service", "Ingress", "NetworkPolicy", "PersistentVolumeClaim", "Secret"];
+        for kind in kinds {
+            let with = |note: &str| {
+                let live = json!({"metadata": {"annotations": {"ours": "1", note: "x"}}});
+                differences(kind, &json!({"metadata": {"annotations": {"ours": "1"}}}), &live)
+            };
+            for note in [
+                "kubectl.kubernetes.io/last-applied-configuration",
+                "field.cattle.io/publicEndpoints",
+                "pv.kubernetes.io/migrated-to",
+            ] {
+                assert_eq!(with(note), [""; 0], "{kind}");
+            }
+            for note in ["field.cattle.io/other", "traefik.ingress.kubernetes.io/router.middlewares"] {
+                assert_eq!(with(note), [format!("metadata.annotations.{note}")], "{kind}");
+            }
+        }
+        let labels = json!({"app": "odoo"});
+        let wanted = json!({"spec": {"template": {"metadata": {"labels": labels}}}});
+        let restarted = |note: &str| {
+            let annotations = json!({note: "2026-01-01T00:00:00Z"});
+            let metadata = json!({"labels": labels, "annotations": annotations});
+            let live = json!({"spec": {"template": {"metadata": metadata}}});
+            differences("Deployment", &wanted, &live)
+        };
+        assert_eq!(restarted("kubectl.kubernetes.io/restartedAt"), [""; 0]);
+        assert_eq!(restarted("sidecar.istio.io/inject").len(), 1);
+    }
 }

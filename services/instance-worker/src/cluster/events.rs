@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::PostParams;
 use uuid::Uuid;
 
-use super::{Cluster, FIELD_MANAGER};
+use super::access::{Cluster, FIELD_MANAGER};
 use crate::objects::{Name, meta};
 
 /// What there is to note.

@@ -6,11 +6,10 @@ use kube::ResourceExt as _;
 use kube::api::PostParams;
 use serde_json::Value;
 
-use super::FIELD_MANAGER;
-use super::access::Cluster;
-use super::apply::Kind;
+use super::access::{Cluster, FIELD_MANAGER};
 use super::compare::{differences, mended};
 use super::error::Error;
+use super::kind::Kind;
 
 /// What is to be written, and where.
 #[derive(Clone, Copy)]

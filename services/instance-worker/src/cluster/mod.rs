@@ -11,20 +11,19 @@ mod connect;
 mod error;
 mod events;
 mod filled;
+mod kind;
 mod limit;
 mod mend;
 mod pods;
 
-pub use access::{Cluster, Metrics};
+pub use access::{Cluster, FIELD_MANAGER, Metrics};
 pub(crate) use apply::wanted_json;
-pub use apply::{Applied, Kind, LookAt, Owner, Seen, Standing};
+pub use apply::{Applied, LookAt, Owner, Seen, Standing};
 pub use cache::{Cache, Store};
 pub use compare::differences;
 pub use connect::{Connection, Source, client};
 pub use error::Error;
 pub use events::{Note, notify};
+pub use kind::Kind;
 pub use limit::Limiter;
-pub use pods::{LogLine, Target, logs, probe, used_bytes};
-
-/// Field manager of every write (K8S-15).
-pub const FIELD_MANAGER: &str = "saasodoo-instance-worker";
+pub use pods::{Addressing, LogLine, Target, logs, probe, used_bytes};

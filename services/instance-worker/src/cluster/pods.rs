@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use futures::AsyncReadExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -9,9 +10,20 @@ use kube::api::{AttachParams, LogParams};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Cluster, Error};
-use crate::config::Addressing;
+use super::access::Cluster;
+use super::error::Error;
 use crate::objects::deployment::CONTAINER;
+
+/// How platform services reach pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Addressing {
+    /// Through the Service's name: inside the cluster
+    ServiceDns,
+    /// Through the pod's address: the local node
+    PodIp,
+    /// Through the API server: from outside of a cluster
+    PortForward,
+}
 
 /// One line of a pod's log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::meta;
 use super::names::Name;
 use super::service::{HTTP, WEBSOCKET};
 use super::settings::Settings;
-use super::tenant::Tenant;
+use super::tenant::{Route, Tenant};
 
 /// Service in the tenant namespace that answers for instances that are off (INS-24).
 pub const OFF_SERVICE: &str = "instance-off";
@@ -19,11 +19,13 @@ pub const OFF_SERVICE: &str = "instance-off";
 pub fn ingress(tenant: &Tenant, settings: &Settings) -> Ingress {
     let workers = settings.catalogue.image(&tenant.version).flavour.has_workers();
     let own = Name::tenant(tenant.id).to_string();
-    let (target, http) = if tenant.routed { (own.as_str(), HTTP) } else { (OFF_SERVICE, 80) };
-    let mut paths = vec![path("/", target, http)];
-    if tenant.routed {
-        paths.push(path("/websocket", target, if workers { WEBSOCKET } else { HTTP }));
-    }
+    let paths = match tenant.route {
+        Route::Instance => {
+            let websocket = if workers { WEBSOCKET } else { HTTP };
+            vec![path("/", &own, HTTP), path("/websocket", &own, websocket)]
+        }
+        Route::Page(off) => vec![path("/", OFF_SERVICE, off.port().into())],
+    };
     let host = settings.host(&tenant.subdomain);
     let mut metadata = meta::of_tenant(tenant, &Name::tenant(tenant.id), &settings.tenants);
     metadata.annotations.get_or_insert_default().insert(
@@ -62,6 +64,7 @@ fn path(path: &str, service: &str, port: i32) -> HTTPIngressPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::off::Off;
     use crate::objects::{settings::tests::settings, tenant::tests::tenant};
 
     /// K8S-13
@@ -73,7 +76,7 @@ mod tests {
     /// INS-24
     #[test]
     fn the_host_name_of_a_suspended_instance_leads_to_the_off_page() {
-        let off = Tenant { routed: false, ..tenant() };
+        let off = Tenant { route: Route::Page(Off::Suspended), ..tenant() };
         insta::assert_yaml_snapshot!(ingress(&off, &settings()));
     }
 

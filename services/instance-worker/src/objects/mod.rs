@@ -11,6 +11,7 @@ pub mod ingress;
 pub mod meta;
 pub mod names;
 pub mod network_policy;
+pub mod off;
 pub mod pool;
 pub mod quantity;
 pub mod secret;
@@ -20,5 +21,6 @@ pub mod tenant;
 pub mod volume;
 
 pub use names::{InvalidName, Name};
+pub use off::Off;
 pub use settings::Settings;
-pub use tenant::{DatabaseAccess, Tenant, Wish};
+pub use tenant::{DatabaseAccess, Route, Tenant, Wish};

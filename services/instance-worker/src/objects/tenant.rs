@@ -4,6 +4,8 @@ use instance::domain::{DesiredState, Instance};
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use super::off::Off;
+
 /// Where the instance's database is, as seen from its pod. No secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseAccess {
@@ -44,10 +46,19 @@ pub struct Tenant {
     pub database: DatabaseAccess,
     /// Shall a pod run?
     pub running: bool,
-    /// Shall the host name lead to the instance, or to the page that says it is off (INS-24)?
-    pub routed: bool,
+    /// Where the host name leads (INS-24).
+    pub route: Route,
     /// Value of the annotation that makes a new pod (INS-23).
     pub restarted_at: Option<String>,
+}
+
+/// Where the host name of an instance leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// To the instance itself.
+    Instance,
+    /// To the page that tells why it does not answer.
+    Page(Off),
 }
 
 /// What shall be reachable and run.
@@ -55,17 +66,18 @@ pub struct Tenant {
 pub struct Wish {
     /// A pod.
     pub running: bool,
-    /// The host name leads to the instance.
-    pub routed: bool,
+    /// Where the host name leads.
+    pub route: Route,
 }
 
 impl Wish {
     /// What a desired state means for the objects.
     pub fn of(desired: DesiredState) -> Self {
         match desired {
-            DesiredState::Running => Self { running: true, routed: true },
-            DesiredState::Stopped => Self { running: false, routed: true },
-            DesiredState::Suspended | DesiredState::Terminated => Self { running: false, routed: false },
+            DesiredState::Running => Self { running: true, route: Route::Instance },
+            DesiredState::Stopped => Self { running: false, route: Route::Page(Off::Stopped) },
+            DesiredState::Suspended => Self { running: false, route: Route::Page(Off::Suspended) },
+            DesiredState::Terminated => Self { running: false, route: Route::Page(Off::Terminated) },
         }
     }
 }
@@ -92,7 +104,7 @@ impl Tenant {
                 name: database.name.clone(),
             },
             running: wish.running,
-            routed: wish.routed,
+            route: wish.route,
             restarted_at: instance.restarted_at.and_then(|at| at.format(&Rfc3339).ok()),
         })
     }
@@ -121,7 +133,7 @@ pub(crate) mod tests {
                 name: "odoo_acme_01900000000070008000000000000001".into(),
             },
             running: true,
-            routed: true,
+            route: Route::Instance,
             restarted_at: None,
         }
     }

@@ -1,10 +1,12 @@
 //! What a step sees.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use instance::domain::{Instance, OperationKind};
 use instance::store::instances;
 use instance::store::{Scope, lease::Claimed};
+use k8s_openapi::api::core::v1::Pod;
 use time::OffsetDateTime;
 
 use super::step::Failure;
@@ -60,6 +62,11 @@ impl Context<'_> {
     pub fn look_at(&self) -> LookAt {
         let new = self.operation.kind == OperationKind::Create && self.operation.attempts == 1;
         if new && !self.instance.is_provisioned() { LookAt::Watches } else { LookAt::Server }
+    }
+
+    /// The pods of the instance, those on their way out among them.
+    pub async fn pods(&self) -> Result<Vec<Arc<Pod>>, Failure> {
+        Ok(self.worker.cluster.pods_of(self.namespace(), self.instance.id).await?)
     }
 
     /// Namespace of tenants.

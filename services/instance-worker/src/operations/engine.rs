@@ -15,7 +15,7 @@ use super::leases::Leases;
 use super::metrics::Metrics;
 use super::name::Name;
 use super::pauses::Pauses;
-use super::run::{Ended, Hold, Runner};
+use super::runner::{Ended, Hold, Runner};
 use super::wake::Wake;
 use super::{conclude, kinds};
 use crate::worker::Worker;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::run::Hold;
+use super::runner::Hold;
 
 /// One claim in hand.
 #[derive(Debug)]
@@ -205,5 +205,23 @@ mod tests {
         assert_eq!(leases.in_hand(), [newer.id]);
         leases.forget(&newer);
         assert_eq!(leases.count(), 0);
+    }
+    /// REL-16: a run that is lost already, and only on its way out, does not hurry the renewal of the others.
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_that_ends_first_counts_unless_its_run_is_lost() {
+        let owner: Arc<str> = "w".into();
+        let leases = Leases::new(Arc::clone(&owner), LIFE);
+        assert_eq!(leases.shortest(), None);
+        let lease = |id: u128| Lease { id: Uuid::from_u128(id), ..lease(&owner) };
+        let (older, newer) = (Hold::default(), Hold::default());
+        leases.hold(&lease(1), Instant::now(), older.clone());
+        tokio::time::advance(LIFE * 4 / 10).await;
+        leases.hold(&lease(2), Instant::now(), newer.clone());
+
+        assert_eq!(leases.shortest(), Some(LIFE * 5 / 10));
+        older.lost.cancel();
+        assert_eq!(leases.shortest(), Some(LIFE * 9 / 10));
+        newer.lost.cancel();
+        assert_eq!(leases.shortest(), None);
     }
 }

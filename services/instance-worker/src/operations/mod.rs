@@ -14,6 +14,7 @@ mod metrics;
 mod name;
 mod pauses;
 mod run;
+mod runner;
 mod step;
 mod steps;
 mod wake;

@@ -1,8 +1,7 @@
 //! Runs one claimed operation: forward step by step, or backward when its aim is given up, until it ends, is
 //! parked, or is lost.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use instance::domain::{ParkedFor, Step, StepState};
@@ -10,55 +9,20 @@ use instance::store::instances;
 use instance::store::lease::{self, Claimed, GivingUp, Progress};
 use instance::store::{Scope, lease::release};
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::conclude::{self, Ending};
 use super::context::Context;
 use super::kinds::{Definition, StepDefinition, TakeBack, definition};
-use super::metrics::Metrics;
-use super::pauses::Pauses;
+use super::runner::{Ended, Hold, NOT_REMOVED, Runner};
 use super::step::{Failure, Outcome};
 use super::steps::{self, Undo};
-use crate::worker::Worker;
 
 /// What an undo may take, from the first of them: then the operation ends, and what is left is reported as an
 /// orphan.
 const UNDO: time::Duration = time::Duration::minutes(30);
 /// Between two tries of an undo.
 const UNDO_AGAIN: Duration = Duration::from_secs(5);
-
-/// What a worker knows of an operation that it holds.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Hold {
-    /// The lease belongs to somebody else by now: stop at once.
-    pub(super) lost: CancellationToken,
-    /// The customer wants it to end.
-    pub(super) cancel: Arc<AtomicBool>,
-    /// The process stops: hand over at the next border.
-    pub(super) hand_over: CancellationToken,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// In a final state.
-    Finished(&'static str),
-    /// Parked or waiting for another try.
-    Parked,
-    /// Another worker has it, or it was pre-empted.
-    Lost,
-    /// Given up on the way to the stop of the process.
-    HandedOver,
-}
-
-/// What all runs share.
-#[derive(Debug, Clone)]
-pub(super) struct Runner {
-    pub(super) worker: Worker,
-    pub(super) metrics: Metrics,
-    pub(super) pauses: Pauses,
-}
 
 /// One run of one operation.
 struct Run<'a> {
@@ -371,8 +335,6 @@ impl Run<'_> {
 
 /// Begins the detail of a failed step whose undo was looked after.
 const NOT_UNDONE: &str = "failed";
-/// Begins the detail of a step whose undo failed for good.
-pub(super) const NOT_REMOVED: &str = "failed to undo";
 
 fn gone() -> GivingUp {
     GivingUp { reason: "not_found".into(), message: "the instance does not exist".into() }

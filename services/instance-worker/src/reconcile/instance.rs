@@ -16,18 +16,19 @@ use k8s_openapi::api::apps::v1::Deployment;
 use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
+use super::brake::Brake;
+use super::fingerprint::fingerprint;
 use super::parts::{Part, Parts, Repaired, Volume};
 use super::repairs::Repairs;
-use super::roll_out::{RollOut, is_new_template};
+use super::roll_out::{RollOut, is_new_template, wish_changed};
 use super::troubles::{Trouble, Troubles};
-use super::wanted::{Wanted, on_hold, wanted};
-use super::whole::fingerprint;
+use super::wanted::{Wanted, wanted};
 use crate::cluster::{self, Note, Owner, Standing};
 use crate::objects::{Name, Tenant};
 use crate::operations::Wake;
 use crate::watch::Status as WatchStatus;
-use crate::watch::facts;
 use crate::watch::queue::Queue;
+use crate::watch::{facts, on_hold};
 use crate::worker::Worker;
 
 /// Instances at once.
@@ -56,6 +57,8 @@ pub struct Reconciler {
     secrets: Mutex<HashMap<Uuid, String>>,
     /// Instances with something that no repair brings back.
     troubles: Troubles,
+    /// Objects that somebody changes again and again.
+    brake: Brake,
     /// Instances that are started anew with a new template.
     roll_out: RollOut,
 }
@@ -77,12 +80,13 @@ struct Outcome {
     repaired: Vec<&'static str>,
     left: Vec<&'static str>,
     later: bool,
-    away: bool,
+    away: Vec<&'static str>,
     waits: bool,
+    slowed: bool,
 }
 
 /// What an error says of the object. Where the server, the database or a neighbour did not answer, it says
-/// nothing: the next look tells, and no customer hears of it.
+/// nothing: the next look tells, and no customer hears of it, unless it lasts.
 fn of_error(error: &anyhow::Error) -> Repaired {
     match error.downcast_ref::<cluster::Error>() {
         None | Some(cluster::Error::Unavailable(_) | cluster::Error::Conflict(_)) => Repaired::Away,
@@ -102,6 +106,7 @@ impl Reconciler {
             quiet: Mutex::default(),
             secrets: Mutex::default(),
             troubles: Troubles::default(),
+            brake: Brake::default(),
             roll_out: RollOut::default(),
         }
     }
@@ -143,9 +148,13 @@ impl Reconciler {
             self.quiet().remove(&id);
             let look = tokio::time::timeout(DEADLINE, Box::pin(self.reconcile(id))).await;
             match look.unwrap_or_else(|_| Err(anyhow::anyhow!("not done in {} s", DEADLINE.as_secs()))) {
-                Ok(Look::Quiet | Look::Elsewhere) => {}
-                Ok(Look::Again(pause)) => self.queue.add_after(id, pause),
+                Ok(Look::Quiet | Look::Elsewhere) => self.troubles.looked(id, true),
+                Ok(Look::Again(pause)) => {
+                    self.troubles.looked(id, true);
+                    self.queue.add_after(id, pause);
+                }
                 Err(error) => {
+                    self.troubles.looked(id, false);
                     tracing::warn!(instance.id = %id, error = format!("{error:#}"), "cannot reconcile");
                     self.queue.add_after(id, AGAIN);
                 }
@@ -201,7 +210,7 @@ impl Reconciler {
         let found = instances::find(&mut connection, id, Scope::All).await?;
         drop(connection);
         let Some(found) = found else {
-            self.troubles.end(id);
+            self.forget(id);
             return Ok(Look::Elsewhere);
         };
         let instance = found.instance;
@@ -213,12 +222,12 @@ impl Reconciler {
         let mark = fingerprint(self.worker.cluster.cache(), &row);
         let look = match wanted(&instance) {
             None => {
-                self.troubles.end(id);
+                self.forget(id);
                 Look::Elsewhere
             }
             Some(_) if self.on_hold(&instance) => return Ok(Look::Again(AGAIN)),
             Some(Wanted::NoWorkload(id)) => {
-                self.troubles.end(id);
+                self.forget(id);
                 self.remove_workload(id).await?
             }
             Some(Wanted::Objects(tenant)) => Box::pin(self.objects(&instance, &tenant)).await?,
@@ -227,6 +236,12 @@ impl Reconciler {
             self.quiet().insert(id, mark);
         }
         Ok(look)
+    }
+
+    /// Nothing of it is repaired any more.
+    fn forget(&self, id: Uuid) {
+        self.troubles.end(id);
+        self.brake.end(id);
     }
 
     /// K8S-32: an operator works on the Deployment.
@@ -273,12 +288,16 @@ impl Reconciler {
                     self.repairs.count(part.kind());
                 }
                 Repaired::Back(left) => {
+                    if left.is_empty() {
+                        self.brake.repaired(id, part);
+                    }
                     outcome.repaired.extend(left.is_empty().then_some(part.kind()));
                     outcome.left.extend((!left.is_empty()).then_some(part.kind()));
                 }
                 Repaired::Later => outcome.later = true,
-                Repaired::Away => outcome.away = true,
+                Repaired::Away => outcome.away.push(part.kind()),
                 Repaired::Waits => outcome.waits = true,
+                Repaired::Slowed => outcome.slowed = true,
             }
         }
         self.conclude(instance, volume, outcome).await
@@ -306,6 +325,8 @@ impl Reconciler {
                 tracing::info!(instance.id = %id, "started anew with the template of this release");
                 Box::pin(parts.repair(part)).await
             }
+            Standing::Differs(paths) if wish_changed(&paths) => Box::pin(parts.repair(part)).await,
+            Standing::Differs(_) | Standing::Missing if self.brake.is_on(id, part) => Ok(Repaired::Slowed),
             Standing::Differs(_) | Standing::Missing => Box::pin(parts.repair(part)).await,
         }
     }
@@ -322,18 +343,26 @@ impl Reconciler {
         seen.resource_version.clone()
     }
 
-    async fn conclude(&self, instance: &Instance, volume: Volume, outcome: Outcome) -> anyhow::Result<Look> {
+    async fn conclude(
+        &self,
+        instance: &Instance,
+        volume: Volume,
+        mut outcome: Outcome,
+    ) -> anyhow::Result<Look> {
         let id = instance.id;
-        let trouble = Trouble::of(volume, &outcome.left);
+        outcome.left.extend(self.troubles.away(id, &outcome.away));
+        let trouble = Trouble::of(volume, &outcome.left, &self.brake.fought(id));
         let news = self.troubles.set(id, trouble.clone());
         let mut connection = self.worker.database.acquire().await?;
         let now = runtime::clock::now();
-        let whole = trouble.is_none() && !outcome.later && !outcome.away && !outcome.waits;
+        let stands = volume == Volume::Stands && outcome.left.is_empty() && !outcome.slowed;
+        let whole = stands && !outcome.later && outcome.away.is_empty() && !outcome.waits;
         if whole && instance.observed_generation < instance.generation {
             observe::applied(&mut connection, id, instance.generation).await?;
         }
-        if let Some(message) = news.as_ref().and_then(Trouble::message) {
-            events::add(&mut connection, id, "not_repaired", Cause::Platform, &message, None, now).await?;
+        for (event, message) in news {
+            tracing::warn!(instance.id = %id, event, message, "not as wanted");
+            events::add(&mut connection, id, event, Cause::Platform, &message, None, now).await?;
         }
         if !outcome.repaired.is_empty() {
             let message = format!("brought back as wanted: {}", outcome.repaired.join(", "));
@@ -348,7 +377,7 @@ impl Reconciler {
         }
         Ok(match trouble {
             _ if outcome.later => Look::Again(Duration::from_secs(1)),
-            _ if outcome.away => Look::Again(AGAIN),
+            _ if !outcome.away.is_empty() => Look::Again(AGAIN),
             _ if outcome.waits => Look::Again(ROLL_OUT),
             None => Look::Quiet,
             Some(_) => Look::Again(self.troubles.pause(id)),

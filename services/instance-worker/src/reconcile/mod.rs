@@ -2,7 +2,9 @@
 //! difference (K8S-31). In a steady state it writes nothing. What belongs to nobody is reported, never
 //! removed.
 
+mod brake;
 mod compare;
+mod fingerprint;
 mod instance;
 mod parts;
 mod pools;
@@ -16,4 +18,3 @@ pub use compare::{Difference, compare};
 pub use instance::Reconciler;
 pub use pools::Pools;
 pub use repairs::Repairs;
-pub(crate) use wanted::on_hold;

@@ -15,7 +15,7 @@ use crate::objects::secret::is_untouched;
 use crate::objects::service::service;
 use crate::objects::volume::claim;
 use crate::objects::{Name, Tenant};
-use crate::operations::{claim_as_it_can_be, write_secret};
+use crate::operations::{Failure, claim_as_it_can_be, write_secret};
 use crate::watch::facts;
 use crate::worker::Worker;
 
@@ -72,6 +72,8 @@ pub(super) enum Repaired {
     Away,
     /// As many instances as may be are started anew already.
     Waits,
+    /// Somebody changes it again and again: it is brought back after a pause.
+    Slowed,
 }
 
 /// The objects of one tenant.
@@ -191,9 +193,15 @@ impl Parts<'_> {
             return Ok(Repaired::Later);
         }
         let email = &self.instance.admin_email;
-        let written = write_secret(self.worker, self.tenant, email, true, LookAt::Server).await;
-        let applied = written.map_err(|failure| anyhow::anyhow!("{}", failure.internal()))?;
-        repaired(Ok(applied))
+        match write_secret(self.worker, self.tenant, email, true, LookAt::Server).await {
+            Ok(applied) => repaired(Ok(applied)),
+            Err(Failure::Retry { internal, .. }) => Err(anyhow::anyhow!(internal)),
+            // No other try will have another answer.
+            Err(Failure::Permanent { reason, internal, .. }) => {
+                tracing::warn!(instance.id = %self.tenant.id, reason, internal, "no Secret can be written");
+                Ok(Repaired::Back(vec![reason]))
+            }
+        }
     }
 
     /// No operation, and nobody's decision, came since the row was read.

@@ -128,7 +128,7 @@ impl Pools {
         }
         if existing.as_ref().is_none_or(|set| annotation(set, meta::SECRET_HASH) != Some(&pool.secret_hash)) {
             let content = self.worker.peers.pool_secret(&spec.id).await?;
-            cluster.apply_unseen(&pool::secret(pool, &content, settings)).await?;
+            cluster.write_unseen(&pool::secret(pool, &content, settings)).await?;
             fail.at("pool.secret");
         }
         cluster.apply(&pool::config_map(pool, settings), owner, LookAt::Server).await?;
@@ -317,6 +317,11 @@ mod tests {
             assert!(trouble(&spec(status), None, None).is_some(), "{status}");
         }
         assert!(trouble(&spec("active"), Some(&set), Some(&born(100_000))).is_some(), "replaced");
+        // A quota may hold the first claim back for as long as database-service waits for a new pool.
+        let late = |seconds: i64| trouble(&spec("active"), Some(&set), Some(&born(1000 + seconds)));
+        assert_eq!(late(30 * 60), None, "the first claim of a pool that had to wait for room");
+        assert_eq!((late(BEGINNING), late(BEGINNING + 1).is_some()), (None, true));
+        assert_eq!(BEGINNING, 45 * 60);
         let mut going = claim;
         going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
         assert!(trouble(&spec("active"), Some(&set), Some(&going)).is_some());

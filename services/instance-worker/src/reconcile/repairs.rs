@@ -47,7 +47,8 @@ impl Repairs {
             );
             registry.register(
                 "instances_in_trouble",
-                "Instances whose volume is lost or being deleted, or with objects that no repair brings back",
+                "Instances whose volume is lost or being deleted, with objects that no repair brings back or that \
+                 somebody changes again and again, or that could not be compared for a while",
                 this.troubles.clone(),
             );
             registry.register(
@@ -60,7 +61,7 @@ impl Repairs {
     }
 
     pub(super) fn tell(&self, troubles: &Troubles) {
-        let words = ["volume_lost", "volume_deleting", "not_repaired"];
+        let words = ["volume_lost", "volume_deleting", "not_repaired", "repairs_slowed", "not_compared"];
         for (trouble, count) in words.into_iter().zip(troubles.count()) {
             let gauge = self.troubles.get_or_create(&Trouble { trouble });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

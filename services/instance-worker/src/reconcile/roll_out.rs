@@ -70,6 +70,17 @@ mod tests {
         assert!(roll_out.begin(ids[3], |_| false), "one that does not come back holds nobody up");
     }
 
+    /// Two that never come up are tried again and again: that buys them no new time, and the others go on.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_tried_again_does_not_hold_its_place_for_ever() {
+        let (roll_out, ids) = (RollOut::default(), [1, 2, 3].map(Uuid::from_u128));
+        assert!(roll_out.begin(ids[0], |_| false) && roll_out.begin(ids[1], |_| false));
+        tokio::time::advance(LONGEST / 2).await;
+        assert!(roll_out.begin(ids[0], |_| false) && !roll_out.begin(ids[2], |_| false));
+        tokio::time::advance(LONGEST / 2).await;
+        assert!(roll_out.begin(ids[2], |_| false));
+    }
+
     #[test]
     fn an_edit_by_hand_is_no_new_template() {
         let edit = ["spec.template.spec.nodeSelector".to_owned()];

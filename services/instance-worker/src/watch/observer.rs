@@ -14,9 +14,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::facts::{self, Around, Sighted};
+use super::hold::on_hold;
 use super::queue::Queue;
 use crate::objects::{Name, meta};
-use crate::reconcile;
 use crate::worker::Worker;
 
 /// Looks at once.
@@ -145,9 +145,9 @@ impl Observer {
         let node = cache.nodes.get(&sight.node);
         let claim = (cache.claims.is_fresh() && keeps_data(instance))
             .then(|| cache.claims.get(Name::volume(instance.id).as_str()));
-        let held = deployment.as_ref().is_some_and(|found| {
-            reconcile::on_hold(found.metadata.annotations.as_ref(), runtime::clock::now())
-        });
+        let held = deployment
+            .as_ref()
+            .is_some_and(|found| on_hold(found.metadata.annotations.as_ref(), runtime::clock::now()));
         let around = Around {
             deployment: deployment.as_deref(),
             claim: claim.as_ref().map(Option::as_deref),

@@ -25,6 +25,19 @@ struct Server {
     lists: AtomicUsize,
     /// Watches are cut as soon as they begin.
     cuts: Mutex<bool>,
+    /// What the server forgot: answers to so many watches.
+    forgotten: Mutex<Option<Forgotten>>,
+    /// What was asked, in order; `gone`: a watch that was answered by 410.
+    asked: Mutex<Vec<&'static str>>,
+}
+
+/// How a server says that it does not know a version any more (410).
+#[derive(Clone, Copy, Debug)]
+enum Forgotten {
+    /// As the answer.
+    Answer,
+    /// As an event, within a watch that began well.
+    Event,
 }
 
 impl Server {
@@ -46,12 +59,19 @@ impl Server {
                 if *self.cuts.lock().unwrap() {
                     return;
                 }
+                let forgotten = self.forgotten.lock().unwrap().take();
+                self.asked.lock().unwrap().push(if forgotten.is_some() { "gone" } else { "watch" });
+                if let Some(forgotten) = forgotten {
+                    stream.write_all(gone(forgotten).as_bytes()).await.unwrap();
+                    continue;
+                }
                 let head =
                     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
                 stream.write_all(head.as_bytes()).await.unwrap();
                 continue;
             }
             self.lists.fetch_add(1, Ordering::SeqCst);
+            self.asked.lock().unwrap().push("list");
             let names = self.services.lock().unwrap().clone();
             let items: Vec<_> = names.iter().map(|name| json!({"metadata": {"name": name}})).collect();
             let list = json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "7"},
@@ -64,6 +84,17 @@ impl Server {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     }
+}
+
+fn gone(how: Forgotten) -> String {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "too old resource version: 7 (9000)", "reason": "Expired", "code": 410});
+    let (code, body) = match how {
+        Forgotten::Answer => ("410 Gone", status.to_string()),
+        Forgotten::Event => ("200 OK", format!("{}\n", json!({"type": "ERROR", "object": status}))),
+    };
+    let length = body.len();
+    format!("HTTP/1.1 {code}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 struct Followed {
@@ -135,4 +166,33 @@ async fn a_resumed_watch_without_a_word_is_no_proof() {
 
     assert!(followed.server.lists.load(Ordering::SeqCst) >= 2);
     assert!(followed.store.is_fresh());
+}
+
+/// K8S-21: a server that has forgotten the version of a watch is asked for everything; what came and went
+/// meanwhile is seen, and nothing that stayed is lost.
+#[tokio::test]
+async fn a_version_that_the_server_has_forgotten_is_followed_by_a_fresh_list() {
+    for how in [Forgotten::Answer, Forgotten::Event] {
+        let mut followed = follow().await;
+        followed.listed().await;
+        *followed.server.services.lock().unwrap() = vec!["b", "c"];
+        *followed.server.forgotten.lock().unwrap() = Some(how);
+
+        let after_it = async {
+            loop {
+                let asked = followed.server.asked.lock().unwrap().clone();
+                let mut after = asked.iter().skip_while(|asked| **asked != "gone").skip(1);
+                if let Some(next) = after.next() {
+                    return *next;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let next = timeout(SOON, after_it).await.expect("another question");
+
+        assert_eq!(next, "list", "{how:?}: a watch from there would miss what happened meanwhile");
+        followed.listed().await;
+        assert!(followed.store.get("a").is_none() && followed.store.len() == 2, "{how:?}");
+        assert!(followed.store.get("b").is_some(), "{how:?}: what stayed is not lost");
+    }
 }

@@ -25,7 +25,7 @@ fn metadata(mut meta: ObjectMeta) -> ObjectMeta {
     meta
 }
 
-pub(super) fn deployment(mut object: Deployment) -> Deployment {
+pub(crate) fn deployment(mut object: Deployment) -> Deployment {
     let since = hold_since(&object.metadata);
     object.metadata = metadata(object.metadata);
     object.status = object.status.and_then(refusals);
@@ -61,19 +61,19 @@ fn hold_since(meta: &ObjectMeta) -> Option<String> {
     times.next()
 }
 
-pub(super) fn service(mut object: Service) -> Service {
+pub(crate) fn service(mut object: Service) -> Service {
     object.metadata = metadata(object.metadata);
     object.status = None;
     object
 }
 
-pub(super) fn ingress(mut object: Ingress) -> Ingress {
+pub(crate) fn ingress(mut object: Ingress) -> Ingress {
     object.metadata = metadata(object.metadata);
     object.status = None;
     object
 }
 
-pub(super) fn claim(mut object: PersistentVolumeClaim) -> PersistentVolumeClaim {
+pub(crate) fn claim(mut object: PersistentVolumeClaim) -> PersistentVolumeClaim {
     object.metadata = metadata(object.metadata);
     object.status = object.status.map(|status| PersistentVolumeClaimStatus {
         phase: status.phase,
@@ -82,7 +82,7 @@ pub(super) fn claim(mut object: PersistentVolumeClaim) -> PersistentVolumeClaim 
     object
 }
 
-pub(super) fn node(object: Node) -> Node {
+pub(crate) fn node(object: Node) -> Node {
     let kept = ObjectMeta { name: object.metadata.name, ..ObjectMeta::default() };
     let conditions = object.status.and_then(|status| status.conditions).map(|mut conditions| {
         conditions.retain(|condition| condition.type_ == "Ready");
@@ -91,16 +91,16 @@ pub(super) fn node(object: Node) -> Node {
     Node { metadata: kept, status: Some(NodeStatus { conditions, ..NodeStatus::default() }), spec: None }
 }
 
-pub(super) fn policy(mut object: NetworkPolicy) -> NetworkPolicy {
+pub(crate) fn policy(mut object: NetworkPolicy) -> NetworkPolicy {
     object.metadata = metadata(object.metadata);
     object
 }
 
-pub(super) fn secret(meta: ObjectMeta) -> ObjectMeta {
+pub(crate) fn secret(meta: ObjectMeta) -> ObjectMeta {
     metadata(meta)
 }
 
-pub(super) fn pod(object: Pod) -> Pod {
+pub(crate) fn pod(object: Pod) -> Pod {
     let labels = object.metadata.labels.map(|mut labels| {
         labels.retain(|key, _| matches!(key.as_str(), meta::APP | meta::INSTANCE_ID | meta::POOL));
         labels

@@ -30,6 +30,15 @@ pub fn manifest(name: &str, tenants: &str, platform: &str, run: &str) -> String 
         .replace("instance-worker-pool-objects-only", &format!("pool-objects-only-{run}"))
 }
 
+/// What kubectl says to the administrator.
+pub async fn kubectl_output(args: &[&str]) -> String {
+    let mut command = Command::new(test_kit::environment::kubectl());
+    command.env("KUBECONFIG", test_kit::environment::kubeconfig()).args(args);
+    let ended = command.output().await.expect("kubectl");
+    assert!(ended.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).expect("text")
+}
+
 /// Runs kubectl as the administrator, with `input`.
 pub async fn kubectl(args: &[&str], input: &str) {
     let mut process = Command::new(test_kit::environment::kubectl())

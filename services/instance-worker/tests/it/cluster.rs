@@ -6,7 +6,7 @@ use instance_worker::objects::ingress::ingress;
 use instance_worker::objects::network_policy::network_policy;
 use instance_worker::objects::service::service;
 use instance_worker::objects::volume::claim;
-use instance_worker::objects::{DatabaseAccess, Tenant};
+use instance_worker::objects::{DatabaseAccess, Off, Route, Tenant};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -35,7 +35,7 @@ pub fn tenant() -> Tenant {
             name: "odoo_a".into(),
         },
         running: false,
-        routed: true,
+        route: Route::Instance,
         restarted_at: None,
     }
 }
@@ -63,7 +63,7 @@ async fn applying_the_same_again_writes_nothing(database: PgPool) {
     twice!(deployment(&tenant, settings));
     twice!(ingress(&tenant, settings));
 
-    let smaller = Tenant { routed: false, ..tenant.clone() };
+    let smaller = Tenant { route: Route::Page(Off::Stopped), ..tenant.clone() };
     let repaired = cluster.apply(&ingress(&smaller, settings), owner, LookAt::Server).await.unwrap();
     assert!(matches!(repaired, Applied::Repaired { .. }), "{repaired:?}");
     let left = cluster.compare(&ingress(&smaller, settings), owner).await.unwrap();

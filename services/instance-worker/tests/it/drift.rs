@@ -5,10 +5,10 @@ use std::time::Duration;
 use contracts::database::v1::PoolSpec;
 use instance::domain::Status;
 use instance_worker::reconcile::compare;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use sqlx::PgPool;
 use test_kit::eventually;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::doubles::SERVER;
 use crate::stack::{SOON, Stack};
+use crate::whole::compared;
 
 /// K8S-31: "back < 60 s".
 const BACK: Duration = Duration::from_mins(1);
@@ -52,19 +53,59 @@ async fn deleted_and_edited_objects_come_back(database: PgPool) {
     stack.end().await;
 }
 
+/// Deletes an object of an instance and waits until it is back: the reconciler is at work.
+async fn is_repaired(stack: &Stack, id: Uuid) {
+    let (services, name) = (stack.api::<Service>(), format!("odoo-{id}"));
+    services.delete(&name, &DeleteParams::default()).await.unwrap();
+    eventually("the repair of another instance", BACK, || async { services.get_opt(&name).await.unwrap() })
+        .await;
+}
+
+/// K8S-31: never two Odoos on one volume. A Deployment that is gone comes back when the last of its pods is.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_lost_deployment_waits_for_its_former_pods(database: PgPool) {
+    let stack = Stack::running(database).await;
+    let (id, neighbour) = (stack.running_instance().await, stack.running_instance().await);
+    let name = format!("odoo-{id}");
+    let deployments = stack.api::<Deployment>();
+    let pod = stack.objects::<Pod>(id).await.remove(0).uid();
+
+    deployments.delete(&name, &DeleteParams::orphan()).await.unwrap();
+    eventually("the end of the Deployment", SOON, || async {
+        deployments.get_opt(&name).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    compared(&stack).await;
+    is_repaired(&stack, neighbour).await;
+    assert!(deployments.get_opt(&name).await.unwrap().is_none(), "its pod has the volume");
+    assert_eq!(stack.objects::<Pod>(id).await.remove(0).uid(), pod);
+
+    let of_instance = ListParams::default().labels(&format!("saasodoo.io/instance-id={id}"));
+    let sets = stack.api::<ReplicaSet>();
+    sets.delete_collection(&DeleteParams::background(), &of_instance).await.unwrap();
+    eventually("the Deployment", BACK, || async { deployments.get_opt(&name).await.unwrap() }).await;
+    eventually("another pod, alone", BACK, || async {
+        let pods = stack.objects::<Pod>(id).await;
+        (pods.len() == 1 && pods[0].uid() != pod).then_some(())
+    })
+    .await;
+    stack.end().await;
+}
+
 /// K8S-32
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_deployment_on_hold_is_left_alone_until_the_hold_ends(database: PgPool) {
     let stack = Stack::running(database).await;
-    let id = stack.running_instance().await;
+    let (id, neighbour) = (stack.running_instance().await, stack.running_instance().await);
     let name = format!("odoo-{id}");
     let deployments = stack.api::<Deployment>();
 
     let hold = serde_json::json!({"metadata": {"annotations": {"saasodoo.io/hold": "true"}}, "spec": {"replicas": 0}});
     deployments.patch(&name, &PatchParams::default(), &Patch::Merge(hold)).await.unwrap();
     eventually("no pod", SOON, || async { stack.objects::<Pod>(id).await.is_empty().then_some(()) }).await;
-    // More than one look of the reconciler.
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    // Another instance shows that the reconciler is at work meanwhile.
+    compared(&stack).await;
+    is_repaired(&stack, neighbour).await;
     assert_eq!(deployments.get(&name).await.unwrap().spec.unwrap().replicas, Some(0));
 
     let end = serde_json::json!({"metadata": {"annotations": {"saasodoo.io/hold": null}}});
@@ -99,22 +140,10 @@ async fn a_full_comparison_of_unchanged_instances_writes_nothing(database: PgPoo
         versions
     };
     let before = versions().await;
+    let neighbour = stack.running_instance().await;
 
-    let task = Uuid::now_v7();
-    sqlx::query("UPDATE monitoring SET reconcile_task = $1, reconcile_requested_at = now()")
-        .bind(task)
-        .execute(&stack.database)
-        .await
-        .unwrap();
-    eventually("the comparison", SOON, || async {
-        let open: Option<Uuid> = sqlx::query_scalar("SELECT reconcile_task FROM monitoring")
-            .fetch_one(&stack.database)
-            .await
-            .unwrap();
-        open.is_none().then_some(())
-    })
-    .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    compared(&stack).await;
+    is_repaired(&stack, neighbour).await;
 
     assert_eq!(versions().await, before);
     assert_eq!(compare(&stack.worker, None).await.unwrap(), []);
@@ -153,6 +182,17 @@ async fn a_dry_run_lists_what_is_missing_and_what_belongs_to_nobody(database: Pg
     stack.end().await;
 }
 
+/// Waits for the next report of the leader, who also looks what operators want.
+async fn reported(stack: &Stack) {
+    let at = async || -> String {
+        let query = sqlx::query_scalar("SELECT reported_at::text FROM monitoring");
+        query.fetch_one(&stack.database).await.unwrap()
+    };
+    let before = at().await;
+    sqlx::query("SELECT pg_notify('monitoring', '')").execute(&stack.database).await.unwrap();
+    eventually("a report", SOON, async || (at().await != before).then_some(())).await;
+}
+
 /// MON-03, MON-04
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn monitoring_reports_and_pauses_when_an_operator_says_so(database: PgPool) {
@@ -180,7 +220,9 @@ async fn monitoring_reports_and_pauses_when_an_operator_says_so(database: PgPool
     })
     .await;
     stack.api::<Service>().delete(&name, &DeleteParams::default()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    for _ in 0..2 {
+        reported(&stack).await;
+    }
     assert!(stack.api::<Service>().get_opt(&name).await.unwrap().is_none(), "no repair while stopped");
 
     sqlx::query("UPDATE monitoring SET enabled = true").execute(&stack.database).await.unwrap();

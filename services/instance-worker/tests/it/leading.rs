@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use instance_worker::watch::leader::LEASE;
+use instance_worker::election::LEASE;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -27,7 +27,12 @@ async fn another_candidate_takes_over_and_only_one_leads(database: PgPool) {
     let first = stack.lead("leader-1");
     becomes_leader(&stack, "leader-1", SOON).await;
     stack.lead("leader-2");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let api: Api<Lease> = Api::namespaced(stack.client.clone(), &stack.platform);
+    for _ in 0..2 {
+        let renewed = async || api.get(LEASE).await.unwrap().spec.unwrap().renew_time;
+        let before = renewed().await;
+        eventually("a renewal", SOON, async || (renewed().await != before).then_some(())).await;
+    }
     assert_eq!(leader(&stack).await, "leader-1");
 
     let began = Instant::now();

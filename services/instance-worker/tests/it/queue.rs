@@ -251,6 +251,57 @@ async fn a_create_waits_for_a_pool_without_a_slot_and_ends_at_its_deadline(datab
     stack.end().await;
 }
 
+/// K8S-36: the wait for a pool has an end of its own, before that of the operation, and not before its time.
+/// The beginning of the step is moved instead of waiting for 20 minutes.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn a_create_that_finds_no_pool_in_time_says_so(database: PgPool) {
+    let mut stack = Stack::start(database).await;
+    stack.doubles.with(|known| known.no_room = true);
+    stack.engine("engine-1", 1);
+    let (id, operation) = stack.create().await;
+    let waits = async || {
+        eventually("a parked operation", SOON, || async {
+            let operation = stack.operation(operation).await;
+            let step = operation.steps.iter().find(|step| step.name == "database")?.clone();
+            let parked: Option<String> =
+                sqlx::query_scalar("SELECT parked_for FROM operations WHERE id = $1")
+                    .bind(operation.id)
+                    .fetch_one(&stack.database)
+                    .await
+                    .unwrap();
+            (parked.is_some() && step.started_at.is_some()).then_some(step.attempts)
+        })
+        .await
+    };
+    let began = async |minutes: i64| {
+        let mut steps = stack.operation(operation).await.steps;
+        let step = steps.iter_mut().find(|step| step.name == "database").unwrap();
+        step.started_at = Some(runtime::clock::now() - time::Duration::minutes(minutes));
+        sqlx::query("UPDATE operations SET steps = $2, not_before = now() WHERE id = $1")
+            .bind(operation)
+            .bind(serde_json::to_value(&steps).unwrap())
+            .execute(&stack.database)
+            .await
+            .unwrap();
+        stack.doubles.with(|known| known.calls.get("Allocate").copied().unwrap_or_default())
+    };
+    waits().await;
+
+    let asked = began(19).await;
+    eventually("another question", SOON, || async {
+        stack.doubles.with(|known| (known.calls["Allocate"] > asked).then_some(()))
+    })
+    .await;
+    waits().await;
+    assert_eq!(stack.operation(operation).await.state, OperationState::Running);
+
+    began(21).await;
+    let ended = stack.ends(operation, OperationState::Failed).await;
+    assert_eq!(ended.error.unwrap().reason, "database_timeout");
+    assert_eq!(stack.row(id).await.error.unwrap().reason, "database_timeout");
+    stack.end().await;
+}
+
 /// INS-32, INS-20
 #[sqlx::test(migrator = "instance::MIGRATIONS")]
 async fn a_cancelled_create_is_undone_and_a_terminate_goes_before(database: PgPool) {

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, PodSpec, Secret, SecretEnvSource, SecretVolumeSource, Volume,
 };
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use sqlx::PgPool;
 use test_kit::eventually;
 use uuid::Uuid;
@@ -63,6 +63,10 @@ async fn each_account_may_do_its_work_and_nothing_else(database: PgPool) {
         ("create", "pods/exec", tenants, true),
         ("list", "nodes", "", true),
         ("create", "secrets", platform, true),
+        ("delete", "secrets", platform, true),
+        // The answer to a change holds what the Secret held.
+        ("patch", "secrets", platform, false),
+        ("update", "secrets", platform, false),
         ("get", "secrets", platform, false),
         ("list", "secrets", platform, false),
         ("watch", "secrets", platform, false),
@@ -73,6 +77,7 @@ async fn each_account_may_do_its_work_and_nothing_else(database: PgPool) {
         ("create", "roles", tenants, false),
         ("create", "rolebindings", platform, false),
         ("get", "secrets", "kube-system", false),
+        ("create", "namespaces", "", false),
         ("delete", "namespaces", "", false),
         ("get", "persistentvolumes", "", false),
         ("impersonate", "serviceaccounts", platform, false),
@@ -91,6 +96,43 @@ async fn each_account_may_do_its_work_and_nothing_else(database: PgPool) {
                 );
             }
         }
+    }
+    stack.end().await;
+}
+
+/// K8S-26, by the token of the account itself: no way to a Secret of the platform gives anything out, also not
+/// one of a pool, which the worker wrote.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn the_worker_reads_no_secret_of_the_platform_by_any_way(database: PgPool) {
+    let stack = Stack::start(database).await;
+    let all: Api<Secret> = Api::namespaced(stack.client.clone(), &stack.platform);
+    let own: Api<Secret> = Api::namespaced(stack.worker.cluster.client().unwrap(), &stack.platform);
+    let mut answers = Vec::new();
+    for name in ["jwt-secret", "postgres-pool-1"] {
+        let mut secret = Secret {
+            string_data: Some([("password".to_owned(), "planted-value".to_owned())].into()),
+            ..Secret::default()
+        };
+        secret.metadata.name = Some(name.to_owned());
+        all.create(&PostParams::default(), &secret).await.unwrap();
+
+        let (plain, apply) = (PatchParams::default(), PatchParams::apply("x").force());
+        let same = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}});
+        answers.push(own.get(name).await.map(drop));
+        answers.push(own.patch(name, &plain, &Patch::Merge(serde_json::json!({}))).await.map(drop));
+        answers.push(own.patch(name, &apply, &Patch::Apply(&same)).await.map(drop));
+        answers.push(own.replace(name, &PostParams::default(), &secret).await.map(drop));
+        let again = own.create(&PostParams::default(), &secret).await;
+        assert!(matches!(&again, Err(kube::Error::Api(status)) if status.code == 409
+            && !status.message.contains("planted")));
+        let deleted = own.delete(name, &DeleteParams { dry_run: true, ..DeleteParams::default() }).await;
+        let text = format!("{deleted:?}");
+        assert!(!text.contains("planted") && !text.contains("cGxhbnRlZC12YWx1ZQ"), "{text}");
+    }
+    answers.push(own.list(&ListParams::default()).await.map(drop));
+    answers.push(own.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop));
+    for answer in answers {
+        assert!(matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403), "{answer:?}");
     }
     stack.end().await;
 }

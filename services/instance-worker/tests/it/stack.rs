@@ -13,13 +13,14 @@ use instance::store::operations::{self, NewOperation};
 use instance::store::{Scope, instances};
 use instance_worker::cluster::{self, Cluster, Connection, Source};
 use instance_worker::config::Addressing;
+use instance_worker::election::Election;
 use instance_worker::failpoint::FailPoint;
+use instance_worker::lead::Lead;
 use instance_worker::objects::Settings;
 use instance_worker::objects::catalogue::{Catalogue, Flavour};
 use instance_worker::operations::{Engine, Metrics, Pauses, Tuning, Wake, listen};
 use instance_worker::reconcile::Repairs;
-use instance_worker::watch::lead::Lead;
-use instance_worker::watch::{Election, Status as WatchStatus};
+use instance_worker::watch::Status as WatchStatus;
 use instance_worker::worker::Worker;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
@@ -51,7 +52,7 @@ pub struct Stack {
     pub lease: Duration,
     stops: Vec<CancellationToken>,
     handles: Vec<tokio::task::JoinHandle<()>>,
-    metrics: telemetry::metrics::Metrics,
+    pub metrics: telemetry::metrics::Metrics,
 }
 
 impl Drop for Stack {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use instance::domain::{DesiredState, OperationKind, OperationState, Status};
+use instance::store::operations;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaSpec, Service};
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use sqlx::PgPool;
 use test_kit::eventually;
 
@@ -44,6 +47,49 @@ async fn a_volume_that_goes_is_told_and_costs_neither_the_other_objects_nor_the_
     assert_eq!(ended.error.unwrap().reason, "volume_lost");
     assert_eq!(stack.objects::<Pod>(id).await[0].name_any(), pod, "the pod keeps the last of the data");
     assert!(claims.get(&format!("odoo-data-{id}")).await.unwrap().metadata.deletion_timestamp.is_some());
+    stack.end().await;
+}
+
+/// K8S-05: what a failed attempt made goes with it, but never a volume that held data before.
+#[sqlx::test(migrator = "instance::MIGRATIONS")]
+async fn an_attempt_that_is_taken_back_costs_its_own_volume_and_no_former_data(database: PgPool) {
+    let mut stack = Stack::start(database).await;
+    let claims = stack.api::<PersistentVolumeClaim>();
+    let mut waiting = Vec::new();
+    for ran_before in [false, true] {
+        let (id, operation) = stack.create().await;
+        if ran_before {
+            let mark = "UPDATE instances SET started_at = now() - interval '1 day' WHERE id = $1";
+            sqlx::query(mark).bind(id).execute(&stack.database).await.unwrap();
+        }
+        waiting.push((id, operation, ran_before));
+    }
+    // No pod of them gets ready: a quota lets none in.
+    let hard = Some([("pods".to_owned(), Quantity("0".into()))].into());
+    let quota = ResourceQuota {
+        metadata: ObjectMeta { name: Some("full".into()), ..ObjectMeta::default() },
+        spec: Some(ResourceQuotaSpec { hard, ..ResourceQuotaSpec::default() }),
+        ..ResourceQuota::default()
+    };
+    stack.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
+    stack.engine("engine-1", 4);
+    for (id, operation, ran_before) in waiting {
+        let name = format!("odoo-data-{id}");
+        let made = eventually("the volume", SOON, || async { claims.get_opt(&name).await.unwrap() }).await;
+        let mut connection = stack.database.acquire().await.unwrap();
+        assert!(operations::request_cancel(&mut connection, operation).await.unwrap());
+        drop(connection);
+        stack.ends(operation, OperationState::Cancelled).await;
+        if ran_before {
+            assert_eq!(claims.get(&name).await.unwrap().uid(), made.uid());
+            continue;
+        }
+        eventually("the end of the fresh volume", SOON, || async {
+            let left = claims.get_opt(&name).await.unwrap();
+            left.is_none_or(|left| left.metadata.deletion_timestamp.is_some()).then_some(())
+        })
+        .await;
+    }
     stack.end().await;
 }
 

@@ -133,7 +133,7 @@ async fn an_edited_secret_comes_back_and_a_lost_one_never_lies(database: PgPool)
 }
 
 /// Waits until the leader has compared everything once more.
-async fn compared(stack: &Stack) {
+pub async fn compared(stack: &Stack) {
     let wish = "UPDATE monitoring SET reconcile_task = $1, reconcile_requested_at = now()";
     sqlx::query(wish).bind(Uuid::now_v7()).execute(&stack.database).await.unwrap();
     eventually("the comparison", SOON, || async {

@@ -18,14 +18,15 @@ use crate::context::Shared;
 use crate::pods::registry::Entry;
 use crate::status::{RestartPolicy, phase};
 
-/// The routes.
-pub fn router(context: Shared) -> Router {
+/// The routes. `ingress`: the port of the Ingress listener, for whoever knows this switch alone.
+pub fn router(context: Shared, ingress: u16) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/faults", get(list).post(add).delete(remove_all))
         .route("/faults/{id}", delete(remove))
         .route("/node", post(set_node).get(node))
         .route("/pods", get(pods))
+        .route("/ingress", get(move || async move { Json(json!({ "port": ingress })) }))
         .with_state(context)
 }
 

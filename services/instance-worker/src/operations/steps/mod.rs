@@ -14,8 +14,11 @@ mod workload;
 pub(crate) use secret::write as write_secret;
 pub(crate) use volume::adapted as claim_as_it_can_be;
 
+use instance::domain::OperationKind;
+
 use super::context::Context;
 use super::step::{Failure, Outcome};
+use crate::objects::{Off, Route};
 
 /// An effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,8 +132,16 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::DeleteSecret => secret::delete(context).await,
         Do::ClaimVolume => volume::claim(context).await,
         Do::DeleteVolume => volume::delete(context).await,
-        Do::RunWorkload => workload::apply(context, true).await,
-        Do::StopWorkload => workload::apply(context, false).await,
+        Do::RunWorkload => {
+            if context.operation.kind == OperationKind::Start {
+                route::as_desired(context).await?;
+            }
+            workload::apply(context, true).await
+        }
+        Do::StopWorkload => {
+            route::before_stop(context).await?;
+            workload::apply(context, false).await
+        }
         Do::WorkloadAsDesired => workload::apply(context, context.wish().running).await,
         Do::DeleteDeployment => workload::delete_deployment(context).await,
         Do::DeleteService => workload::delete_service(context).await,
@@ -138,7 +149,7 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::RouteIfMade if context.instance.database.is_none() => {
             Ok(Outcome::Skipped("there is nothing to route to"))
         }
-        Do::Route | Do::RouteIfMade => route::apply(context, context.wish().routed).await,
+        Do::Route | Do::RouteIfMade => route::as_desired(context).await,
         Do::DeleteRoute => route::delete(context).await,
         Do::AwaitReadyIfDesired if !context.wish().running => Ok(Outcome::Skipped("the instance stays off")),
         Do::AwaitReady | Do::AwaitReadyIfDesired => pods::ready(context).await,
@@ -169,13 +180,16 @@ pub async fn undo(effect: Undo, context: &mut Context<'_>) -> Result<Outcome, Fa
             workload::delete_service(context).await?;
             workload::delete_policy(context).await
         }
-        Undo::ScaleDown => workload::apply(context, false).await,
+        Undo::ScaleDown => {
+            route::apply(context, Route::Page(Off::Stopped)).await?;
+            workload::apply(context, false).await
+        }
         Undo::DeleteRoute => route::delete(context).await,
         Undo::AbortMove => moving::abort(context).await,
         Undo::DeleteCopyJobs => moving::delete_jobs(context).await,
         Undo::StartAgain => moving::start_again(context).await,
         Undo::SettleDatabase => moving::settle(context).await,
         Undo::AbortRotation => rotating::abort(context).await,
-        Undo::RouteOff => route::apply(context, false).await,
+        Undo::RouteOff => route::apply(context, Route::Page(Off::Terminated)).await,
     }
 }

@@ -14,7 +14,7 @@ use super::super::step::{Failure, Outcome};
 use crate::cluster::{self, Target};
 use crate::objects::deployment::deployment;
 use crate::objects::service::HTTP;
-use crate::objects::{Name, Wish};
+use crate::objects::{Name, Route, Wish};
 use crate::watch::facts::{self, Sighted};
 
 /// Behind the watch.
@@ -27,12 +27,7 @@ const READY_DEADLINE: Duration = Duration::from_mins(12);
 const CONTROLLER: Duration = Duration::from_millis(250);
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The instance's pods, those on their way out among them.
-pub(super) async fn of_instance(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, Failure> {
-    Ok(context.worker.cluster.pods_of(context.namespace(), context.instance.id).await?)
-}
-
-/// The same, as the server has them: a watch that hangs shows what was, for as long as nobody notices.
+/// The pods of the instance as the server has them: a watch that hangs shows what was, for as long as nobody notices.
 async fn at_server(context: &Context<'_>) -> Result<Vec<Arc<Pod>>, Failure> {
     let worker = context.worker;
     Ok(worker.cluster.pods_at_server(context.namespace(), context.instance.id).await?)
@@ -43,7 +38,7 @@ fn wants_pods(workload: &Deployment) -> bool {
 }
 
 pub(super) async fn gone(context: &mut Context<'_>) -> Result<Outcome, Failure> {
-    if !of_instance(context).await?.is_empty() && !at_server(context).await?.is_empty() {
+    if !context.pods().await?.is_empty() && !at_server(context).await?.is_empty() {
         // Whoever scaled it up again since the step before, it shall go.
         let name = Name::tenant(context.instance.id);
         let workload =
@@ -63,7 +58,7 @@ pub(super) async fn gone(context: &mut Context<'_>) -> Result<Outcome, Failure> 
 pub(super) async fn ready(context: &mut Context<'_>) -> Result<Outcome, Failure> {
     let tenant = context.tenant(Wish { running: true, ..context.wish() })?;
     let wanted = deployment(&tenant, &context.worker.settings);
-    let pods = of_instance(context).await?;
+    let pods = context.pods().await?;
     let current = pods.iter().find(|pod| facts::is_ready(pod) && facts::runs_template(pod, &wanted));
     if let Some(pod) = current {
         return answers(context, pod).await;
@@ -128,6 +123,7 @@ async fn answers(context: &mut Context<'_>, pod: &Pod) -> Result<Outcome, Failur
             return Ok(Outcome::Wait(ParkedFor::Ready, PROBE_AGAIN));
         }
     }
+    super::route::apply(context, Route::Instance).await?;
     let mut connection = worker.database.acquire().await?;
     observe::probed(&mut connection, context.instance.id).await?;
     Ok(Outcome::Done)

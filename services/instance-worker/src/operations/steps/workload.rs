@@ -30,7 +30,7 @@ pub(super) async fn apply(context: &mut Context<'_>, running: bool) -> Result<Ou
     let wanted = deployment(&tenant, settings);
     let look_at = context.look_at();
     if running && look_at == LookAt::Server && cluster.compare(&wanted, owner).await?.is_none() {
-        let left = super::pods::of_instance(context).await?;
+        let left = context.pods().await?;
         if !left.is_empty() {
             if context.waited_longer_than(OLD_POD) {
                 return Err(Failure::permanent(

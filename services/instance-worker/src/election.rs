@@ -13,8 +13,8 @@ use kube::{Api, Client};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lead::Lead;
 use crate::cluster::FIELD_MANAGER;
+use crate::lead::Lead;
 
 /// Name of the Lease.
 pub const LEASE: &str = "instance-worker-leader";

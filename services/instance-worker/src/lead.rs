@@ -14,14 +14,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::observer::Observer;
-use super::queue::Queue;
-use super::status::Status;
-use super::stream::{Follow, Patience, Seen, Subject};
-use super::trim;
 use crate::objects::meta;
 use crate::operations::Wake;
 use crate::reconcile::{Pools, Reconciler, Repairs};
+use crate::watch::observer::Observer;
+use crate::watch::queue::Queue;
+use crate::watch::status::Status;
+use crate::watch::stream::{Follow, Patience, Seen, Subject};
+use crate::watch::trim;
 use crate::worker::Worker;
 
 /// Numbers and parts of a leader.
@@ -92,18 +92,16 @@ impl Lead {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for name in [&self.worker.settings.tenants, &self.worker.settings.platform] {
             match namespaces.get_opt(name).await {
-                Ok(Some(namespace)) => {
-                    let restricted = namespace
-                        .labels()
-                        .get("pod-security.kubernetes.io/enforce")
-                        .is_some_and(|level| level == "restricted");
-                    if *name == self.worker.settings.tenants && !restricted {
+                Ok(Some(namespace)) if *name == self.worker.settings.tenants => {
+                    for fault in faults_of_tenants(&namespace) {
                         tracing::warn!(
                             namespace = name,
-                            "the namespace of tenants does not enforce restricted pods"
+                            fault,
+                            "the namespace of tenants is not as it should be"
                         );
                     }
                 }
+                Ok(Some(_)) => {}
                 Ok(None) => {
                     tracing::error!(namespace = name, "the namespace is missing: apply the manifests");
                 }
@@ -288,6 +286,19 @@ impl Lead {
     }
 }
 
+/// What the namespace of tenants lacks (K8S-03).
+fn faults_of_tenants(namespace: &Namespace) -> Vec<&'static str> {
+    let has = |(key, value, _): &(&str, &str, &str)| {
+        namespace.labels().get(*key).is_some_and(|found| found == value)
+    };
+    let wanted = [
+        ("saasodoo.io/managed", "true", "it is not marked as managed by the platform"),
+        ("saasodoo.io/type", "instance-namespace", "it is not marked as the namespace of instances"),
+        ("pod-security.kubernetes.io/enforce", "restricted", "it does not enforce restricted pods"),
+    ];
+    wanted.iter().filter(|label| !has(label)).map(|(_, _, fault)| *fault).collect()
+}
+
 fn secret_metadata(object: PartialObjectMeta<Secret>) -> ObjectMeta {
     trim::secret(object.metadata)
 }
@@ -323,5 +334,33 @@ async fn dispatch(
             Some(Subject::Pool(_)) => pools.now(),
             Some(Subject::Foreign) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// K8S-03: what the manifests say is what is verified.
+    #[test]
+    fn the_namespace_of_tenants_has_its_labels_and_restricted_pods() {
+        let manifest = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../infrastructure/orchestration/kubernetes/00-namespace.yaml"
+        );
+        let text = std::fs::read_to_string(manifest).unwrap();
+        let tenants = text.split("---").find(|part| part.contains("name: odoo-instances")).unwrap();
+        let labels = tenants.lines().filter_map(|line| line.trim().split_once(": "));
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()));
+        let mut namespace = Namespace::default();
+        namespace.metadata.labels = Some(labels.collect());
+        assert_eq!(faults_of_tenants(&namespace), [""; 0]);
+
+        for label in ["saasodoo.io/managed", "saasodoo.io/type", "pod-security.kubernetes.io/enforce"] {
+            let mut without = namespace.clone();
+            without.metadata.labels.as_mut().unwrap().remove(label).unwrap();
+            assert_eq!(faults_of_tenants(&without).len(), 1, "{label}");
+        }
+        assert_eq!(faults_of_tenants(&Namespace::default()).len(), 3);
     }
 }
