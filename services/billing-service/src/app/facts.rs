@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::invoice::Invoice;
 use crate::domain::money::Money;
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{Announcement, Fact, Subscription};
 use crate::error::Error;
 use crate::store::{invoices, subscriptions};
 
@@ -62,13 +62,28 @@ pub async fn announce_invoice(
 pub async fn save_and_announce(
     connection: &mut PgConnection,
     row: Subscription,
-    topic: &str,
-    reason: &str,
+    fact: Fact,
     now: OffsetDateTime,
 ) -> Result<Subscription, Error> {
     subscriptions::save(connection, &row, now).await?;
-    announce_subscription(connection, topic, &row, Some(reason), now).await?;
+    announce_fact(connection, &row, fact, now).await?;
     Ok(row)
+}
+
+/// Announces what a change of a subscription returned.
+pub async fn announce_fact(
+    connection: &mut PgConnection,
+    row: &Subscription,
+    fact: Fact,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let topic = match fact.announcement {
+        Announcement::Changed => topics::SUBSCRIPTION_CHANGED,
+        Announcement::Suspended => topics::SUBSCRIPTION_SUSPENDED,
+        Announcement::Resumed => topics::SUBSCRIPTION_RESUMED,
+    };
+    announce_subscription(connection, topic, row, Some(fact.reason), now).await?;
+    Ok(())
 }
 
 /// Announces a changed subscription; for use cases.

@@ -9,9 +9,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::facts::{
-    announce_invoice, announce_subscription, save_and_announce, subscription_fact, to_event_amount,
+    announce_fact, announce_invoice, save_and_announce, subscription_fact, to_event_amount,
 };
-use crate::domain::dunning::DunningState;
 use crate::domain::invoice::Invoice;
 use crate::domain::invoice::{InvoiceKind, InvoiceStatus};
 use crate::domain::journal::{self as accounts, CREDIT, Entry, RECEIVABLE};
@@ -142,11 +141,8 @@ pub async fn paid(
         return Ok(row);
     }
     if row.status == Status::Pending && invoice.kind == InvoiceKind::First {
-        row.status = Status::Active;
-        row.anchor_day = now.day();
-        row.current_period_start = Some(now);
-        row.current_period_end = Some(row.billing_period.end(now, now.day()));
-        return save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "paid", now).await;
+        let fact = row.activate(now);
+        return save_and_announce(connection, row, fact, now).await;
     }
     if row.pending.as_ref().is_some_and(|pending| pending.invoice_id == Some(invoice.id)) {
         upgrade(connection, app, &mut row, now).await?;
@@ -160,44 +156,12 @@ pub async fn cleared(
     mut row: Subscription,
     now: OffsetDateTime,
 ) -> Result<Subscription, Error> {
-    if matches!(row.status, Status::Ended | Status::Pending)
-        || invoices::oldest_due(&mut *connection, row.id).await?.is_some()
-    {
-        subscriptions::save(connection, &row, now).await?;
-        return Ok(row);
+    let owes = invoices::oldest_due(&mut *connection, row.id).await?.is_some();
+    if !owes && let Some(fact) = row.clear_debts(now) {
+        return save_and_announce(connection, row, fact, now).await;
     }
-    row.dunning = DunningState::None;
-    row.dunning_since = None;
-    let before = row.status;
-    if matches!(before, Status::Suspended | Status::PastDue) {
-        row.status = if row.cancel_at.is_some() { Status::Cancelling } else { Status::Active };
-    }
-    match before {
-        Status::Suspended => {
-            skip_suspended(&mut row, now);
-            save_and_announce(connection, row, topics::SUBSCRIPTION_RESUMED, "paid", now).await
-        }
-        Status::PastDue | Status::Active | Status::Cancelling => {
-            save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "paid", now).await
-        }
-        _ => {
-            subscriptions::save(connection, &row, now).await?;
-            Ok(row)
-        }
-    }
-}
-
-/// Whole periods that passed while the instance was off are not billed: the next one is that which contains
-/// now.
-pub fn skip_suspended(row: &mut Subscription, now: OffsetDateTime) {
-    while let Some(end) = row.current_period_end {
-        let next = row.billing_period.end(end, row.anchor_day);
-        if next > now || next <= end {
-            break;
-        }
-        row.current_period_start = Some(end);
-        row.current_period_end = Some(next);
-    }
+    subscriptions::save(connection, &row, now).await?;
+    Ok(row)
 }
 
 /// The change that waited for its payment is made.
@@ -207,25 +171,13 @@ async fn upgrade(
     row: &mut Subscription,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
-    let Some(pending) = row.pending.take() else { return Ok(()) };
+    let Some(pending) = row.pending.clone() else { return Ok(()) };
     let plan = plans::find(&mut *connection, &pending.plan_name, Some(pending.entitlement_version))
         .await?
         .ok_or(Error::NotFound("plan"))?;
-    let before = std::mem::replace(&mut row.plan_name, plan.name.clone());
-    // A change of the rhythm, and a change out of the trial, begin a new period.
-    if row.billing_period != plan.billing_period || row.in_trial() {
-        row.anchor_day = now.day();
-        row.current_period_start = Some(now);
-        row.current_period_end = Some(plan.billing_period.end(now, now.day()));
-    }
-    if row.status == Status::Trialing {
-        row.status = Status::Active;
-    }
-    row.entitlement_version = plan.entitlement_version;
-    row.billing_period = plan.billing_period;
-    row.price = plan.price;
+    let (before, fact) = row.upgrade(&plan, now);
     subscriptions::save(connection, row, now).await?;
-    announce_subscription(connection, topics::SUBSCRIPTION_CHANGED, row, Some("upgraded"), now).await?;
+    announce_fact(connection, row, fact, now).await?;
     let mut fact = subscription_fact(row, now);
     fact.previous_plan = Some(before);
     fact.amount = Some(to_event_amount(plan.price));

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::end::{self, withdraw_offer};
 use crate::app::App;
 use crate::app::caller::Caller;
-use crate::app::facts::{announce_change, subscription_fact};
+use crate::app::facts::{announce_change, announce_fact, save_and_announce, subscription_fact};
 use crate::app::invoices::charges;
 use crate::app::invoices::issue::issue_invoice;
 use crate::app::invoices::new::{of_subscription, sold};
@@ -22,7 +22,7 @@ use crate::domain::invoice::{Claim, InvoiceKind, InvoiceStatus, Line, LineKind};
 use crate::domain::money::Money;
 use crate::domain::plan::Plan;
 use crate::domain::proration::{Charge, left, unused};
-use crate::domain::subscription::{PendingChange, Subscription};
+use crate::domain::subscription::Subscription;
 use crate::domain::subscription::{ProvisionPolicy, Status};
 use crate::error::Error;
 use crate::provider::{CancelWhen, PlanChange, ProviderError};
@@ -136,12 +136,7 @@ pub async fn upgrade(
         let row = carry_out(app, tx, &row, wish).await?;
         return upgraded_via_provider(app, quote, row).await;
     }
-    row.pending = Some(PendingChange {
-        plan_name: quote.target.name.clone(),
-        entitlement_version: quote.target.entitlement_version,
-        effective_at: None,
-        invoice_id: None,
-    });
+    let waits = row.wait_for_upgrade(&quote.target);
     // Each quote has its own document; the same question asked again found the pending change above.
     let key = format!("upgrade:{}:{}", row.id, Uuid::now_v7());
     // What is made at once is owed at once.
@@ -161,7 +156,7 @@ pub async fn upgrade(
         quote.subscription = paid(&mut tx, app, row, &offer, now).await?;
         quote.status = "applied";
     } else {
-        announce_change(&mut tx, &row, "upgrade_waits", now).await?;
+        announce_fact(&mut tx, &row, waits, now).await?;
         quote.subscription = row;
         quote.status = "awaiting_payment";
     }
@@ -328,17 +323,13 @@ pub async fn cancel(
     // Who leaves buys nothing more: an offer that were paid after this would begin a period that ends with
     // the old one.
     withdraw_offer(&mut tx, &mut row, "cancelled", now).await?;
-    row.cancel_at = Some(end.unwrap_or(now));
-    row.cancel_reason = Some(reason.to_owned());
-    if end.is_some() && row.status != Status::PastDue {
-        row.status = Status::Cancelling;
-    }
+    let cancelled = row.cancel(end.unwrap_or(now), Some(reason), end.is_some());
     subscriptions::save(&mut tx, &row, now).await?;
     let mut fact = subscription_fact(&row, now);
     fact.ends_at = row.cancel_at;
     outbox::enqueue(&mut tx, topics::SUBSCRIPTION_CANCELLED, row.customer_id, &fact).await?;
     if end.is_some() {
-        announce_change(&mut tx, &row, "cancelled", now).await?;
+        announce_fact(&mut tx, &row, cancelled, now).await?;
     } else {
         end::end(&mut tx, app, &row, "cancelled", now).await?;
     }
@@ -364,13 +355,8 @@ pub async fn undo_cancel(
     if !app.provider.is_books_local() {
         return carry_out(app, tx, &row, Wish::UndoCancel).await;
     }
-    row.cancel_at = None;
-    row.cancel_reason = None;
-    if row.status == Status::Cancelling {
-        row.status = if row.in_trial() { Status::Trialing } else { Status::Active };
-    }
-    subscriptions::save(&mut tx, &row, now).await?;
-    announce_change(&mut tx, &row, "cancel_undone", now).await?;
+    let fact = row.undo_cancel();
+    let row = save_and_announce(&mut tx, row, fact, now).await?;
     tx.commit().await?;
     Ok(row)
 }
@@ -412,11 +398,9 @@ async fn lengthen_trial(
         return Err(Error::Refused("not_trialing", "the subscription is in no trial"));
     };
     let end = end + time::Duration::days(days.into());
-    row.trial_ends_at = Some(end);
-    row.current_period_end = Some(end);
-    row.anchor_day = end.day();
+    row.move_trial_end(end);
     if row.cancel_at.is_some() {
-        row.cancel_at = Some(end);
+        row.move_cancel(end);
     }
     subscriptions::save(connection, &row, now).await?;
     // Those that were sent told of the former end.

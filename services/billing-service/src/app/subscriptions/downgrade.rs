@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::change::{changeable, own, plan_for_sale};
 use crate::app::App;
-use crate::app::facts::announce_change;
+use crate::app::facts::save_and_announce;
 use crate::app::provider::provider_commands::{Wish, carry_out};
 use crate::clients::Measured;
 use crate::domain::plan::Plan;
-use crate::domain::subscription::{PendingChange, Subscription};
+use crate::domain::subscription::Subscription;
 use crate::error::Error;
 use crate::store::plans;
 use crate::store::subscriptions::{self};
@@ -114,14 +114,9 @@ pub async fn downgrade(
         let row = carry_out(app, tx, &row, wish).await?;
         return Ok(outcome(row, None));
     }
-    row.pending = Some(PendingChange {
-        plan_name: wanted.name.clone(),
-        entitlement_version: wanted.entitlement_version,
-        effective_at: row.current_period_end,
-        invoice_id: None,
-    });
-    subscriptions::save(&mut tx, &row, now).await?;
-    announce_change(&mut tx, &row, "downgrade_waits", now).await?;
+    let at = row.current_period_end;
+    let fact = row.wait_for_downgrade(&wanted, at);
+    let row = save_and_announce(&mut tx, row, fact, now).await?;
     app.fail.at("downgrade.before_commit");
     tx.commit().await?;
     app.fail.at("downgrade.ended");
@@ -143,9 +138,8 @@ pub async fn undo_downgrade(
     if !app.provider.is_books_local() {
         return carry_out(app, tx, &row, Wish::UndoChange).await;
     }
-    row.pending = None;
-    subscriptions::save(&mut tx, &row, now).await?;
-    announce_change(&mut tx, &row, "downgrade_undone", now).await?;
+    let fact = row.undo_downgrade();
+    let row = save_and_announce(&mut tx, row, fact, now).await?;
     tx.commit().await?;
     Ok(row)
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::end::{end, withdraw_offer};
-use crate::app::facts::{save_and_announce, subscription_fact, to_event_amount};
+use crate::app::facts::{announce_change, save_and_announce, subscription_fact, to_event_amount};
 use crate::app::invoices::issue::issue_invoice;
 use crate::app::invoices::new::{describe, of_subscription};
 use crate::app::payments::credit;
@@ -165,12 +165,11 @@ async fn dispatch_step(
             app.metrics.repaired("unpaid");
         }
         Step::Overdue => {
-            row.status = Status::PastDue;
-            save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "overdue", now).await?;
+            let fact = row.fall_due();
+            save_and_announce(connection, row, fact, now).await?;
         }
         Step::Dunning(DunningState::Terminated) => {
-            row.dunning = DunningState::Terminated;
-            row.dunning_since = Some(now);
+            row.advance_dunning(DunningState::Terminated, now);
             subscriptions::save(connection, &row, now).await?;
             end(connection, app, &row, "overdue", now).await?;
         }
@@ -215,18 +214,12 @@ async fn advance_dunning(
     state: DunningState,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
-    row.dunning = state;
-    row.dunning_since = Some(now);
-    let topic = if state == DunningState::Suspended {
-        row.status = Status::Suspended;
+    let fact = row.advance_dunning(state, now);
+    if state == DunningState::Suspended {
         // A period that begins while the instance is off would be paid for and not given.
         withdraw_offer(connection, &mut row, "suspended", now).await?;
-        topics::SUBSCRIPTION_SUSPENDED
-    } else {
-        row.status = Status::PastDue;
-        topics::SUBSCRIPTION_CHANGED
-    };
-    let row = save_and_announce(connection, row, topic, "overdue", now).await?;
+    }
+    let row = save_and_announce(connection, row, fact, now).await?;
     let mut fact = subscription_fact(&row, now);
     fact.reason = Some(state.as_str().to_owned());
     let due = invoices::oldest_due(&mut *connection, row.id).await?;
@@ -255,11 +248,7 @@ async fn renew(
     let was_trial = row.in_trial();
     let changed = settle_pending(connection, &mut row, at, now).await?;
     let end = row.billing_period.end(at, row.anchor_day);
-    row.current_period_start = Some(at);
-    row.current_period_end = Some(end);
-    if row.status == Status::Trialing {
-        row.status = Status::Active;
-    }
+    row.begin_period(at, end, false);
     subscriptions::save(connection, &row, now).await?;
     let text = describe(connection, &row).await?;
     let line = Line::one(LineKind::Plan, text, row.price, Some((at, end)));
@@ -268,7 +257,7 @@ async fn renew(
     let invoice =
         issue_invoice(connection, app, of_subscription(app, &row, owed, key, vec![line], now)).await?;
     if was_trial && invoice.status != InvoiceStatus::Paid && row.status == Status::Active {
-        row.status = Status::PastDue;
+        row.fall_due();
     }
     // Also a period that is not paid yet changes what the instance shows of its billing.
     if was_trial || changed || invoice.status != InvoiceStatus::Paid {
@@ -277,7 +266,8 @@ async fn renew(
             (false, true) => "downgraded",
             (false, false) => "renewed",
         };
-        save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, reason, now).await?;
+        subscriptions::save(connection, &row, now).await?;
+        announce_change(connection, &row, reason, now).await?;
     }
     Ok(())
 }
@@ -291,17 +281,13 @@ async fn settle_pending(
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     withdraw_offer(connection, row, "offer_expired", now).await?;
-    let Some(pending) = row.pending.take() else { return Ok(false) };
+    let Some(pending) = row.pending.clone() else { return Ok(false) };
     if pending.effective_at.is_some_and(|effective| effective > at) {
-        row.pending = Some(pending);
         return Ok(false);
     }
     let plan = plans::find(&mut *connection, &pending.plan_name, Some(pending.entitlement_version))
         .await?
         .ok_or(Error::NotFound("plan"))?;
-    row.plan_name = plan.name;
-    row.entitlement_version = plan.entitlement_version;
-    row.billing_period = plan.billing_period;
-    row.price = plan.price;
+    row.take_plan(&plan);
     Ok(true)
 }

@@ -6,11 +6,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::app::facts::{announce_change, announce_subscription};
-use crate::app::payments::settle::skip_suspended;
-use crate::domain::dunning::DunningState;
 use crate::domain::invoice::InvoiceStatus;
 use crate::domain::subscription::Status;
-use crate::domain::subscription::Subscription;
 use crate::error::Error;
 use crate::store::{invoices, mirror, orders, subscriptions};
 
@@ -32,7 +29,7 @@ pub async fn undelete(
     }
     if let Some(mut back) = subscriptions::revive(connection, subscription, now).await? {
         let due = invoices::oldest_due(&mut *connection, back.id).await?;
-        stand_again(&mut back, due.is_some(), now);
+        back.come_back(due.is_some(), back.provider != mirror::EXTERNAL_PROVIDER, now);
         let charges = invoices::charges(&mut *connection, back.id).await?;
         let void = charges.first().is_some_and(|last| last.status == InvoiceStatus::Void);
         if void && !back.in_trial() && back.current_period_start.is_some_and(|start| start < now) {
@@ -57,35 +54,6 @@ pub async fn undelete(
         announce_subscription(connection, topics::SUBSCRIPTION_CHANGED, &row, Some("undeleted"), now).await?;
     }
     Ok(())
-}
-
-/// State of a subscription that comes back, in agreement with its ladder: whoever was suspended for a debt is
-/// so until it is paid, for a day at least.
-fn stand_again(row: &mut Subscription, owes: bool, now: OffsetDateTime) {
-    // A date that passed meanwhile was met by the end; a person has brought it back after that.
-    if row.cancel_at.is_some_and(|at| at <= now) {
-        row.cancel_at = None;
-        row.cancel_reason = None;
-    }
-    if row.cancel_at.is_some() {
-        row.status = Status::Cancelling;
-    }
-    if row.provider != mirror::EXTERNAL_PROVIDER {
-        skip_suspended(row, now);
-    }
-    match row.dunning {
-        _ if !owes => {
-            row.dunning = DunningState::None;
-            row.dunning_since = None;
-        }
-        DunningState::None => {}
-        DunningState::Warning => row.status = Status::PastDue,
-        DunningState::Suspended | DunningState::Terminated => {
-            row.status = Status::Suspended;
-            row.dunning = DunningState::Suspended;
-            row.dunning_since = Some(now);
-        }
-    }
 }
 
 /// An instance came back: whoever counted on its end hears that its subscription goes on.

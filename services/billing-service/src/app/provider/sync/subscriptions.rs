@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::Look;
 use super::compare::{Difference, differences};
-use crate::app::facts::{save_and_announce, subscription_fact, to_event_amount};
+use crate::app::facts::{announce_change, save_and_announce, subscription_fact, to_event_amount};
 use crate::app::subscriptions::end::end;
 use crate::domain::plan::Plan;
-use crate::domain::subscription::{PendingChange, Subscription};
+use crate::domain::subscription::Subscription;
 use crate::domain::subscription::{ProvisionPolicy, Status};
 use crate::error::Error;
 use crate::provider::SnapshotSubscription;
@@ -108,21 +108,15 @@ impl Look<'_> {
             }
             Difference::Cancelled(at) => self.cancelled(connection, row, at).await,
             Difference::CancelMoved(at) => {
-                row.cancel_at = Some(at);
-                save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "cancelled", now).await
+                let fact = row.move_cancel(at);
+                save_and_announce(connection, row, fact, now).await
             }
             Difference::CancelUndone => {
-                row.cancel_at = None;
-                row.cancel_reason = None;
-                if row.status == Status::Cancelling {
-                    row.status = if row.in_trial() { Status::Trialing } else { Status::Active };
-                }
-                save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "cancel_undone", now).await
+                let fact = row.undo_cancel();
+                save_and_announce(connection, row, fact, now).await
             }
             Difference::TrialEnds(at) => {
-                row.trial_ends_at = Some(at);
-                row.current_period_end = Some(at);
-                row.anchor_day = at.day();
+                row.move_trial_end(at);
                 subscriptions::save(connection, &row, now).await?;
                 Ok(row)
             }
@@ -130,18 +124,12 @@ impl Look<'_> {
             Difference::Plan(name) => self.plan(connection, row, &name).await,
             Difference::PlanWaits(name, at) => {
                 let Some(plan) = known(connection, &name).await? else { return Ok(row) };
-                row.pending = Some(PendingChange {
-                    plan_name: plan.name,
-                    entitlement_version: plan.entitlement_version,
-                    effective_at: Some(at),
-                    invoice_id: None,
-                });
-                save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "downgrade_waits", now).await
+                let fact = row.wait_for_downgrade(&plan, Some(at));
+                save_and_announce(connection, row, fact, now).await
             }
             Difference::PlanKept => {
-                row.pending = None;
-                save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "downgrade_undone", now)
-                    .await
+                let fact = row.undo_downgrade();
+                save_and_announce(connection, row, fact, now).await
             }
         }
     }
@@ -153,15 +141,12 @@ impl Look<'_> {
         at: OffsetDateTime,
     ) -> Result<Subscription, Error> {
         let wish = self.wish(row.id, CallKind::Cancel);
-        row.cancel_reason = wish.and_then(|wish| wish.text("reason")).map(ToOwned::to_owned);
-        row.cancel_at = Some(at);
-        if row.status != Status::PastDue {
-            row.status = Status::Cancelling;
-        }
+        let reason = wish.and_then(|wish| wish.text("reason")).map(ToOwned::to_owned);
+        let cancelled = row.cancel(at, reason.as_deref(), true);
         let mut fact = subscription_fact(&row, self.now);
         fact.ends_at = row.cancel_at;
         outbox::enqueue(&mut *connection, topics::SUBSCRIPTION_CANCELLED, row.customer_id, &fact).await?;
-        save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "cancelled", self.now).await
+        save_and_announce(connection, row, cancelled, self.now).await
     }
 
     async fn period(
@@ -172,17 +157,13 @@ impl Look<'_> {
         end: OffsetDateTime,
     ) -> Result<Subscription, Error> {
         let was_trial = row.in_trial();
-        row.current_period_start = Some(start);
-        row.current_period_end = Some(end);
+        let owes = self.owes(row.id);
+        row.begin_period(start, end, owes);
         row.anchor_day = end.day().max(start.day());
-        if row.status == Status::Trialing {
-            row.status = if self.owes(row.id) { Status::PastDue } else { Status::Active };
-        }
+        subscriptions::save(&mut *connection, &row, self.now).await?;
         if was_trial {
-            return save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, "trial_ended", self.now)
-                .await;
+            announce_change(connection, &row, "trial_ended", self.now).await?;
         }
-        subscriptions::save(connection, &row, self.now).await?;
         Ok(row)
     }
 
@@ -197,28 +178,13 @@ impl Look<'_> {
         let before = plans::find(&mut *connection, &row.plan_name, Some(row.entitlement_version)).await?;
         let is_upgrade = before.is_some_and(|before| plan.tier > before.tier);
         if is_upgrade && self.app.policy == ProvisionPolicy::OnPayment {
-            row.pending = Some(PendingChange {
-                plan_name: plan.name,
-                entitlement_version: plan.entitlement_version,
-                effective_at: None,
-                invoice_id: None,
-            });
-            return save_and_announce(
-                connection,
-                row,
-                topics::SUBSCRIPTION_CHANGED,
-                "upgrade_waits",
-                self.now,
-            )
-            .await;
+            let fact = row.wait_for_upgrade(&plan);
+            return save_and_announce(connection, row, fact, self.now).await;
         }
-        let was = std::mem::replace(&mut row.plan_name, plan.name);
-        row.entitlement_version = plan.entitlement_version;
-        row.billing_period = plan.billing_period;
-        row.price = plan.price;
-        row.pending = None;
+        let was = row.take_plan(&plan);
         let reason = if is_upgrade { "upgraded" } else { "downgraded" };
-        let row = save_and_announce(connection, row, topics::SUBSCRIPTION_CHANGED, reason, self.now).await?;
+        subscriptions::save(&mut *connection, &row, self.now).await?;
+        announce_change(&mut *connection, &row, reason, self.now).await?;
         if is_upgrade {
             let mut fact = subscription_fact(&row, self.now);
             fact.previous_plan = Some(was);
@@ -241,8 +207,7 @@ impl Look<'_> {
             if wish.is_some() || row.cancel_at.is_some() { "cancelled" } else { "ended_by_provider" };
         if let Some(wish) = wish {
             let mut row = row.clone();
-            row.cancel_at = Some(self.now);
-            row.cancel_reason = wish.text("reason").map(ToOwned::to_owned);
+            row.cancel(self.now, wish.text("reason"), false);
             subscriptions::save(&mut *connection, &row, self.now).await?;
             let mut fact = subscription_fact(&row, self.now);
             fact.ends_at = row.cancel_at;
