@@ -38,14 +38,16 @@ impl Bus {
         let connection = broker.connect().await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         declare_exchanges(&channel).await.unwrap();
+        let watcher = broker.clone();
         let queue: &'static str = Box::leak(format!("test.facts.{}", Uuid::now_v7()).into_boxed_str());
         let stop = CancellationToken::new();
         let facts = Facts { app: world.app.clone() };
         let consumer = Consumer { queue, topics: TOPICS };
         tokio::spawn(consumer.run(broker, world.pool.clone(), facts, Metrics::new(), stop.clone()));
         eventually("the queue", SOON, || async {
+            // A question about a queue that is not there ends the channel, and at times its whole connection.
+            let other = watcher.connect().await.ok()?.create_channel().await.ok()?;
             let options = QueueDeclareOptions { passive: true, ..Default::default() };
-            let other = connection.create_channel().await.ok()?;
             let found = other.queue_declare(queue.into(), options, lapin::types::FieldTable::default()).await;
             found.ok().filter(|found| found.consumer_count() > 0).map(drop)
         })

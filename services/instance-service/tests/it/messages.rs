@@ -259,7 +259,7 @@ async fn events_arrive_through_the_broker(pool: PgPool) {
         lapin::Connection::connect(&environment::amqp_url(), lapin::ConnectionProperties::default())
             .await
             .unwrap();
-    wait_for(&connection, queue).await;
+    wait_for(queue).await;
     for _ in 0..2 {
         let mut connection = world.pool.acquire().await.unwrap();
         let suspended = fact(&instance, "payment_required");
@@ -291,9 +291,11 @@ async fn events_arrive_through_the_broker(pool: PgPool) {
 }
 
 /// The queue is there before the first event: one without a route would only be kept for the audit.
-async fn wait_for(connection: &lapin::Connection, queue: &str) {
+async fn wait_for(queue: &str) {
+    let broker = Broker::from_url(&test_kit::environment::amqp_url(), "test");
     eventually("the queue", Duration::from_secs(20), || async {
-        let channel = connection.create_channel().await.ok()?;
+        // A question about a queue that is not there ends the channel, and at times its whole connection.
+        let channel = broker.connect().await.ok()?.create_channel().await.ok()?;
         let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
         channel.queue_declare(queue.into(), passive, lapin::types::FieldTable::default()).await.ok()?;
         Some(())

@@ -32,14 +32,16 @@ impl Bus {
         declare_exchanges(&channel).await.unwrap();
         let queue: &'static str = Box::leak(format!("test.mails.{}", Uuid::now_v7()).into_boxed_str());
         let stop = CancellationToken::new();
+        let watcher = broker.clone();
         let consumer = Consumer { queue, topics: TOPICS };
         let mails = Mails { queue: world.queue.clone() };
         tokio::spawn(consumer.run(broker, world.pool.clone(), mails, Metrics::new(), stop.clone()));
         // The binding is there when the queue is.
         let probe = channel.clone();
         eventually("the queue", SOON, || async {
+            // A question about a queue that is not there ends the channel, and at times its whole connection.
+            let other = watcher.connect().await.ok()?.create_channel().await.ok()?;
             let options = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
-            let other = connection.create_channel().await.ok()?;
             let found = other.queue_declare(queue.into(), options, lapin::types::FieldTable::default()).await;
             found.ok().filter(|found| found.consumer_count() > 0).map(drop)
         })
