@@ -15,22 +15,22 @@ pub enum Error {
     #[error("some fields are not valid")]
     Invalid(Vec<FieldViolation>),
     /// The plan does not give it (INS-06).
-    #[error("some limits are above the plan")]
+    #[error("some limits are above the plan: choose lower ones, or a plan that gives more")]
     ExceedsPlan(Vec<FieldViolation>),
     /// Storage only grows (INS-29).
-    #[error("storage cannot shrink")]
+    #[error("storage cannot shrink: copy what you need into a new instance with less")]
     StorageShrink(Vec<FieldViolation>),
     /// No such plan, or it is not sold (BIL-04).
-    #[error("the plan {0} cannot be bought")]
+    #[error("the plan {0} cannot be bought: the list of plans names those that can")]
     PlanUnavailable(String),
     /// INS-08.
-    #[error("the subdomain is reserved")]
+    #[error("the subdomain is reserved: choose another one; the check of a subdomain suggests one")]
     SubdomainReserved,
     /// INS-07.
-    #[error("the subdomain is taken")]
+    #[error("the subdomain is taken: choose another one; the check of a subdomain suggests one")]
     SubdomainTaken,
     /// INS-13.
-    #[error("{0} instances are the most that this account may have")]
+    #[error("{0} instances are the most that this account may have: terminate one, or ask us for more")]
     QuotaExceeded(u32),
     /// What ended is kept for its retention, and is not endless.
     #[error(
@@ -39,7 +39,7 @@ pub enum Error {
     )]
     TooMuchKept(u32),
     /// INS-12.
-    #[error("this Idempotency-Key came with another request before")]
+    #[error("this Idempotency-Key came with another request before: use a new one for each request")]
     IdempotencyMismatch,
     /// INS-21.
     #[error("a payment is due first")]
@@ -103,13 +103,13 @@ pub enum Error {
     #[error("not allowed for this account")]
     Forbidden,
     /// INS-17: somebody was faster.
-    #[error("the instance has changed since")]
+    #[error("the instance has changed since: read it again and repeat the change")]
     VersionMismatch,
     /// Lost too many races.
     #[error("the instance changes too often at this moment")]
     Conflict,
     /// INS-35.
-    #[error("the instance has no pod")]
+    #[error("the instance is not running, so there is nothing to read: start it first")]
     NoPod,
     /// Another service does not answer.
     #[error("{0} does not answer")]

@@ -133,8 +133,14 @@ fn allows(instance: &Instance, action: Action) -> bool {
     }
 }
 
+/// Actions that have a name already and nobody who carries them out.
+const NOT_YET: [Action; 3] = [Action::Upgrade, Action::Backup, Action::Restore];
+
+/// What is offered instead: nothing that would only be answered with "not available yet".
 fn allowed(instance: &Instance, actor: ActorKind) -> Vec<Action> {
-    Action::ALL.iter().copied().filter(|action| actor.may(*action) && allows(instance, *action)).collect()
+    let offered =
+        |action: &Action| !NOT_YET.contains(action) && actor.may(*action) && allows(instance, *action);
+    Action::ALL.iter().copied().filter(offered).collect()
 }
 
 /// The decision. `active` is the instance's queued or running operation.
@@ -149,7 +155,7 @@ pub fn decide(
         return Err(Refused::Forbidden);
     }
     match action {
-        Action::Upgrade | Action::Backup | Action::Restore => return Err(Refused::NotImplemented),
+        action if NOT_YET.contains(&action) => return Err(Refused::NotImplemented),
         Action::Retry => return Err(Refused::NothingToRetry(instance.status)),
         Action::Undelete if instance.status == Status::Purged => return Err(Refused::Purged),
         _ => {}

@@ -108,6 +108,7 @@ fn an_action_out_of_place_names_the_state_and_what_is_allowed() {
     assert_eq!(status, Status::Stopped);
     assert!(actions.contains(&Action::Start) && actions.contains(&Action::Terminate));
     assert!(!actions.contains(&Action::Suspend), "a customer may not suspend, so it is not offered");
+    assert!(!actions.contains(&Action::Backup), "nobody would carry it out");
 }
 
 /// INS-20

@@ -86,8 +86,8 @@ impl Limits {
                 field: "storage_limit",
                 kind: LimitFaultKind::StorageShrink,
                 message: format!(
-                    "must be at least the present {} Mi: storage only grows",
-                    present.storage_mib
+                    "must be at least the present {}: storage only grows",
+                    size(present.storage_mib)
                 ),
             }]);
         }
@@ -132,7 +132,7 @@ impl Limits {
             } else if memory > self.memory_mib {
                 faults.push(LimitFault::plan(
                     "memory_limit",
-                    format!("is above the plan's {}Mi", self.memory_mib),
+                    format!("is above the plan's {}", size(self.memory_mib)),
                 ));
             }
         }
@@ -142,7 +142,7 @@ impl Limits {
             } else if storage > self.storage_mib {
                 faults.push(LimitFault::plan(
                     "storage_limit",
-                    format!("is above the plan's {}Mi", self.storage_mib),
+                    format!("is above the plan's {}", size(self.storage_mib)),
                 ));
             }
         }
@@ -171,6 +171,11 @@ pub fn parse_cpu(text: &str) -> Option<u32> {
     }
     let fraction: u32 = format!("{fraction:0<3}").parse().ok()?;
     whole.parse::<u32>().ok()?.checked_mul(1000)?.checked_add(fraction)
+}
+
+/// MiB as the API writes them: `10Gi`, or `512Mi` where it is no whole number of GiB.
+fn size(mib: u64) -> String {
+    if mib > 0 && mib.is_multiple_of(1024) { format!("{}Gi", mib / 1024) } else { format!("{mib}Mi") }
 }
 
 /// Reads `2Gi`, `512Mi`, `2G`, `512M` as MiB; `G` and `M` mean the binary units (INS-06).

@@ -69,6 +69,11 @@ pub async fn list(app: &App, caller: &Caller, wanted: ListQuery) -> Result<(Vec<
     Ok(instances::list(&mut connection, &filter).await?)
 }
 
+fn unknown_status() -> Error {
+    let words: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    Error::invalid("status", format!("unknown status; one of live, {}", words.join(", ")))
+}
+
 /// The words of the filter.
 fn statuses(words: &[String]) -> Result<Vec<Status>, Error> {
     let mut statuses = Vec::new();
@@ -76,7 +81,7 @@ fn statuses(words: &[String]) -> Result<Vec<Status>, Error> {
         if word == "live" {
             statuses.extend(Status::ALL.iter().copied().filter(|status| status.is_live()));
         } else {
-            statuses.push(word.parse().map_err(|_| Error::invalid("status", "is no status"))?);
+            statuses.push(word.parse().map_err(|_| unknown_status())?);
         }
     }
     Ok(statuses)
