@@ -21,5 +21,6 @@ pub mod schedule;
 pub mod subscription;
 pub mod tax;
 pub mod tax_id;
+pub mod transitions;
 pub mod trial;
 pub mod webhook;

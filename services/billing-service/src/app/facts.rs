@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use crate::domain::invoice::Invoice;
 use crate::domain::money::Money;
-use crate::domain::subscription::{Announcement, Fact, Subscription};
+use crate::domain::subscription::Subscription;
+use crate::domain::transitions::{Announcement, Fact};
 use crate::error::Error;
 use crate::store::{invoices, subscriptions};
 

@@ -1,9 +1,5 @@
 //! States of a subscription, and what each of them allows.
 
-mod transitions;
-
-pub use transitions::{Announcement, Fact};
-
 use super::dunning::DunningState;
 use super::money::Money;
 use std::fmt;

@@ -3,9 +3,9 @@
 
 use time::OffsetDateTime;
 
-use super::{PendingChange, Status, Subscription};
-use crate::domain::dunning::DunningState;
-use crate::domain::plan::Plan;
+use super::dunning::DunningState;
+use super::plan::Plan;
+use super::subscription::{PendingChange, Status, Subscription};
 
 /// What a changed subscription is announced as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
