@@ -34,8 +34,8 @@ pub enum Error {
     QuotaExceeded(u32),
     /// What ended is kept for its retention, and is not endless.
     #[error(
-        "the data of {0} terminated instances is kept, which is the most; agree to the removal of one (end it \
-         again with final_backup false) and wait for the end of its retention, or ask us to purge it"
+        "the data of {0} terminated instances is kept, which is the most; agree to the removal of one (end \
+         it again with final_backup false) and wait for the end of its retention, or ask us to purge it"
     )]
     TooMuchKept(u32),
     /// INS-12.
@@ -73,7 +73,8 @@ pub enum Error {
     NotCancellable,
     /// INS-37.
     #[error(
-        "the credentials were shown already; set a lost password anew with Odoo's own reset by mail, or ask us"
+        "the credentials were shown already; set a lost password anew with Odoo's own reset by mail, or ask \
+         us"
     )]
     AlreadyRevealed,
     /// INS-37.
@@ -84,8 +85,8 @@ pub enum Error {
     ConfirmMismatch,
     /// INS-18.
     #[error(
-        "the action is not known: it must be start, stop, restart, suspend, unsuspend, terminate, undelete or \
-         apply_resources"
+        "the action is not known: it must be start, stop, restart, suspend, unsuspend, terminate, undelete \
+         or apply_resources"
     )]
     UnknownAction,
     /// Comes later.
@@ -93,7 +94,8 @@ pub enum Error {
     NotImplemented,
     /// Backups come later; nothing pretends that there are some.
     #[error(
-        "backups are not available yet: leave final_backup out, the data is kept until the end of the retention"
+        "backups are not available yet: leave final_backup out, the data is kept until the end of the \
+         retention"
     )]
     NoBackups,
     /// Everybody has a share of the open streams.

@@ -80,7 +80,8 @@ impl Customer {
     /// Registers, follows the link of the verification mail, signs in.
     pub async fn sign_up(stack: &Stack, tag: &str) -> anyhow::Result<Self> {
         let email = format!("{tag}-{}@example.com", &Uuid::now_v7().simple().to_string()[16..]);
-        let body = json!({"email": email, "password": PASSWORD, "first_name": "Ada", "last_name": "Test", "accept_terms": true});
+        let body = json!({"email": email, "password": PASSWORD, "first_name": "Ada", "last_name": "Test",
+            "accept_terms": true});
         anonymous(stack, Method::POST, "/user/auth/register", Some(body)).await?.expect(201)?;
         let token = crate::mail::verification_token(stack, &email).await?;
         anonymous(stack, Method::POST, "/user/auth/verify-email", Some(json!({"token": token})))

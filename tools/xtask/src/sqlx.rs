@@ -128,8 +128,9 @@ fn touch_targets(folder: &Path) -> Result<()> {
 
 /// Stands before the compiler, and has the macros of each package leave their data in a folder of its own. A
 /// query that two crates have would else be there for both when one of them lacks its data. A wrapper that
-/// somebody uses already comes after it.
-const WRAPPER: &str = "#!/bin/sh
+/// somebody uses already comes after it. A plain `sh` may lose variables whose names it could not write itself,
+/// such as `CARGO_BIN_EXE_billing-service`; bash hands them on.
+const WRAPPER: &str = "#!/bin/bash
 export SQLX_OFFLINE_DIR=\"$SQL_DATA_FOUND/${CARGO_PKG_NAME:-none}\"
 mkdir -p \"$SQLX_OFFLINE_DIR\"
 exec $SQL_DATA_WRAPPED \"$@\"

@@ -10,7 +10,9 @@ use uuid::Uuid;
 const SERVICE: &str = "instance-service";
 
 fn registration(email: &str, password: &str, first_name: &str) -> Value {
-    json!({"email": email, "password": password, "first_name": first_name, "last_name": "Doe", "accept_terms": true})
+    let names = (first_name, "Doe");
+    json!({"email": email, "password": password, "first_name": names.0, "last_name": names.1,
+           "accept_terms": true})
 }
 
 async fn register(stack: &Stack, body: Value) -> anyhow::Result<e2e::Answer> {

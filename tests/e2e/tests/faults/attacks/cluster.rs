@@ -42,7 +42,8 @@ fn pool(name: &str, pod: &Value) -> Value {
     })
 }
 
-/// K8S-26: by the name of a pool the worker's account gets at no Secret of the platform, and at none directly.
+/// K8S-26: by the name of a pool the worker's account gets at no Secret of the platform, and at none
+/// directly.
 #[tokio::test]
 async fn the_workers_account_reads_no_secret_of_the_platform() -> anyhow::Result<()> {
     let stack = Stack::load()?;
