@@ -103,7 +103,10 @@ pub async fn save_change(
     )
     .execute(&mut *connection)
     .await?;
-    if change.kind == OperationKind::Undelete {
+    // A word that the data may go is given for one end, and not for a later one.
+    let comes_back =
+        before.desired_state == DesiredState::Terminated && change.desired != DesiredState::Terminated;
+    if comes_back || change.kind == OperationKind::Undelete {
         consents::withdraw(connection, before.id).await?;
     }
     Ok(saved.rows_affected() == 1)
