@@ -38,12 +38,12 @@ pub async fn cleaning(app: App, stop: CancellationToken) -> anyhow::Result<()> {
 
 /// One round of cleaning.
 pub async fn clean(app: &App) -> Result<usize, Error> {
-    let mut done = 0;
-    while app.erase_next().await? {
-        done += 1;
-    }
     runtime::retention::prune(&app.pool, store::retention::RETENTION).await?;
-    Ok(done)
+    let (mut looked, mut failed) = (0, Vec::new());
+    while app.erase_next(&mut failed).await? {
+        looked += 1;
+    }
+    Ok(looked - failed.len())
 }
 
 /// Runs `work` again and again: at once while there is more, else when woken or after `period`. A failure is

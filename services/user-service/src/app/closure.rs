@@ -89,17 +89,28 @@ impl App {
 
     /// Erases one person whose time has come; false when there is nobody. Nothing of theirs may run on
     /// without an owner, so that instance-service is asked once more.
-    pub async fn erase_next(&self) -> Result<bool, Error> {
+    /// `failed` has those for whom it failed in this round, and gets more of them.
+    pub async fn erase_next(&self, failed: &mut Vec<Uuid>) -> Result<bool, Error> {
         let now = runtime::clock::now();
-        let found = closures::find_erasable(&mut *self.pool.acquire().await?, now).await?;
+        let found = closures::find_erasable(&mut *self.pool.acquire().await?, now, failed).await?;
         let Some(id) = found else { return Ok(false) };
-        let left = self.clients.terminate_all(id, "the account was closed").await;
-        let left = left.map_err(|status| away("instance-service", &status))?;
+        let left = match self.clients.terminate_all(id, "the account was closed").await {
+            Ok(left) => left,
+            Err(status) => {
+                // The others have their turn; this one is tried again in the next round.
+                let error = away("instance-service", &status);
+                tracing::warn!(customer.id = %id, error = %error, "a closed account is not erased yet");
+                failed.push(id);
+                return Ok(true);
+            }
+        };
         if left > 0 {
             tracing::warn!(customer.id = %id, left, "instances of a closed account had come up since");
         }
         let mut tx = self.pool.begin().await?;
         if !closures::lock_erasable(&mut tx, id).await? {
+            // Another replica has them in hand.
+            failed.push(id);
             return Ok(true);
         }
         users::erase(&mut tx, id, now).await?;

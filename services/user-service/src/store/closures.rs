@@ -92,12 +92,19 @@ pub async fn pending(connection: &mut PgConnection) -> sqlx::Result<i64> {
     Ok(count.unwrap_or(0))
 }
 
-/// Somebody who is to be erased now.
-pub async fn find_erasable(connection: &mut PgConnection, now: OffsetDateTime) -> sqlx::Result<Option<Uuid>> {
+/// Somebody who is to be erased now, besides those for whom it failed in this round.
+pub async fn find_erasable(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    besides: &[Uuid],
+) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "SELECT user_id FROM closures
-         WHERE terminated_at IS NOT NULL AND erased_at IS NULL AND erase_after <= $1 ORDER BY erase_after LIMIT 1",
-        now
+         WHERE terminated_at IS NOT NULL AND erased_at IS NULL AND erase_after <= $1
+             AND user_id <> ALL($2)
+         ORDER BY erase_after LIMIT 1",
+        now,
+        besides
     )
     .fetch_optional(connection)
     .await
