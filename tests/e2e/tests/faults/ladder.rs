@@ -129,9 +129,9 @@ async fn an_instance_goes_down_the_ladder_and_comes_back_by_money() -> anyhow::R
     ensure!(case.ada.act(&case.id, "start").await?.status == 402, "nobody starts past a debt");
     case.mails("was suspended", 1).await?;
     let texts = mail::texts(&case.stack, &case.ada.email).await;
-    let why = texts.iter().find(|text| text.contains("is off for now")).context("the mail")?;
-    ensure!(why.contains("an invoice is overdue"), "no reason: {why}");
-    ensure!(why.contains("as soon as it is paid"), "no way back: {why}");
+    let why = texts.iter().find(|text| text.contains("is off now")).context("the mail")?;
+    ensure!(why.contains("An invoice is overdue"), "no reason: {why}");
+    ensure!(why.contains("as soon as everything overdue is paid"), "no way back: {why}");
 
     let paid = Instant::now();
     case.pay(&now).await?;
