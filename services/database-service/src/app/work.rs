@@ -31,12 +31,17 @@ impl Work {
         self.end_with(app, store::QUICK).await
     }
 
+    /// Fails when the lock was lost: directly before what cannot be undone, such as the drop of a database.
+    pub(super) async fn still_held(&mut self) -> Result<(), Error> {
+        Ok(store::allocations::still_works(&mut self.lock).await?)
+    }
+
     async fn end_with(
         &mut self,
         app: &App,
         begin: &'static str,
     ) -> Result<Transaction<'static, Postgres>, Error> {
-        store::allocations::still_works(&mut self.lock).await?;
+        self.still_held().await?;
         Ok(app.pool.begin_with(begin).await?)
     }
 }

@@ -129,16 +129,15 @@ pub async fn copied(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Cop
     })
 }
 
-/// A copy begins from nothing.
-pub async fn begin_copy(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
+/// A copy begins from nothing. Its number.
+pub async fn begin_copy(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(
         "UPDATE moves SET copies = copies + 1, trace = NULL, compared = NULL, closed_to_copies = false
-         WHERE id = $1",
+         WHERE id = $1 RETURNING copies",
         id
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_one(connection)
+    .await
 }
 
 /// What the source looked like when the copy began.
@@ -265,6 +264,26 @@ pub async fn advance(
         id,
         &from,
         to.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The copy with this number is what its source is. False: it is being made anew, or the move has ended. A copy
+/// has its trace only when its database was made, so that one which is about to be emptied is never verified.
+pub async fn verified(
+    connection: &mut PgConnection,
+    id: Uuid,
+    copy: i32,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE moves SET state = 'verified', updated_at = $3, last_error = ''
+         WHERE id = $1 AND state = 'copying' AND copies = $2 AND trace IS NOT NULL",
+        id,
+        copy,
         now
     )
     .execute(connection)

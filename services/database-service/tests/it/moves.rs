@@ -7,6 +7,7 @@ use contracts::database::v1::{
     AbortMoveRequest, BeginCopyRequest, BeginCopyResponse, CopyEnd, GetCredentialsRequest, ReleaseRequest,
     ReserveMoveRequest, ReserveMoveResponse, SwitchMoveRequest, VerifyCopyRequest,
 };
+use database_service::store::moves;
 use runtime::grpc::Refusal;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use test_kit::eventually;
@@ -118,6 +119,25 @@ async fn databases(server: &PoolServer) -> i64 {
     .unwrap();
     assert_eq!(both.0, both.1, "a role for each database");
     both.0
+}
+
+/// DBS-33: a copy that is being made anew was never verified, whatever a comparison of the former one says.
+#[sqlx::test(migrations = "./migrations")]
+async fn a_copy_that_is_being_made_anew_is_never_verified(pool: PgPool) {
+    let scene = Scene::new(&pool).await;
+    let (id, now) = (Uuid::now_v7(), runtime::clock::now());
+    scene.reserve(id, "").await.unwrap();
+    copy(&scene.begin(id).await.unwrap());
+    let mut connection = pool.acquire().await.unwrap();
+    let first = moves::copied(&mut connection, id).await.unwrap().number;
+
+    let second = moves::begin_copy(&mut connection, id).await.unwrap();
+    assert!(!moves::verified(&mut connection, id, first, now).await.unwrap(), "that was another copy");
+    assert!(!moves::verified(&mut connection, id, second, now).await.unwrap(), "it has no database yet");
+    assert_eq!(reason(&scene.verify(id).await.unwrap_err()), "invalid_state");
+
+    copy(&scene.begin(id).await.unwrap());
+    scene.verify(id).await.unwrap();
 }
 
 /// The two containers of the job.

@@ -53,7 +53,7 @@ impl App {
             return Err(Error::InvalidState("the move has ended".into()));
         }
         // Before anything is dropped: what was said of a former copy is true no more.
-        moves::begin_copy(&mut tx, id).await?;
+        let copy = moves::begin_copy(&mut tx, id).await?;
         let source = servers::find(&mut tx, found.source).await?.ok_or(Error::Conflict)?;
         let target = servers::find(&mut tx, found.target).await?.ok_or(Error::Conflict)?;
         let sealed =
@@ -83,6 +83,11 @@ impl App {
             .trace(&origin, &allocation.db_name)
             .await
             .map_err(|error| tenant_error(&source.name, error))?;
+        // The source may have been slow, and the lock lost meanwhile: somebody else may have copied and switched.
+        work.still_held().await?;
+        if !moves::is_open_to_copies(&mut *self.pool.acquire().await?, id, copy).await? {
+            return Err(Error::InvalidState("the move goes on without this copy".into()));
+        }
         self.tenants
             .prepare_anew(&place, &tenant)
             .await

@@ -113,6 +113,7 @@ impl App {
         drop(connection);
         if !server.platform_host.is_empty() && server.status.wants_objects() {
             let target = self.target(&server).await?;
+            work.still_held().await?;
             let dropped = self.tenants.drop_copy(&target, allocation.id, &allocation.db_name).await;
             dropped.map_err(|error| tenant_error(&server.name, error))?;
         }

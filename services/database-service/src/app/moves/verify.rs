@@ -34,7 +34,10 @@ impl App {
         let (from, to) = self.ends(found).await?;
         let (at_source, at_target) =
             (|error| tenant_error(&from.name, error), |error| tenant_error(&to.name, error));
-        moves::close_to_copies(&mut *self.pool.acquire().await?, found.id).await?;
+        let mut connection = self.pool.acquire().await?;
+        let copy = moves::copied(&mut connection, found.id).await?.number;
+        moves::close_to_copies(&mut connection, found.id).await?;
+        drop(connection);
         self.tenants.close_to_copies(&to, name).await.map_err(at_target)?;
         let known = self.known_to_be_same(found, &from, &to, name).await?;
         let (here, there) =
@@ -51,10 +54,10 @@ impl App {
         tracing::info!(
             r#move.id = %found.id, tables = here.tables.len(), before = known.len(), rows = here.rows(), "a copy is the same as its source"
         );
-        if moves::advance(&mut connection, found.id, &[MoveState::Copying], MoveState::Verified, now).await? {
+        if moves::verified(&mut connection, found.id, copy, now).await? {
             Ok(())
         } else {
-            Err(Error::InvalidState("the move has ended".into()))
+            Err(Error::InvalidState("the copy is being made anew, or the move has ended".into()))
         }
     }
 
