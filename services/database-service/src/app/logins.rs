@@ -25,8 +25,13 @@ impl App {
         let (mut questions, mut restored) = (Vec::new(), 0);
         for Login { allocation, user, sealed } in stored {
             // A missing role is a rotation's or a purge's matter, or an operator's.
-            if let Some(found) = known.remove(&user) {
-                questions.push((allocation, found, self.vault.open(allocation, &sealed)?));
+            let Some(found) = known.remove(&user) else { continue };
+            match self.vault.open(allocation, &sealed) {
+                Ok(password) => questions.push((allocation, found, password)),
+                // One that cannot be read keeps no other out.
+                Err(error) => {
+                    tracing::error!(allocation.id = %allocation, error = %error, "a stored password cannot be read");
+                }
             }
         }
         // Some milliseconds of the processor each.

@@ -30,12 +30,14 @@ WHERE together > room.locks * $1
 
 /// What sessions hold for themselves, as the machine's kernel counts it; the smallest of a tenant are left to
 /// it. A tenant may ask for any amount of memory for its sorts (`work_mem` is everybody's to set), and when the
-/// pod has no more, all sessions of the server end with it.
+/// pod has no more, all sessions of the server end with it. What parallel workers hold is their leader's.
 const MEMORY: &str = "
 WITH sessions AS (
-    SELECT pid, usesysid, coalesce(1024 * substring(
-        pg_read_file('/proc/' || pid || '/status', 0, 8192, true) FROM 'RssAnon:\\s+(\\d+) kB')::bigint, 0) AS bytes
-    FROM pg_stat_get_activity(NULL) WHERE backend_type = 'client backend'
+    SELECT coalesce(leader_pid, pid) AS pid, usesysid, sum(coalesce(1024 * substring(
+        pg_read_file('/proc/' || pid || '/status', 0, 8192, true)
+            FROM 'RssAnon:\\s+(\\d+) kB')::bigint, 0))::bigint AS bytes
+    FROM pg_stat_get_activity(NULL) WHERE backend_type IN ('client backend', 'parallel worker')
+    GROUP BY coalesce(leader_pid, pid), usesysid
 ), sums AS (
     SELECT pid, usesysid, sum(bytes) OVER () AS all_bytes,
         sum(bytes) OVER (PARTITION BY usesysid ORDER BY bytes, pid) AS together
