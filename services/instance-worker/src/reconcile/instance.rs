@@ -326,7 +326,12 @@ impl Reconciler {
                 Box::pin(parts.repair(part)).await
             }
             Standing::Differs(paths) if wish_changed(&paths) => Box::pin(parts.repair(part)).await,
-            Standing::Differs(_) | Standing::Missing if self.brake.is_on(id, part) => Ok(Repaired::Slowed),
+            // An opened policy is never left open: it guards the neighbours, not this instance.
+            Standing::Differs(_) | Standing::Missing
+                if part != Part::Policy && self.brake.is_on(id, part) =>
+            {
+                Ok(Repaired::Slowed)
+            }
             Standing::Differs(_) | Standing::Missing => Box::pin(parts.repair(part)).await,
         }
     }
