@@ -40,6 +40,14 @@ async fn health(State(app): State<App>) -> Response {
         .into_response()
 }
 
+impl App {
+    /// Odoo writes the login as it was typed, however long it is.
+    fn note_login(&self, outcome: &str, login: &str) {
+        let text = format!("Login {outcome} for db:{} login:{login} from n/a", self.database);
+        log::line(log::Level::Info, &self.database, "odoo.addons.base.models.res_users", &text);
+    }
+}
+
 #[derive(Deserialize)]
 struct Credentials {
     login: String,
@@ -49,17 +57,12 @@ struct Credentials {
 async fn log_in(State(app): State<App>, Form(form): Form<Credentials>) -> Response {
     match database::login(&app.pool, &form.login, &form.password).await {
         Ok(true) => {
-            log::line(
-                log::Level::Info,
-                &app.database,
-                "odoo.addons.base.models.res_users",
-                "Login successful",
-            );
+            app.note_login("successful", &form.login);
             let cookie = format!("session_id={}; Path=/; HttpOnly; SameSite=Lax", Uuid::new_v4().simple());
             ([(header::SET_COOKIE, cookie)], Redirect::to("/web")).into_response()
         }
         Ok(false) => {
-            log::line(log::Level::Info, &app.database, "odoo.addons.base.models.res_users", "Login failed");
+            app.note_login("failed", &form.login);
             login_page("<p>Wrong login/password</p>").into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
