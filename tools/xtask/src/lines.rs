@@ -15,7 +15,7 @@ const KINDS: [&str; 6] = [".rs", ".sql", ".md", ".proto", ".toml", ".sh"];
 const LEFT_OUT: [&str; 2] = ["docs/requirements/INDEX.md", "docs/SETTINGS.md"];
 /// Longer lines that are still there, nearly all of them texts in quotes and SQL. The number only falls:
 /// whoever shortens some, lowers it.
-const TOLERATED: usize = 1_087;
+const TOLERATED: usize = 1_086;
 
 /// Whether no more lines are too long than are tolerated; names them where there are more.
 pub fn are_short() -> Result<bool> {

@@ -30,7 +30,11 @@ impl App {
                 Ok(password) => questions.push((allocation, found, password)),
                 // One that cannot be read keeps no other out.
                 Err(error) => {
-                    tracing::error!(allocation.id = %allocation, error = %error, "a stored password cannot be read");
+                    tracing::error!(
+                        allocation.id = %allocation,
+                        error = %error,
+                        "a stored password cannot be read"
+                    );
                 }
             }
         }

@@ -271,8 +271,9 @@ pub async fn advance(
     Ok(done.rows_affected() == 1)
 }
 
-/// The copy with this number is what its source is. False: it is being made anew, or the move has ended. A copy
-/// has its trace only when its database was made, so that one which is about to be emptied is never verified.
+/// The copy with this number is what its source is. False: it is being made anew, or the move has ended. A
+/// copy has its trace only when its database was made, so that one which is about to be emptied is never
+/// verified.
 pub async fn verified(
     connection: &mut PgConnection,
     id: Uuid,

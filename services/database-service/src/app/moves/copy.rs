@@ -83,7 +83,8 @@ impl App {
             .trace(&origin, &allocation.db_name)
             .await
             .map_err(|error| tenant_error(&source.name, error))?;
-        // The source may have been slow, and the lock lost meanwhile: somebody else may have copied and switched.
+        // The source may have been slow, and the lock lost meanwhile: somebody else may have copied and
+        // switched.
         work.still_held().await?;
         if !moves::is_open_to_copies(&mut *self.pool.acquire().await?, id, copy).await? {
             return Err(Error::InvalidState("the move goes on without this copy".into()));

@@ -141,7 +141,11 @@ pub async fn run(effect: Do, context: &mut Context<'_>) -> Result<Outcome, Failu
         Do::StopWorkload => {
             // The page is for visitors. An Ingress that cannot be written stops no stop.
             if let Err(error) = route::before_stop(context).await {
-                tracing::warn!(instance.id = %context.instance.id, error = ?error, "visitors see no page yet");
+                tracing::warn!(
+                    instance.id = %context.instance.id,
+                    error = ?error,
+                    "visitors see no page yet"
+                );
             }
             workload::apply(context, false).await
         }
