@@ -33,6 +33,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
     ("/billing/api/billing/admin/subscriptions", "ladder", &["none", "warning", "suspended", "terminated"]),
 ];
 const INSTANCE_STATES: &[&str] = &[
+    "live",
     "pending_payment",
     "creating",
     "starting",

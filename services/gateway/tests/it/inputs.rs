@@ -119,7 +119,7 @@ async fn unknown_parameters_and_words_are_refused_with_those_that_there_are() {
     for (path, field, words) in [
         ("/instance/instances?foo=1", "foo", "which takes page, page_size, status, q, sort, customer_id"),
         ("/instance/api/v1/instances?foo=1", "foo", "status"),
-        ("/instance/instances?status=bogus", "status", "pending_payment, creating"),
+        ("/instance/instances?status=bogus", "status", "live, pending_payment, creating"),
         ("/instance/instances?status=running&status=bogus", "status", "or purged"),
         ("/billing/api/billing/invoices?status=opn", "status", "open, paid, void or written_off"),
         ("/database/api/database/admin/pools?server_type=x", "server_type", "platform, shared or dedicated"),
@@ -132,7 +132,12 @@ async fn unknown_parameters_and_words_are_refused_with_those_that_there_are() {
         );
         assert!(answer.text.contains(words), "{path}: {answer:?}");
     }
-    for path in ["/instance/instances?status=running&status=stopped&q=a", "/instance/instances?status="] {
+    let paths = [
+        "/instance/instances?status=running&status=stopped&q=a",
+        "/instance/instances?status=live",
+        "/instance/instances?status=",
+    ];
+    for path in paths {
         assert_eq!(world.get(path, &token).await.status, 200, "{path}");
     }
     // Pages that links and payment providers lead to may come with more.
