@@ -86,7 +86,7 @@ async fn a_billing_account_takes_no_book_and_no_header() -> anyhow::Result<()> {
         ensure!(answer.status == 422, "{answer:?}");
     }
     let invoices = ada.get(&format!("{B}/invoices")).await?.expect(200)?;
-    let invoice = invoices["invoices"][0]["id"].as_str().context("the order has no invoice")?;
+    let invoice = invoices["invoices"][0]["invoice_id"].as_str().context("the order has no invoice")?;
     let begun = Instant::now();
     let printed = ada.get(&format!("{B}/invoices/{invoice}/pdf")).await?;
     ensure!(printed.status == 200, "{printed:?}");
