@@ -1,5 +1,6 @@
-//! What stands in the address of a request: its query and the parts of its path. It is checked here, once for all routes, against the route's own
-//! entry in the document, so that the document is true and no handler has to think of it.
+//! What stands in the address of a request: its query and the parts of its path. It is checked here, once for
+//! all routes, against the route's own entry in the document, so that the document is true and no handler has
+//! to think of it.
 
 use std::collections::HashMap;
 
